@@ -1,0 +1,100 @@
+/*
+ * A batch: the unit in which records are produced, replicated, stored and consumed.
+ *
+ * The same bytes are what a producer sends, what lies in a segment and what a consumer gets; only
+ * the stamped fields (marked S) are zero until the state machine of the cluster fills them in.
+ *
+ *       0                 4                 8                12                16
+ *       +-----------------+-----------------+-----------------+-----------------+
+ *     0 | magic "QLB1"    | header_crc32c S | size            | record_count    |
+ *       +-----------------+-----------------+-----------------+-----------------+
+ *    16 | base_offset                     S | raft_index                      S |
+ *       +-----------------------------------+-----------------------------------+
+ *    32 | raft_term                       S | append_time_us (i64)            S |
+ *       +-----------------------------------+--------+--------+-----------------+
+ *    48 | producer_id                       | epoch  | attrib.| base_sequence   |
+ *       +-----------------+-----------------+--------+--------+-----------------+
+ *    64 | body_crc32c     | reserved (0)    | digest[32]                      S |
+ *       +-----------------+-----------------+                                   |
+ *    80 |                                                                       |
+ *       |                                   +-----------------------------------+
+ *    96 |                                   | body: size - 104 bytes …
+ *       +-----------------------------------+- - - - - - - - - - - - - - - - - -
+ *
+ *   All integers are little-endian. size counts header and body. header_crc32c covers [8, 104).
+ *   body is a protobuf RecordSet (proto/record.proto), whole, compressed as attributes say; its
+ *   records are numbered base_offset, base_offset + 1, …, record_count of them. body_crc32c is
+ *   made by the producer and never changed. digest chains the log: SHA-256 of the previous
+ *   batch's digest, the bytes [8, 72) of this header and the SHA-256 of the body
+ *   (raft_fsm/digest.h). producer_id 0: no producer, epoch and base_sequence are 0 too.
+ *   append_time_us: microseconds since 1970, the leader's clock, never less than the batch before.
+ *
+ *   A batch is valid iff magic matches, 104 < size <= the limit, header_crc32c matches,
+ *   1 <= record_count, reserved is 0, unknown attributes are 0, and body_crc32c matches the body.
+ */
+#ifndef QUORLOG_LOG_BATCH_H
+#define QUORLOG_LOG_BATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define BATCH_MAGIC UINT32_C(0x31424c51) /* "QLB1" */
+
+enum {
+    BATCH_HEADER_SIZE = 104,
+    BATCH_DIGEST_SIZE = 32,
+    /* Bytes [BATCH_DIGESTED_FROM, BATCH_DIGESTED_TO) of the header enter the digest. */
+    BATCH_DIGESTED_FROM = 8,
+    BATCH_DIGESTED_TO = 72,
+};
+
+/* No attribute bit is defined yet; a set one is refused, so that one can be defined later. */
+enum { BATCH_ATTRIBUTES_KNOWN = 0 };
+
+struct batch_header {
+    uint32_t size; /* bytes, header and body */
+    uint32_t record_count;
+    uint64_t base_offset;
+    uint64_t raft_index;
+    uint64_t raft_term;
+    int64_t append_time_us;
+    uint64_t producer_id;
+    uint16_t producer_epoch;
+    uint16_t attributes;
+    uint32_t base_sequence;
+    uint32_t body_crc32c;
+    uint8_t digest[BATCH_DIGEST_SIZE];
+};
+
+/* Writes the header with its checksum. */
+void batch_header_encode(const struct batch_header *self, uint8_t to[BATCH_HEADER_SIZE]);
+
+/*
+ * Reads a stamped header and verifies all of it but the body. size_max: largest batch allowed.
+ * ERR_CORRUPT with the reason; never reads past the 104 bytes.
+ */
+enum err batch_header_decode(const uint8_t from[BATCH_HEADER_SIZE], uint32_t size_max,
+                             struct batch_header *ret_header, struct err_info *info);
+
+/*
+ * Verifies a batch as a producer sends it: `size` bytes, one batch, stamped fields and
+ * header_crc32c zero. ERR_INVALID for a shape that is wrong (the text says which field), ERR_TOO_LARGE past
+ * size_max, ERR_CHECKSUM for a body that does not match.
+ */
+enum err batch_check_produced(const uint8_t *batch, size_t size, uint32_t size_max,
+                              struct batch_header *ret_header, struct err_info *info);
+
+/* ERR_CORRUPT when the body (header->size - BATCH_HEADER_SIZE bytes) does not match its
+ * checksum. */
+enum err batch_check_body(const struct batch_header *header, const uint8_t *body,
+                          struct err_info *info);
+
+/* One past the last offset of the batch. */
+static inline uint64_t batch_end_offset(const struct batch_header *header)
+{
+    return header->base_offset + header->record_count;
+}
+
+#endif

@@ -1,0 +1,189 @@
+/*
+ * A log: the ordered, segmented batches of one topic on one node's disk.
+ *
+ *      log       start ─────────────────────────────────────────────► end
+ *      segments  [ 0 … 999 ][ 1000 … 1834 ][ 1835 … ]      files of one directory, named by the
+ *                  sealed      sealed        active         base offset in 20 digits:
+ *                                                             00000000000000001835.store  batches
+ *                                                             00000000000000001835.index  sparse
+ *
+ * One writer, many readers. The functions marked (writer) are called by one thread at a time;
+ * those marked (any) by any thread, at any time between open and close, without waiting for a
+ * disk write of the writer. Nothing here knows of raft, of connections or of what a record is.
+ *
+ * Writes are buffered: log_append returns when the kernel has the bytes. What is on the disk is
+ * settled by log_sync_*; after a crash, everything below the `durable_end` given to log_open must
+ * be there or the log does not open, and everything above it is kept only as far as it verifies.
+ *
+ * Invariants:
+ *   I1  start <= end; offsets in [start, end) are dense, each in exactly one batch. (The first
+ *       segment may hold batches below start; they are never shown.)
+ *   I2  base offsets, raft indexes and append times never go down from batch to batch.
+ *   I3  Segments are in order and touch: one's end is the next one's base. All but the last are
+ *       sealed and never change again.
+ *   I4  Every index entry names the position of a batch that starts at its offset.
+ *   I5  end is published (release) only after the bytes below it can be read.
+ *   I6  A write that failed leaves the log in its failed state: appends, truncations and syncs are
+ *       refused with ERR_FAILED, reads below the published end go on; only reopening leaves it.
+ */
+#ifndef QUORLOG_LOG_LOG_H
+#define QUORLOG_LOG_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/block.h"
+#include "base/err.h"
+#include "base/io.h"
+#include "log/batch.h"
+
+struct log;
+
+struct log_options {
+    struct io *io;               /* borrowed until close */
+    const char *dir;             /* in, copied; exists */
+    uint64_t start;              /* First offset of a log that has no segment yet. */
+    uint64_t durable_end;        /* Offsets below it were synced: their loss is damage. */
+    uint64_t segment_size_max;   /* bytes of a store file, [4 KiB, 2 GiB]; 0: 64 MiB. A segment
+                                    takes its first batch whatever its size. */
+    uint32_t batch_size_max;     /* bytes, header included; 0: 16 MiB */
+    uint32_t index_interval;     /* bytes of store per index entry; 0: 4 KiB */
+    uint32_t write_back_size;    /* start write-back each time this many bytes were appended;
+                                    0: 4 MiB */
+};
+
+/* What opening found and did beyond the ordinary; all zero when there was nothing. */
+struct log_report {
+    bool torn;            /* A tail that does not verify was cut. */
+    char path[256];       /* The store file's name in the directory. */
+    uint64_t position;    /* Where in it the tail began, bytes. */
+    uint64_t size_cut;    /* Bytes cut, all files. */
+    uint64_t end;         /* The log's end offset afterwards. */
+    unsigned indexes_rebuilt;
+};
+
+/*
+ * (writer) Opens the log in options->dir, creating its first segment when there is none. Store
+ * files are verified from durable_end on (and the whole segment that holds it); what does not
+ * verify there is cut and reported. Below durable_end: ERR_CORRUPT, with file and position. Files
+ * of unknown names are left alone; leftovers of an interrupted roll or delete are removed.
+ * Errors: ERR_CORRUPT, ERR_VERSION (a newer format), ERR_IO, ERR_NOSPACE, ERR_NOMEM.
+ * *ret_log: owned by the caller.
+ */
+enum err log_open(const struct log_options *options, struct log **ret_log,
+                  struct log_report *ret_report, struct err_info *info);
+
+/* (writer) Closes; NULL is fine. Not synced: call log_sync first if that matters. Chunks and
+ * readers must have been released. */
+void log_close(struct log *self);
+
+/* (writer) Closes the log and removes its directory with all files, durably. The handle is gone,
+ * whatever is returned. */
+enum err log_delete(struct log *self, struct err_info *info);
+
+/* (any) One past the last readable offset / the first readable offset. */
+uint64_t log_end(const struct log *self);
+uint64_t log_start(const struct log *self);
+
+/* (any) Bytes of all store files. */
+uint64_t log_size(const struct log *self);
+
+/* (any) Number of segments. */
+unsigned log_segment_count(const struct log *self);
+
+/* (any) False after a write failed (I6). */
+bool log_healthy(const struct log *self);
+
+/*
+ * (writer) Appends one batch. header->base_offset must be log_end, and header->size the sizes of
+ * header and body together (ASSERT); digest and stamps are the caller's. body is read, not kept.
+ * Rolls to a new segment first when the batch does not fit. ERR_TOO_LARGE past batch_size_max
+ * (nothing changed), ERR_FAILED; ERR_IO and ERR_NOSPACE move the log to its failed state.
+ */
+enum err log_append(struct log *self, const struct batch_header *header, const void *body,
+                    struct err_info *info);
+
+/*
+ * (writer) Appends `size` bytes of whole, stamped batches as log_read gives them, after verifying
+ * each (checksums, order, base offset). For copying from another replica. ERR_CORRUPT: nothing of
+ * the offending batch and what follows it was appended.
+ */
+enum err log_append_raw(struct log *self, const uint8_t *batches, size_t size,
+                        struct err_info *info);
+
+/* (any) The header of the batch that holds `offset`, verified. ERR_RANGE, ERR_CORRUPT, ERR_IO. */
+enum err log_read_header(struct log *self, uint64_t offset, struct batch_header *ret_header,
+                         struct err_info *info);
+
+/*
+ * A run of whole batches inside one store file, kept readable (even if truncated away or deleted
+ * meanwhile) until log_chunk_release.
+ */
+struct log_chunk {
+    struct segment *segment; /* owned reference */
+    int fd;                  /* of the store file; borrowed until release: for sendfile and pread */
+    uint64_t position;       /* bytes into the file */
+    uint64_t size;           /* bytes */
+    uint64_t base_offset;    /* of the first batch: <= the offset asked for */
+    uint64_t end_offset;     /* one past the last record of the last batch */
+};
+
+/*
+ * (any) Finds the batches from the one that holds `offset` on: as many whole ones of the same
+ * segment as fit into size_max bytes and lie below end_max, but at least one. Headers are
+ * verified, bodies are not. ERR_RANGE below start or above end, ERR_AGAIN at the end, ERR_CORRUPT,
+ * ERR_IO. On success the caller owns *ret_chunk.
+ */
+enum err log_find(struct log *self, uint64_t offset, uint64_t end_max, size_t size_max,
+                  struct log_chunk *ret_chunk, struct err_info *info);
+void log_chunk_release(struct log_chunk *chunk);
+
+/*
+ * (any) As log_find, and reads the bytes into a new block (owned by the caller), each batch
+ * verified, body included. May block on the disk. ERR_CORRUPT names file and position.
+ */
+enum err log_read(struct log *self, uint64_t offset, uint64_t end_max, size_t size_max,
+                  struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info);
+
+/* (writer) Drops what is below offset: log_start becomes offset at once; segments wholly below it
+ * are removed from the disk. start <= offset <= end, else ERR_RANGE. */
+enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *info);
+
+/* (writer) Drops what is at or above offset, which must be a batch's first offset or the end
+ * (ERR_INVALID otherwise); start <= offset <= end, else ERR_RANGE. */
+enum err log_truncate_back(struct log *self, uint64_t offset, struct err_info *info);
+
+/* (writer) Drops everything; the log is empty and starts at next_offset. */
+enum err log_reset(struct log *self, uint64_t next_offset, struct err_info *info);
+
+/*
+ * Making appended batches durable, without holding up the writer:
+ *   (writer) begin takes what is dirty now; *ret_sync is NULL when nothing is.
+ *   (any, one thread) run syncs it: store files, then the directory. May block for long.
+ *   (writer) end notes the outcome, frees the sync, and moves the log to failed if run failed.
+ * After end with OK everything below log_end at the time of begin is durable.
+ */
+struct log_sync;
+enum err log_sync_begin(struct log *self, struct log_sync **ret_sync);
+enum err log_sync_run(struct log_sync *sync, struct err_info *info);
+enum err log_sync_end(struct log *self, struct log_sync *sync);
+
+/* (writer) The three in one. */
+enum err log_sync(struct log *self, struct err_info *info);
+
+/*
+ * A raw reader: all bytes of all batches from `start` of the log to the end at the time of opening,
+ * in order, across segments, verified.
+ */
+struct log_reader;
+enum err log_reader_new(struct log *self, struct log_reader **ret_reader);
+void log_reader_free(struct log_reader *reader);
+/* Up to size bytes; *ret_size 0 at the end. ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+enum err log_reader_read(struct log_reader *reader, void *data, size_t size, size_t *ret_size,
+                         struct err_info *info);
+
+/* (writer, tests, fuzz builds) ASSERTs I1–I5 by reading everything. */
+void log_check(struct log *self);
+
+#endif

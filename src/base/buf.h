@@ -29,7 +29,8 @@ void buf_init(struct buf *self, size_t size_max);
 /* Frees the bytes and leaves an empty buffer with the same bound. */
 void buf_fini(struct buf *self);
 
-/* Makes room for `size` more bytes. ERR_TOO_LARGE past the bound, ERR_NOMEM; nothing changed then. */
+/* Makes room for `size` more bytes. ERR_TOO_LARGE past the bound, ERR_NOMEM; nothing changed then.
+ */
 enum err buf_reserve(struct buf *self, size_t size);
 
 /* Appends a copy of data. Errors of buf_reserve. */

@@ -30,7 +30,7 @@ static uint64_t real_random(const struct clock *self)
     uint64_t value;
     ssize_t size = getrandom(&value, sizeof value, 0);
 
-    (void)self; /* As above. */
+    (void)self;                            /* As above. */
     ASSERT(size == (ssize_t)sizeof value); /* getrandom never cuts requests of up to 256 bytes. */
     return value;
 }

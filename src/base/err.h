@@ -15,9 +15,9 @@
  *
  * outcome says what a *produce* (or any other change) that is answered with this code has done:
  *   NOT_WRITTEN  certainly nothing,
- *   UNKNOWN      perhaps all of it, perhaps nothing: a retry with the same producer id and sequence is safe,
- *   WRITTEN      all of it.
- * retryable says whether the same request may succeed later, unchanged.
+ *   UNKNOWN      perhaps all of it, perhaps nothing: a retry with the same producer id and sequence
+ * is safe, WRITTEN      all of it. retryable says whether the same request may succeed later,
+ * unchanged.
  */
 #define ERR_MAP(X)                                                                                 \
     X(OK, 0, WRITTEN, false, "success")                                                            \

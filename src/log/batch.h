@@ -80,8 +80,8 @@ enum err batch_header_decode(const uint8_t from[BATCH_HEADER_SIZE], uint32_t siz
 
 /*
  * Verifies a batch as a producer sends it: `size` bytes, one batch, stamped fields and
- * header_crc32c zero. ERR_INVALID for a shape that is wrong (the text says which field), ERR_TOO_LARGE past
- * size_max, ERR_CHECKSUM for a body that does not match.
+ * header_crc32c zero. ERR_INVALID for a shape that is wrong (the text says which field),
+ * ERR_TOO_LARGE past size_max, ERR_CHECKSUM for a body that does not match.
  */
 enum err batch_check_produced(const uint8_t *batch, size_t size, uint32_t size_max,
                               struct batch_header *ret_header, struct err_info *info);

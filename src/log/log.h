@@ -41,25 +41,25 @@
 struct log;
 
 struct log_options {
-    struct io *io;               /* borrowed until close */
-    const char *dir;             /* in, copied; exists */
-    uint64_t start;              /* First offset of a log that has no segment yet. */
-    uint64_t durable_end;        /* Offsets below it were synced: their loss is damage. */
-    uint64_t segment_size_max;   /* bytes of a store file, [4 KiB, 2 GiB]; 0: 64 MiB. A segment
-                                    takes its first batch whatever its size. */
-    uint32_t batch_size_max;     /* bytes, header included; 0: 16 MiB */
-    uint32_t index_interval;     /* bytes of store per index entry; 0: 4 KiB */
-    uint32_t write_back_size;    /* start write-back each time this many bytes were appended;
-                                    0: 4 MiB */
+    struct io *io;             /* borrowed until close */
+    const char *dir;           /* in, copied; exists */
+    uint64_t start;            /* First offset of a log that has no segment yet. */
+    uint64_t durable_end;      /* Offsets below it were synced: their loss is damage. */
+    uint64_t segment_size_max; /* bytes of a store file, [4 KiB, 2 GiB]; 0: 64 MiB. A segment
+                                  takes its first batch whatever its size. */
+    uint32_t batch_size_max;   /* bytes, header included; 0: 16 MiB */
+    uint32_t index_interval;   /* bytes of store per index entry; 0: 4 KiB */
+    uint32_t write_back_size;  /* start write-back each time this many bytes were appended;
+                                  0: 4 MiB */
 };
 
 /* What opening found and did beyond the ordinary; all zero when there was nothing. */
 struct log_report {
-    bool torn;            /* A tail that does not verify was cut. */
-    char path[256];       /* The store file's name in the directory. */
-    uint64_t position;    /* Where in it the tail began, bytes. */
-    uint64_t size_cut;    /* Bytes cut, all files. */
-    uint64_t end;         /* The log's end offset afterwards. */
+    bool torn;         /* A tail that does not verify was cut. */
+    char path[256];    /* The store file's name in the directory. */
+    uint64_t position; /* Where in it the tail began, bytes. */
+    uint64_t size_cut; /* Bytes cut, all files. */
+    uint64_t end;      /* The log's end offset afterwards. */
     unsigned indexes_rebuilt;
 };
 

@@ -5,7 +5,7 @@
  * only from that loop's thread; a connection can be accepted on one loop and opened on another by
  * passing its file descriptor.
  *
- *      0        4        8      10     12        16           24             24+header_size   4+size
+ *      0        4        8      10     12        16           24             24+header_size 4+size
  *      +--------+--------+------+------+---------+------------+--------------+- - - - - - - - -+
  *      | size   | crc32c | type | flags| header_ | request_id | header       | body            |
  *      | u32    | u32    | u16  | u16  | size u32| u64        | header_size B|                 |
@@ -60,10 +60,10 @@ struct frame_out {
 struct conn;
 
 struct conn_limits {
-    size_t frame_size_max;  /* bytes of one frame, prefix included; may be changed later */
-    size_t queue_size_max;  /* bytes waiting to be written; past it conn_send says ERR_BUSY */
-    uint64_t idle_ms;       /* fail when nothing arrives for that long; 0: never */
-    uint64_t hello_ms;      /* fail unless conn_established is called in time; 0: no limit */
+    size_t frame_size_max; /* bytes of one frame, prefix included; may be changed later */
+    size_t queue_size_max; /* bytes waiting to be written; past it conn_send says ERR_BUSY */
+    uint64_t idle_ms;      /* fail when nothing arrives for that long; 0: never */
+    uint64_t hello_ms;     /* fail unless conn_established is called in time; 0: no limit */
 };
 
 struct conn_events {
@@ -143,11 +143,11 @@ struct link_events {
 };
 
 struct link_options {
-    const char *address;        /* in, copied: "host:port"; resolved anew at each attempt */
+    const char *address; /* in, copied: "host:port"; resolved anew at each attempt */
     struct conn_limits limits;
-    uint64_t connect_ms;        /* of one attempt; 0: 2000 */
-    uint64_t retry_min_ms;      /* first delay, doubled up to retry_max_ms, with jitter; 0: 50 */
-    uint64_t retry_max_ms;      /* 0: 1000 */
+    uint64_t connect_ms;   /* of one attempt; 0: 2000 */
+    uint64_t retry_min_ms; /* first delay, doubled up to retry_max_ms, with jitter; 0: 50 */
+    uint64_t retry_max_ms; /* 0: 1000 */
 };
 
 /* Starts dialling. */

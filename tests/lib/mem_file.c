@@ -74,7 +74,6 @@ static void chunk_clean(struct mem_chunk *chunk, uint32_t mask)
 {
     chunk->dirty &= ~mask;
     chunk->old_zero &= ~mask;
-    chunk->cut &= ~mask;
     chunk->lost &= ~mask;
     if ((chunk->dirty & ~chunk->old_zero) == 0) {
         free(chunk->old);
@@ -149,7 +148,6 @@ static void chunk_cut(struct mem_file *self, size_t index, uint32_t mask)
     struct mem_chunk *chunk = &self->chunks[index];
     uint32_t gone = mask & chunk->used;
 
-    chunk->cut |= mask & chunk->dirty;
     if (gone == 0) {
         return;
     }
@@ -159,12 +157,10 @@ static void chunk_cut(struct mem_file *self, size_t index, uint32_t mask)
         chunk->data = NULL;
         chunk->used = 0;
         chunk->dirty = gone;
-        chunk->cut = gone;
         list_dirty(self, index);
         return;
     }
     chunk_dirty(self, index, gone);
-    chunk->cut |= gone;
     chunk->used &= ~gone;
     if (chunk->used == 0) {
         free(chunk->data);
@@ -201,6 +197,15 @@ static void write_piece(struct mem_file *self, uint64_t position, const uint8_t 
     }
 }
 
+/* The sectors of a chunk that lie wholly at or above a size. */
+static uint32_t sectors_above(size_t index, uint64_t size)
+{
+    uint64_t start = (uint64_t)index * MEM_FILE_CHUNK;
+    uint64_t from = size < start ? 0 : round_up(size - start, MEM_FILE_SECTOR);
+
+    return from >= MEM_FILE_CHUNK ? 0 : sectors_of((size_t)from, MEM_FILE_CHUNK);
+}
+
 /* The cut is in the file system's journal now: what was above it is durably zeros. */
 static void commit_cut(struct mem_file *self)
 {
@@ -215,9 +220,10 @@ static void commit_cut(struct mem_file *self)
     for (size_t i = 0; i < self->dirty_count; i++) {
         struct mem_chunk *chunk = &self->chunks[self->dirty[i]];
 
-        chunk->old_zero |= chunk->cut;
-        chunk_clean(chunk, chunk->cut & ~chunk->used);
-        chunk->cut = 0;
+        uint32_t above = sectors_above(self->dirty[i], cut_size) & chunk->dirty;
+
+        chunk->old_zero |= above;
+        chunk_clean(chunk, above & ~chunk->used);
     }
     if (cut_size % MEM_FILE_SECTOR != 0 && cut_size / MEM_FILE_CHUNK < self->chunk_count) {
         struct mem_chunk *chunk = &self->chunks[cut_size / MEM_FILE_CHUNK];
@@ -333,17 +339,11 @@ void *mem_file_map(struct mem_file *self, size_t size)
 static void take_sector(struct mem_file *self, uint64_t position, const uint8_t *seen,
                         const uint8_t *durable)
 {
-    size_t index = (size_t)(position / MEM_FILE_CHUNK);
-    size_t at = (size_t)(position % MEM_FILE_CHUNK);
-
     if (!is_zero(durable, MEM_FILE_SECTOR)) {
         write_piece(self, position, durable, MEM_FILE_SECTOR, true);
     }
     if (memcmp(seen, durable, MEM_FILE_SECTOR) != 0) {
         write_piece(self, position, seen, MEM_FILE_SECTOR, false);
-        if (self->cut_size <= position) {
-            self->chunks[index].cut |= sectors_of(at, at + 1);
-        }
     }
 }
 
@@ -616,7 +616,8 @@ static uint64_t crash_size(const struct mem_file *self, uint64_t (*random)(void 
 void mem_file_crash(struct mem_file *self, uint64_t (*random)(void *arg), void *arg)
 {
     bool cut_undone = self->cut_size != MEM_FILE_NOT_CUT && random(arg) % 2 == 0;
-    uint64_t boundary = self->cut_size / MEM_FILE_SECTOR;
+    /* The sector in which the cut runs was changed by it, too. */
+    uint64_t undo_from = self->cut_size - self->cut_size % MEM_FILE_SECTOR;
     enum luck luck;
     uint64_t size;
 
@@ -630,10 +631,7 @@ void mem_file_crash(struct mem_file *self, uint64_t (*random)(void *arg), void *
         uint32_t keep = survivors(luck, random, arg);
 
         if (cut_undone) {
-            keep &= ~chunk->cut;
-            if (boundary / SECTORS == self->dirty[i]) {
-                keep &= ~(UINT32_C(1) << boundary % SECTORS);
-            }
+            keep &= ~sectors_above(self->dirty[i], undo_from);
         }
         chunk_revert(chunk, chunk->dirty & ~keep);
         chunk_clean(chunk, UINT32_MAX);

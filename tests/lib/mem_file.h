@@ -40,7 +40,6 @@ struct mem_chunk {
     uint32_t used;     /* May hold something else than zeros. */
     uint32_t dirty;    /* Differs, or may differ, from what is durable. */
     uint32_t old_zero; /* Dirty, and durably zeros. */
-    uint32_t cut;      /* Dirty because the file was cut below it. */
     uint32_t lost;     /* Dirty, and a sync that failed has taken it for written. */
     bool listed;
 };

@@ -27,7 +27,8 @@ void diag_init_stderr(struct diag *self, enum diag_level level, uint64_t node_id
 }
 
 /* Appends to line, never past its end; returns the new size. */
-static size_t add(char *line, size_t size, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static size_t add(char *line, size_t size, const char *format,
+                                                        va_list args)
 {
     int more = vsnprintf(line + size, LINE_SIZE_MAX - size, format, args);
 

@@ -353,9 +353,18 @@ enum err io_read_file(struct io *io, const char *path, size_t size_max, struct b
         err = io_error(rv, "stat", path, info);
         goto out;
     }
-    if (size > size_max || buf_reserve(ret_data, (size_t)size) != ERR_OK) {
+    if (size > size_max) {
         err = err_set(info, ERR_TOO_LARGE, "'%s' has %llu bytes, more than the %zu expected", path,
                       (unsigned long long)size, size_max);
+        goto out;
+    }
+    if (size == 0) {
+        goto out;
+    }
+    err = buf_reserve(ret_data, (size_t)size);
+    if (err != ERR_OK) {
+        (void)err_set(info, err, "read '%s', %llu bytes: %s", path, (unsigned long long)size,
+                      err_text(err)); /* err stays. */
         goto out;
     }
     err = io_read(io, fd, path, ret_data->data + ret_data->size, (size_t)size, 0, &done, info);

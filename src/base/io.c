@@ -430,7 +430,16 @@ enum err io_make_dir(struct io *io, const char *parent, const char *name, struct
         return err;
     }
     rv = io->mkdir(io, path, 0750);
-    if (rv < 0 && rv != -EEXIST) {
+    if (rv == -EEXIST) {
+        int fd;
+
+        /* Something is there: a directory? */
+        err = io_open(io, path, O_RDONLY | O_DIRECTORY, &fd, info);
+        if (err != ERR_OK) {
+            return err;
+        }
+        io_close(io, &fd);
+    } else if (rv < 0) {
         return io_error(rv, "make directory", path, info);
     }
     return io_sync_dir(io, parent, info);
@@ -476,15 +485,13 @@ enum err io_remove_dir(struct io *io, const char *parent, const char *name, stru
     if (removal.err != ERR_OK) {
         return removal.err;
     }
-    if (rv == -ENOENT) {
-        return ERR_OK;
-    }
-    if (rv < 0) {
+    if (rv < 0 && rv != -ENOENT) {
         return io_error(rv, "list", path, info);
     }
-    rv = io->rmdir(io, path);
+    rv = rv == -ENOENT ? rv : io->rmdir(io, path);
     if (rv < 0 && rv != -ENOENT) {
         return io_error(rv, "remove directory", path, info);
     }
+    /* Also when it is missing: an earlier try may have failed only here. */
     return io_sync_dir(io, parent, info);
 }

@@ -22,7 +22,6 @@ void address_of_peer(int fd, char ret_text[TRANSPORT_ADDRESS_SIZE]);
 /* The addresses of a numeric host without asking a resolver, which may block. ERR_NOT_FOUND when
  * host is a name. An empty host is loopback, or all addresses with AI_PASSIVE in flags. The list is
  * the caller's: freeaddrinfo. */
-enum err address_numeric(const char *host, const char *port, int flags,
-                         struct addrinfo **ret_list);
+enum err address_numeric(const char *host, const char *port, int flags, struct addrinfo **ret_list);
 
 #endif

@@ -49,9 +49,10 @@ enum {
     CONN_MAGIC = 0x6e6f4351,
     CONN_HANDLES = 3,
     READ_BUFFER_SIZE = 65536,
-    DIRECT_READ_MIN = 16384, /* From so much on the block is read into; below it, with what follows */
-    READS_MAX = 16,          /* Reads of one connection before the others have their turn. */
-    PARTS_MAX = 1024,        /* IOV_MAX of Linux */
+    DIRECT_READ_MIN =
+        16384,        /* From so much on the block is read into; below it, with what follows */
+    READS_MAX = 16,   /* Reads of one connection before the others have their turn. */
+    PARTS_MAX = 1024, /* IOV_MAX of Linux */
     KEEPALIVE_IDLE_S = 5,
     KEEPALIVE_INTERVAL_S = 2,
     KEEPALIVE_COUNT = 3,

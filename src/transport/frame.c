@@ -202,8 +202,8 @@ static enum err parse(struct frame_parser *self, struct slice *bytes, struct fra
     return ERR_OK;
 }
 
-enum err frame_parser_parse(struct frame_parser *self, struct slice *bytes,
-                            struct frame *ret_frame, struct err_info *info)
+enum err frame_parser_parse(struct frame_parser *self, struct slice *bytes, struct frame *ret_frame,
+                            struct err_info *info)
 {
     enum err err;
 
@@ -220,8 +220,8 @@ size_t frame_parser_room(struct frame_parser *self, uint8_t **ret_data)
     if (self->block == NULL) {
         return 0;
     }
-    *ret_data = self->block->data + pad_size(self->header_size) +
-                (self->position - FRAME_PREFIX_SIZE);
+    *ret_data =
+        self->block->data + pad_size(self->header_size) + (self->position - FRAME_PREFIX_SIZE);
     return self->frame_size - self->position;
 }
 
@@ -273,6 +273,5 @@ void frame_out_encode_prefix(const struct frame_out *frame, size_t body_size,
     bytes_put_u32(ret_prefix + HEADER_SIZE_POSITION, (uint32_t)frame->header_size);
     bytes_put_u64(ret_prefix + REQUEST_ID_POSITION, frame->request_id);
     crc = crc32c(ret_prefix + TYPE_POSITION, FRAME_PREFIX_SIZE - TYPE_POSITION);
-    bytes_put_u32(ret_prefix + CRC_POSITION,
-                  crc32c_extend(crc, frame->header, frame->header_size));
+    bytes_put_u32(ret_prefix + CRC_POSITION, crc32c_extend(crc, frame->header, frame->header_size));
 }

@@ -50,8 +50,8 @@ void frame_parser_set_size_max(struct frame_parser *self, size_t size_max);
  * ERR_AGAIN: all bytes are used up, and more are needed. ERR_NOMEM. A malformed frame is
  * ERR_PROTOCOL, ERR_TOO_LARGE or ERR_CHECKSUM with text; the parser is of no use afterwards.
  */
-enum err frame_parser_parse(struct frame_parser *self, struct slice *bytes,
-                            struct frame *ret_frame, struct err_info *info);
+enum err frame_parser_parse(struct frame_parser *self, struct slice *bytes, struct frame *ret_frame,
+                            struct err_info *info);
 
 /* Where the next bytes of the present frame belong, for reading straight into its block. Returns
  * how many fit there; 0 while the prefix is not complete. */

@@ -144,18 +144,6 @@ void address_format(const struct sockaddr *address, char ret_text[TRANSPORT_ADDR
     (void)snprintf(ret_text, TRANSPORT_ADDRESS_SIZE, "%s:%u", host, ntohs(port));
 }
 
-void address_of_peer(int fd, char ret_text[TRANSPORT_ADDRESS_SIZE])
-{
-    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
-    socklen_t size = sizeof address;
-
-    ASSERT(fd >= 0);
-    if (getpeername(fd, (struct sockaddr *)&address, &size) != 0) {
-        address.ss_family = AF_UNSPEC; /* Reset already: its first event will say so. */
-    }
-    address_format((const struct sockaddr *)&address, ret_text);
-}
-
 enum err address_numeric(const char *host, const char *port, int flags, struct addrinfo **ret_list)
 {
     struct addrinfo hints = {

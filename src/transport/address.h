@@ -16,9 +16,6 @@ enum { ADDRESS_HOST_SIZE = 256, ADDRESS_PORT_SIZE = 8 };
  * as IPv4. "unknown" for other families. */
 void address_format(const struct sockaddr *address, char ret_text[TRANSPORT_ADDRESS_SIZE]);
 
-/* The other end of a socket, as above; "unknown" when it is not connected any more. */
-void address_of_peer(int fd, char ret_text[TRANSPORT_ADDRESS_SIZE]);
-
 /* The addresses of a numeric host without asking a resolver, which may block. ERR_NOT_FOUND when
  * host is a name. An empty host is loopback, or all addresses with AI_PASSIVE in flags. The list is
  * the caller's: freeaddrinfo. */

@@ -3,7 +3,7 @@
  *
  * Happy path: the socket becomes readable, read_frames() reads into the shared buffer (or straight
  * into the block of a large frame), deliver() hands out frames. conn_send() queues; the pump, an
- * idle handle, writes all that was queued in this turn of the loop with one sendmsg. What the
+ * idle handle, writes all that was queued in this turn of the loop with one call. What the
  * kernel does not take waits for the socket to become writable.
  *
  * Failure modes: the other side ends, resets, or sends what is no frame; a deadline passes; memory
@@ -26,23 +26,21 @@
  * DRAINING is there because a close with unread bytes makes TCP reset the connection, and a reset
  * can take away from the other side the very answer that was flushed a moment ago.
  *
- * The socket is polled and read and written here, not through uv_tcp_t: sendmsg has MSG_NOSIGNAL,
- * where libuv's writev would raise SIGPIPE in whatever program uses this library.
+ * The socket is polled and read and written here, not through uv_tcp_t: socket_write() has
+ * MSG_NOSIGNAL, where libuv's writev would raise SIGPIPE in whatever program uses this library.
  *
  * Everything runs on the loop's thread. Events are called from step() only, so from the loop.
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "transport/address.h"
 #include "transport/frame.h"
 #include "transport/send_queue.h"
+#include "transport/socket.h"
 #include "transport/transport.h"
 
 enum {
@@ -53,10 +51,6 @@ enum {
         16384,        /* From so much on the block is read into; below it, with what follows */
     READS_MAX = 16,   /* Reads of one connection before the others have their turn. */
     PARTS_MAX = 1024, /* IOV_MAX of Linux */
-    KEEPALIVE_IDLE_S = 5,
-    KEEPALIVE_INTERVAL_S = 2,
-    KEEPALIVE_COUNT = 3,
-    USER_TIMEOUT_MS = 10000,
 };
 
 enum conn_state {
@@ -313,16 +307,6 @@ static void read_ended(struct conn *self)
     }
 }
 
-static ssize_t read_some(int fd, void *data, size_t size)
-{
-    ssize_t n;
-
-    do {
-        n = read(fd, data, size);
-    } while (n < 0 && errno == EINTR);
-    return n;
-}
-
 /* Returns whether it is worth while to read again at once. */
 static bool read_once(struct conn *self)
 {
@@ -343,7 +327,7 @@ static bool read_once(struct conn *self)
         room = self->buffer;
         size = READ_BUFFER_SIZE;
     }
-    n = read_some(self->fd, room, size);
+    n = socket_read(self->fd, room, size);
     if (n < 0 && errno == EAGAIN) {
         return false;
     }
@@ -382,7 +366,7 @@ static void discard(struct conn *self)
 
     ASSERT(self->state == CONN_DRAINING);
     for (unsigned i = 0; i < READS_MAX && n > 0; i++) {
-        n = read_some(self->fd, ignored, sizeof ignored);
+        n = socket_read(self->fd, ignored, sizeof ignored);
     }
     if (n == 0 || (n < 0 && errno != EAGAIN)) {
         begin_closing(self);
@@ -436,12 +420,8 @@ static void write_frames(struct conn *self)
     while (self->queue.size > 0) {
         size_t size;
         size_t count = send_queue_parts(&self->queue, parts, PARTS_MAX, &size);
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-        ssize_t n = sendmsg(self->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = socket_write(self->fd, parts, count);
 
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
         if (n < 0 && errno != EAGAIN) {
             write_failed(self, errno);
             return;
@@ -495,6 +475,14 @@ static void check_deadlines(struct conn *self)
     struct err_info info;
     bool is_hello;
 
+    if (next_deadline_ms(self, &is_hello) <= uv_now(self->timer.loop)) {
+        /* Timers run before sockets are looked at: when it was this loop that was late, what it
+         * waits for may have come in time. */
+        read_frames(self);
+    }
+    if (self->state != CONN_OPEN) {
+        return;
+    }
     if (next_deadline_ms(self, &is_hello) > uv_now(self->timer.loop)) {
         arm_timer(self);
         return;
@@ -569,35 +557,10 @@ static void step(struct conn *self, enum conn_event event)
 
 /* ---- what owners call ---- */
 
-static enum err set_options(int fd)
-{
-    static const struct {
-        int level;
-        int name;
-        int value;
-    } options[] = {
-        {IPPROTO_TCP, TCP_NODELAY, 1},
-        {SOL_SOCKET, SO_KEEPALIVE, 1},
-        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
-        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
-        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT},
-        {IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
-    };
-
-    ASSERT(fd >= 0);
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
-        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-                       sizeof options[i].value) != 0) {
-            return ERR_IO;
-        }
-    }
-    return ERR_OK;
-}
-
 /* Nothing that needs the loop to undo happens before the last call that can fail. */
 static enum err init(struct conn *self, uv_loop_t *loop)
 {
-    enum err err = set_options(self->fd);
+    enum err err = socket_set_options(self->fd);
     int rv;
 
     if (err != ERR_OK) {
@@ -640,7 +603,7 @@ enum err conn_open(uv_loop_t *loop, int fd, const struct conn_limits *limits,
     if (err != ERR_OK) {
         goto err_after_new;
     }
-    address_of_peer(fd, self->peer);
+    socket_peer(fd, self->peer);
     uv_update_time(loop); /* The loop may not have run for longer than hello_ms. */
     self->opened_ms = uv_now(loop);
     self->heard_ms = self->opened_ms;

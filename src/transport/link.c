@@ -26,7 +26,6 @@
  * Everything runs on the loop's thread. Events are called from the loop.
  */
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,6 +34,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "transport/address.h"
+#include "transport/socket.h"
 #include "transport/transport.h"
 
 enum {
@@ -232,31 +232,6 @@ static void set_reason(struct link *self, const struct sockaddr *address, const 
                   text); /* Kept, not returned. */
 }
 
-/* A port that the kernel gives out and nobody listens on can be connected to itself: both ends of
- * the connection are then this socket. */
-static bool is_connected_to_itself(int fd)
-{
-    struct sockaddr_storage here = {0};
-    struct sockaddr_storage there = {0};
-    socklen_t here_size = sizeof here;
-    socklen_t there_size = sizeof there;
-
-    return getsockname(fd, (struct sockaddr *)&here, &here_size) == 0 &&
-           getpeername(fd, (struct sockaddr *)&there, &there_size) == 0 &&
-           here_size == there_size && memcmp(&here, &there, here_size) == 0;
-}
-
-static int connect_result(int fd)
-{
-    int number = 0;
-    socklen_t size = sizeof number;
-
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &size) != 0) {
-        return errno;
-    }
-    return number == 0 && is_connected_to_itself(fd) ? ECONNREFUSED : number;
-}
-
 static void open_conn(struct link *self, int fd);
 
 static void finish_dial(struct link *self, int number)
@@ -284,7 +259,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     (void)status; /* The socket says more. */
     (void)events; /* There is only one. */
     ASSERT(self->dial == dial);
-    finish_dial(self, connect_result(dial->fd));
+    finish_dial(self, socket_connect_result(dial->fd));
 }
 
 /* Returns 0 when the dial is under way, or an errno. */

@@ -49,14 +49,14 @@ struct owner {
     char text[512];
     uint64_t last_request_id;
     size_t body_bytes;
-    struct block *kept;    /* Of the last frame, when keep is set; owned. */
+    struct block *kept; /* Of the last frame, when keep is set; owned. */
     struct frame kept_frame;
     bool keep;
-    bool close_in_frame;   /* conn_close from inside the callback of that name */
+    bool close_in_frame; /* conn_close from inside the callback of that name */
     bool close_in_failed;
     bool close_in_drained;
-    bool out_of_order;     /* Request ids did not count up by one from 1. */
-    unsigned pause_at;     /* conn_pause inside the callback of this frame; 0: never */
+    bool out_of_order; /* Request ids did not count up by one from 1. */
+    unsigned pause_at; /* conn_pause inside the callback of this frame; 0: never */
 };
 
 extern const struct conn_events owner_events;

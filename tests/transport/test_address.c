@@ -2,9 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/runner.h"
 #include "transport/support.h"
@@ -39,11 +37,11 @@ END_TEST
 START_TEST(what_is_no_address_is_refused_with_a_reason_and_sets_nothing)
 {
     static const char *const addresses[] = {
-        "",           "localhost",    "localhost:",   "localhost:x", "localhost:70000",
-        "h:65536",    "h:-1",         "h:+1",         "h: 1",        "h:1 ",
-        "h:123456",   "::1:7437",     "[::1]",        "[::1]7437",   "[::1:7437",
-        "[]:1",       "[n1]:1",       "[1.2.3.4]:1",  "a b:1",       "http://n1:80",
-        "user@n1:80", "n1:80/path",   "n1\n:80",      "[::1]:1:2",   "h:99999999999999999999",
+        "",           "localhost",  "localhost:",  "localhost:x", "localhost:70000",
+        "h:65536",    "h:-1",       "h:+1",        "h: 1",        "h:1 ",
+        "h:123456",   "::1:7437",   "[::1]",       "[::1]7437",   "[::1:7437",
+        "[]:1",       "[n1]:1",     "[1.2.3.4]:1", "a b:1",       "http://n1:80",
+        "user@n1:80", "n1:80/path", "n1\n:80",     "[::1]:1:2",   "h:99999999999999999999",
     };
 
     for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
@@ -94,22 +92,6 @@ START_TEST(addresses_are_written_as_they_are_read)
     ck_assert_str_eq(text, "10.0.0.7:41234");
     address_format(&other, text);
     ck_assert_str_eq(text, "unknown");
-}
-END_TEST
-
-START_TEST(a_peer_is_named_while_it_is_connected)
-{
-    char text[TRANSPORT_ADDRESS_SIZE];
-    int fds[2];
-    int unconnected = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    connected_pair(fds);
-    address_of_peer(fds[0], text);
-    ck_assert_int_eq(strncmp(text, "127.0.0.1:", 10), 0);
-    ck_assert_int_gt(atoi(text + 10), 0);
-    address_of_peer(unconnected, text);
-    ck_assert_str_eq(text, "unknown");
-    ck_assert_int_eq(close(fds[0]) | close(fds[1]) | close(unconnected), 0);
 }
 END_TEST
 
@@ -171,7 +153,6 @@ int main(void)
 
     tcase = tcase_create("format");
     tcase_add_test(tcase, addresses_are_written_as_they_are_read);
-    tcase_add_test(tcase, a_peer_is_named_while_it_is_connected);
     tcase_add_test(tcase, numeric_hosts_need_no_resolver);
     suite_add_tcase(suite, tcase);
 

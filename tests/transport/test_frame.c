@@ -50,8 +50,9 @@ START_TEST(the_wire_format_is_the_documented_one)
 {
     /* size 26, type 0x0102, flags 0x0304, header "hi", request id, body "body"; written by hand
      * from the diagram in transport.h. */
-    uint8_t expected[] = {26, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x01, 0x04, 0x03, 2, 0, 0, 0, 0x88, 0x77,
-                          0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 'h', 'i', 'b', 'o', 'd', 'y'};
+    uint8_t expected[] = {26,   0,    0,    0,    0,   0,   0,    0,    0x02, 0x01,
+                          0x04, 0x03, 2,    0,    0,   0,   0x88, 0x77, 0x66, 0x55,
+                          0x44, 0x33, 0x22, 0x11, 'h', 'i', 'b',  'o',  'd',  'y'};
     struct frame_out out = {.type = 0x0102,
                             .flags = 0x0304,
                             .request_id = 0x1122334455667788,
@@ -394,8 +395,8 @@ int main(void)
     tcase_add_test(tcase, a_wrong_checksum_is_noticed_before_the_body_is_there);
     tcase_add_test(tcase, a_body_is_not_covered_by_the_checksum);
     tcase_add_test(tcase, strangers_are_told_what_this_port_is_not);
-    tcase_add_test(
-        tcase, garbage_ends_in_an_error_or_a_frame_and_never_takes_more_memory_than_the_limit);
+    tcase_add_test(tcase,
+                   garbage_ends_in_an_error_or_a_frame_and_never_takes_more_memory_than_the_limit);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

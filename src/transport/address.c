@@ -28,7 +28,7 @@ static bool host_is_ipv6(const char *host)
     char *scope;
 
     ASSERT(strlen(host) < sizeof copy);
-    strcpy(copy, host);
+    memcpy(copy, host, strlen(host) + 1);
     scope = strchr(copy, '%');
     if (scope != NULL) {
         *scope = '\0';
@@ -95,8 +95,8 @@ enum err address_split(const char *address, char host[256], char port[8], struct
         return err_set(info, ERR_INVALID, "address '%s': '%s' is not %s", address, copy,
                        *address == '[' ? "an IPv6 address" : "a host");
     }
-    strcpy(host, copy);
-    strcpy(port, colon + 1); /* At most five digits. */
+    memcpy(host, copy, strlen(copy) + 1);
+    memcpy(port, colon + 1, strlen(colon + 1) + 1); /* At most five digits. */
     return ERR_OK;
 }
 
@@ -137,7 +137,7 @@ void address_format(const struct sockaddr *address, char ret_text[TRANSPORT_ADDR
         ipv4 = in4.sin_addr;
         port = in4.sin_port;
     } else {
-        strcpy(ret_text, "unknown");
+        (void)snprintf(ret_text, TRANSPORT_ADDRESS_SIZE, "unknown");
         return;
     }
     ASSERT(inet_ntop(AF_INET, &ipv4, host, sizeof host) != NULL);

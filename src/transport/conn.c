@@ -32,6 +32,7 @@
  * Everything runs on the loop's thread. Events are called from step() only, so from the loop.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -190,20 +191,15 @@ static void set_poll(struct conn *self, int events)
     ASSERT(rv == 0); /* Fails only for a closing handle or a descriptor with two handles. */
 }
 
-static void set_pump(struct conn *self, bool wanted)
-{
-    int rv = wanted ? uv_idle_start(&self->pump, on_pump) : uv_idle_stop(&self->pump);
-
-    ASSERT(rv == 0); /* Neither can fail with a callback. */
-}
-
 /* Makes handles and memory follow from the state; called after anything that may have changed it,
  * but once for a step and all that its callbacks did. */
 static void settle(struct conn *self)
 {
     bool reads = self->state == CONN_OPEN && self->pauses == 0;
     bool waits = self->write_blocked && self->queue.size > 0;
+    bool pumps;
     int events = 0;
+    int rv;
 
     if (self->steps > 0 || self->state >= CONN_CLOSING) {
         return;
@@ -222,8 +218,9 @@ static void settle(struct conn *self)
         events |= UV_WRITABLE;
     }
     set_poll(self, events);
-    set_pump(self, (writes(self) && self->queue.size > 0 && !waits) ||
-                       (reads && self->unparsed.size > 0));
+    pumps = (writes(self) && self->queue.size > 0 && !waits) || (reads && self->unparsed.size > 0);
+    rv = pumps ? uv_idle_start(&self->pump, on_pump) : uv_idle_stop(&self->pump);
+    ASSERT(rv == 0); /* Neither can fail with a callback. */
 }
 
 /* ---- ending ---- */
@@ -269,7 +266,8 @@ static void fail_with_errno(struct conn *self, const char *verb, int number)
     struct err_info info;
 
     ASSERT(number > 0);
-    (void)err_set(&info, err_from_uv(-number), "%s: %s", verb, uv_strerror(-number)); /* In info. */
+    (void)err_set(&info, err_from_uv(-number), "%s: %s", verb,
+                  uv_strerror(-number)); /* Used next. */
     fail(self, CONN_BROKEN, info.code, info.text);
 }
 
@@ -299,12 +297,9 @@ static void deliver(struct conn *self)
 static void read_ended(struct conn *self)
 {
     self->peer_ended = true;
-    if (self->parser.position > 0) {
-        fail(self, CONN_FAILED, ERR_CLOSED,
-             "the other side ended the connection in the middle of a frame");
-    } else {
-        fail(self, CONN_FAILED, ERR_CLOSED, "the other side ended the connection");
-    }
+    fail(self, CONN_FAILED, ERR_CLOSED,
+         self->parser.position > 0 ? "the other side ended the connection in the middle of a frame"
+                                   : "the other side ended the connection");
 }
 
 /* Returns whether it is worth while to read again at once. */
@@ -355,21 +350,6 @@ static void read_frames(struct conn *self)
         return; /* Paused since the event was taken from the kernel. */
     }
     for (unsigned i = 0; i < READS_MAX && read_once(self); i++) {
-    }
-}
-
-/* While DRAINING: what still arrives interests nobody. */
-static void discard(struct conn *self)
-{
-    uint8_t ignored[4096];
-    ssize_t n = 1;
-
-    ASSERT(self->state == CONN_DRAINING);
-    for (unsigned i = 0; i < READS_MAX && n > 0; i++) {
-        n = socket_read(self->fd, ignored, sizeof ignored);
-    }
-    if (n == 0 || (n < 0 && errno != EAGAIN)) {
-        begin_closing(self);
     }
 }
 
@@ -487,13 +467,10 @@ static void check_deadlines(struct conn *self)
         arm_timer(self);
         return;
     }
-    if (is_hello) {
-        (void)err_set(&info, ERR_TIMEOUT, "no complete hello came within %llu ms",
-                      (unsigned long long)self->limits.hello_ms);
-    } else {
-        (void)err_set(&info, ERR_TIMEOUT, "nothing arrived for %llu ms",
-                      (unsigned long long)self->limits.idle_ms);
-    }
+    (void)err_set(&info, ERR_TIMEOUT,
+                  is_hello ? "no complete hello came within %" PRIu64 " ms"
+                           : "nothing arrived for %" PRIu64 " ms",
+                  is_hello ? self->limits.hello_ms : self->limits.idle_ms); /* Used next. */
     fail(self, CONN_FAILED, ERR_TIMEOUT, info.text);
 }
 
@@ -535,10 +512,8 @@ static void step(struct conn *self, enum conn_event event)
         }
         break;
     case CONN_DRAINING:
-        if (event == EVENT_DEADLINE) {
+        if (event == EVENT_DEADLINE || (event == EVENT_READABLE && socket_discard(self->fd))) {
             begin_closing(self);
-        } else if (event == EVENT_READABLE) {
-            discard(self);
         }
         break;
     case CONN_CLOSING:
@@ -590,7 +565,7 @@ enum err conn_open(uv_loop_t *loop, int fd, const struct conn_limits *limits,
     ASSERT(fd >= 0);
     ASSERT(events->frame != NULL && events->failed != NULL && events->closed != NULL);
     if (self == NULL) {
-        goto err_after_nothing;
+        goto out;
     }
     self->magic = CONN_MAGIC;
     self->fd = fd;
@@ -601,7 +576,7 @@ enum err conn_open(uv_loop_t *loop, int fd, const struct conn_limits *limits,
     send_queue_init(&self->queue);
     err = init(self, loop);
     if (err != ERR_OK) {
-        goto err_after_new;
+        goto out;
     }
     socket_peer(fd, self->peer);
     uv_update_time(loop); /* The loop may not have run for longer than hello_ms. */
@@ -612,9 +587,8 @@ enum err conn_open(uv_loop_t *loop, int fd, const struct conn_limits *limits,
     *ret_conn = self;
     return ERR_OK;
 
-err_after_new:
+out:
     free(self);
-err_after_nothing:
     (void)close(fd); /* It held nothing of ours yet. */
     return err;
 }

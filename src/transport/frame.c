@@ -176,7 +176,7 @@ static void finish_frame(struct frame_parser *self, struct frame *ret_frame)
 static enum err parse(struct frame_parser *self, struct slice *bytes, struct frame *ret_frame,
                       struct err_info *info)
 {
-    uint8_t *room;
+    uint8_t *room = NULL;
     size_t size;
     enum err err;
 

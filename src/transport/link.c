@@ -116,7 +116,14 @@ static struct link *recover(void *data)
     return self;
 }
 
-/* One thing less is pending. */
+/* One thing less is pending, and not the last: the timer is, until CLOSING. */
+static void count_back(struct link *self)
+{
+    ASSERT(self->state < LINK_CLOSING && self->pending > 1);
+    self->pending--;
+}
+
+/* One thing less is pending, and it may be the last. */
 static void release(struct link *self)
 {
     ASSERT(self->pending > 0);
@@ -338,7 +345,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
         release(self);
         return;
     }
-    release(self); /* Not the last: the timer is pending as well. */
+    count_back(self);
     if (self->moved) {
         uv_freeaddrinfo(addresses);
         wait_to_dial(self, 0);
@@ -443,7 +450,7 @@ static void on_conn_closed(struct conn *conn, void *arg)
     ASSERT(self->conn == conn);
     self->conn = NULL;
     if (self->state == LINK_ENDING) {
-        release(self); /* Not the last: the timer is pending as well. */
+        count_back(self);
         if (self->moved) {
             self->failures = 0;
         }
@@ -494,7 +501,7 @@ static enum err set_address(struct link *self, const char *address)
         return err;
     }
     ASSERT(strlen(address) < sizeof self->address);
-    strcpy(self->address, address);
+    memcpy(self->address, address, strlen(address) + 1);
     return ERR_OK;
 }
 

@@ -92,7 +92,7 @@ static void close_sockets(struct listener *self)
 
 static uint16_t bound_port(int fd)
 {
-    struct sockaddr_storage storage;
+    struct sockaddr_storage storage = {0};
     struct sockaddr_in in4;
     struct sockaddr_in6 in6;
     socklen_t size = sizeof storage;

@@ -117,7 +117,7 @@ size_t send_queue_parts(const struct send_queue *self, struct iovec *parts, size
             const struct slice *slice = &node->parts[part];
 
             /* iovec has no const; writev only reads. */
-            parts[count].iov_base = (uint8_t *)(uintptr_t)slice->data + offset;
+            parts[count].iov_base = (uint8_t *)slice->data + offset;
             parts[count].iov_len = slice->size - offset;
             size += slice->size - offset;
             offset = 0;
@@ -139,8 +139,10 @@ void send_queue_consume(struct send_queue *self, size_t size)
     self->size -= size;
     while (size > 0) {
         struct send_node *node = self->head;
-        size_t rest = node->parts[self->part].size - self->offset;
+        size_t rest;
 
+        ASSERT(node != NULL); /* I1 */
+        rest = node->parts[self->part].size - self->offset;
         ASSERT(rest > 0);
         if (size < rest) {
             self->offset += size;

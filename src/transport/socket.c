@@ -15,6 +15,7 @@ enum {
     KEEPALIVE_INTERVAL_S = 2,
     KEEPALIVE_COUNT = 3,
     USER_TIMEOUT_MS = 10000,
+    DISCARDS_MAX = 16, /* Reads before others have their turn. */
 };
 
 enum err socket_set_options(int fd)
@@ -63,6 +64,17 @@ ssize_t socket_write(int fd, struct iovec *parts, size_t count)
         n = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     return n;
+}
+
+bool socket_discard(int fd)
+{
+    uint8_t ignored[4096];
+    ssize_t n = 1;
+
+    for (unsigned i = 0; i < DISCARDS_MAX && n > 0; i++) {
+        n = socket_read(fd, ignored, sizeof ignored);
+    }
+    return n == 0 || (n < 0 && errno != EAGAIN);
 }
 
 /* A port that the kernel gives out and nobody listens on can be connected to itself: both ends of

@@ -4,6 +4,7 @@
 #ifndef QUORLOG_TRANSPORT_SOCKET_H
 #define QUORLOG_TRANSPORT_SOCKET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -19,6 +20,9 @@ enum err socket_set_options(int fd);
  * is EPIPE then, and only that. */
 ssize_t socket_read(int fd, void *data, size_t size);
 ssize_t socket_write(int fd, struct iovec *parts, size_t count);
+
+/* Reads and forgets what has arrived, or a part of much. Returns whether nothing more can come. */
+bool socket_discard(int fd);
 
 /* How a non-blocking connect ended: 0 or an errno. */
 int socket_connect_result(int fd);

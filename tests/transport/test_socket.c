@@ -1,6 +1,7 @@
 #include "transport/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -79,6 +80,21 @@ START_TEST(writing_to_who_is_gone_is_an_error_and_no_signal)
 }
 END_TEST
 
+START_TEST(discarding_ends_with_the_other_side)
+{
+    char text[] = "x";
+    struct iovec part = {.iov_base = text, .iov_len = 1};
+
+    ck_assert_int_eq(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+    ck_assert_int_eq(socket_write(fds[0], &part, 1), 1);
+    ck_assert(!socket_discard(fds[1]));
+    ck_assert_int_eq(socket_read(fds[1], text, 1), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+    ck_assert_int_eq(shutdown(fds[0], SHUT_WR), 0);
+    ck_assert(socket_discard(fds[1]));
+}
+END_TEST
+
 START_TEST(a_connect_that_found_nobody_or_itself_is_refused)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
@@ -120,6 +136,7 @@ int main(void)
     tcase_add_test(tcase, what_is_not_tcp_is_refused);
     tcase_add_test(tcase, parts_are_written_in_order_and_read_back);
     tcase_add_test(tcase, writing_to_who_is_gone_is_an_error_and_no_signal);
+    tcase_add_test(tcase, discarding_ends_with_the_other_side);
     tcase_add_test(tcase, a_connect_that_found_nobody_or_itself_is_refused);
     tcase_add_test(tcase, a_peer_is_named_while_it_is_connected);
     suite_add_tcase(suite, tcase);

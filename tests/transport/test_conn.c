@@ -439,7 +439,8 @@ END_TEST
 START_TEST(an_established_connection_has_its_new_limits_and_no_hello_timer)
 {
     struct conn_limits limits = {.frame_size_max = 64, .queue_size_max = 100, .hello_ms = 30};
-    struct conn_limits later = {.frame_size_max = 4096, .queue_size_max = 4096, .idle_ms = 60};
+    struct conn_limits later = {
+        .frame_size_max = 4096, .queue_size_max = 4096, .idle_ms = 60, .hello_ms = 30};
     char body[1000] = {0};
     uint64_t started_ns;
 
@@ -499,6 +500,23 @@ START_TEST(a_paused_connection_is_not_idle_until_it_is_resumed)
 }
 END_TEST
 
+START_TEST(what_came_in_time_counts_even_if_the_loop_is_late)
+{
+    struct conn_limits limits = {.frame_size_max = 4096, .queue_size_max = 4096, .idle_ms = 10};
+    uint64_t started_ns = uv_hrtime();
+
+    open_near(&limits);
+    append_frame(&wire, 1, 1, "in time", "", 0);
+    write_all(fds[1], wire.data, wire.size);
+    while (uv_hrtime() - started_ns < 15 * 1000000) {
+        /* The loop is held up. */
+    }
+    run_until(&loop, &near.frames, 1);
+    ck_assert_uint_eq(near.failed, 0);
+    run_until(&loop, &near.failed, 1);
+}
+END_TEST
+
 /* ---- backpressure ---- */
 
 START_TEST(a_paused_reader_makes_the_sender_busy_and_then_drained)
@@ -551,6 +569,20 @@ START_TEST(drained_is_not_told_to_who_never_came_past_half)
     run_until(&loop, &near.drained, 1);
     run_until(&loop, &far.frames, 3);
     ck_assert_uint_eq(near.drained, 1);
+}
+END_TEST
+
+START_TEST(drained_follows_busy_below_half_too)
+{
+    struct conn_limits limits = {.frame_size_max = 4096, .queue_size_max = 100};
+    char text[81] = {0};
+
+    memset(text, 'x', sizeof text - 1);
+    open_near(&limits);
+    ck_assert_int_eq(send_text(near.conn, 1, "0123456789"), ERR_OK); /* 34 of 100 */
+    ck_assert_int_eq(send_text(near.conn, 2, text), ERR_BUSY);
+    run_until(&loop, &near.drained, 1);
+    ck_assert_int_eq(send_text(near.conn, 2, text), ERR_OK);
 }
 END_TEST
 
@@ -709,12 +741,14 @@ static Suite *conn_suite(void)
     tcase_add_test(tcase, an_established_connection_has_its_new_limits_and_no_hello_timer);
     tcase_add_test(tcase, a_connection_that_is_heard_is_not_idle);
     tcase_add_test(tcase, a_paused_connection_is_not_idle_until_it_is_resumed);
+    tcase_add_test(tcase, what_came_in_time_counts_even_if_the_loop_is_late);
     suite_add_tcase(suite, tcase);
 
     tcase = tcase_create("backpressure");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_paused_reader_makes_the_sender_busy_and_then_drained);
     tcase_add_test(tcase, drained_is_not_told_to_who_never_came_past_half);
+    tcase_add_test(tcase, drained_follows_busy_below_half_too);
     tcase_add_test(tcase, an_empty_queue_takes_a_frame_of_any_size);
     tcase_add_test(tcase, pauses_are_counted_and_hold_back_what_was_already_read);
     tcase_add_test(tcase, a_paused_connection_can_be_closed);

@@ -294,6 +294,7 @@ START_TEST(a_connect_that_is_not_answered_times_out)
     int filler;
     int deaf = open_deaf(address, &filler);
     uint64_t started_ns = uv_hrtime();
+    unsigned before = count_descriptors();
 
     options.address = address;
     ck_assert_int_eq(link_open(&loop, &options, &link_events, &loop, &near), ERR_OK);
@@ -303,6 +304,7 @@ START_TEST(a_connect_that_is_not_answered_times_out)
     ck_assert_ptr_nonnull(strstr(down_text, "timed out"));
     ck_assert_uint_ge((uv_hrtime() - started_ns) / 1000000, 58);
     close_near();
+    ck_assert_uint_eq(count_descriptors(), before);
     ck_assert_int_eq(close(deaf) | close(filler), 0);
 }
 END_TEST

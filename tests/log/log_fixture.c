@@ -124,6 +124,7 @@ enum err fixture_try_append(struct fixture *self, uint32_t record_count, uint32_
     enum err err;
 
     fixture_next(self, record_count, body_size, &header, body);
+    self->attempted = header;
     err = log_append(self->log, &header, body, &info);
     if (err == ERR_OK) {
         ck_assert_uint_lt(self->expected.count, FIXTURE_BATCHES_MAX);

@@ -27,6 +27,7 @@ struct fixture {
     struct log *log;
     struct log_report report;
     struct expected expected;
+    struct batch_header attempted; /* the last batch given to log_append */
     uint64_t random;
 };
 

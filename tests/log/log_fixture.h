@@ -31,6 +31,9 @@ struct fixture {
     uint64_t random;
 };
 
+/* The kernel, but syncs are not waited for: no test here pulls the plug. */
+struct io *fixture_io(void);
+
 /* A new, empty directory; small segments (4 KiB) and index intervals (256). Nothing is open. */
 void fixture_init(struct fixture *self);
 void fixture_fini(struct fixture *self);

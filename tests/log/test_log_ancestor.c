@@ -2,6 +2,7 @@
  * What the project that this one grew out of lost, got stuck on, or believed: each of its defects
  * that concern the log, as a test.
  */
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -73,7 +73,7 @@ START_TEST(every_prefix_of_the_last_batches_is_cut_to_whole_ones)
     fixture_close(&f);
     all = f.expected;
     size = file_read(fixture_file(&f, 0, ".store"), bytes, sizeof bytes);
-    for (uint64_t durable = 0; durable <= 6; durable++) {
+    for (uint64_t durable = 0; durable <= 6; durable += 3) {
         f.options.durable_end = durable;
         for (size_t cut = HEADER_SIZE; cut <= size; cut++) {
             memcpy(damaged, bytes, size);

@@ -38,7 +38,7 @@ static void prepare(void)
     fixture_fill(&f, 3);
     before = f.expected;
     fixture_close(&f);
-    faulty_io_init(&faulty, io_real());
+    faulty_io_init(&faulty, fixture_io());
     f.options.io = &faulty.io;
     f.options.durable_end = SYNCED * 2;
 }
@@ -213,7 +213,7 @@ static void check_afterwards(const struct scenario *scenario, enum err err)
 
     after = f.expected;
     fixture_close(&f);
-    f.options.io = io_real();
+    f.options.io = fixture_io();
     f.options.durable_end = scenario->durable_end;
     ck_assert_msg(fixture_try_open(&f) == ERR_OK, "%s: does not open", scenario->name);
     log_check(f.log);
@@ -325,7 +325,7 @@ static void prepare_damage(void)
     file_write(fixture_file(&f, 9, ".index"), bytes, 100);
     f.options.start = 20;
     f.options.durable_end = 60;
-    faulty_io_init(&faulty, io_real());
+    faulty_io_init(&faulty, fixture_io());
     faulty_io_count_only(&faulty, FAULTY_READS | FAULTY_WRITES);
     f.options.io = &faulty.io;
 }
@@ -345,7 +345,7 @@ static unsigned recover_once(unsigned nth, bool sticky)
     faulty_io_fail_at(&faulty, 0, EIO, false);
     expected_truncate_back(&f.expected, 76);
     options = f.options;
-    f.options.io = io_real();
+    f.options.io = fixture_io();
     fixture_open(&f);
     ck_assert_uint_eq(log_end(f.log), 76);
     ck_assert_uint_eq(log_start(f.log), 20);
@@ -390,7 +390,7 @@ START_TEST(any_call_of_delete_may_fail_and_it_can_be_done_again)
             fixture_fini(&f);
             return;
         }
-        f.options.io = io_real();
+        f.options.io = fixture_io();
         f.options.durable_end = 0; /* It was to be deleted. */
         if (file_exists(f.log_dir)) {
             ck_assert_int_eq(fixture_try_open(&f), ERR_OK);

@@ -122,7 +122,7 @@ static enum err load(struct ballot *self, struct err_info *info)
 {
     uint8_t bytes[FILE_SIZE];
     struct slot slots[SLOT_COUNT];
-    unsigned chosen;
+    unsigned chosen = 0;
     uint64_t file_size;
     size_t size;
     enum err err;

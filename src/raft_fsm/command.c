@@ -78,7 +78,6 @@ void command_fini(struct command *self)
 
 /* ---- writing ---- */
 
-
 static size_t body_size(const struct command *self)
 {
     Replicated__TopicCreate create = REPLICATED__TOPIC_CREATE__INIT;
@@ -194,7 +193,8 @@ static enum err read_produce(const uint8_t *body, size_t size, struct command_vi
     err = batch_header_decode_produced(batch, size, COMMAND_BATCH_SIZE_MAX,
                                        &ret_command->produce.header, info);
     if (err != ERR_OK) {
-        (void)err_prefix(info, err, "a produce command"); /* The code becomes another: */
+        /* Whatever is wrong with it, the edge should have refused it. */
+        (void)err_prefix(info, err, "a produce command");
         if (info != NULL) {
             info->code = ERR_CORRUPT;
         }
@@ -291,8 +291,7 @@ enum err command_reader_next(struct command_reader *self, struct command_view *r
         return err_set(info, ERR_CORRUPT, "the header of a command is cut off");
     }
     size = bytes_get_u32(at + AT_SIZE);
-    if (size > left - COMMAND_HEADER_SIZE ||
-        bytes_round_up(size, 8) > left - COMMAND_HEADER_SIZE) {
+    if (size > left - COMMAND_HEADER_SIZE || bytes_round_up(size, 8) > left - COMMAND_HEADER_SIZE) {
         return err_set(info, ERR_CORRUPT, "a command of %zu bytes is cut off", size);
     }
     end = COMMAND_HEADER_SIZE + bytes_round_up(size, 8);

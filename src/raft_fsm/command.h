@@ -41,7 +41,7 @@ enum {
     COMMAND_PRODUCE_HEADER_SIZE = 8 + DIGEST_SIZE,
     COMMAND_COUNT_MAX = 4096,
     COMMAND_BATCH_SIZE_MAX = 16 * 1024 * 1024, /* bytes of a PRODUCE's batch, header included */
-    TOPIC_NAME_SIZE_MAX = 200, /* bytes, without a closing zero */
+    TOPIC_NAME_SIZE_MAX = 200,                 /* bytes, without a closing zero */
 };
 
 enum command_type {

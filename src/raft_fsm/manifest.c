@@ -309,6 +309,10 @@ static enum err get_topics(const Replicated__Manifest *from, struct manifest *ma
         if (i > 0 && manifest->topics[i].id <= manifest->topics[i - 1].id) {
             return err_set(info, ERR_CORRUPT, "a snapshot's topics are not in order");
         }
+        if (manifest->topics[i].id / COMMAND_COUNT_MAX > manifest->applied_index) {
+            return err_set(info, ERR_CORRUPT, "a snapshot has topic '%s' from after itself",
+                           manifest->topics[i].name);
+        }
     }
     manifest->topic_count = from->n_topics;
     return check_names_differ(manifest, info);

@@ -537,9 +537,8 @@ static bool batches_plausible(uint64_t records, const struct window_batch *batch
         }
         sum += batches[i].record_count;
     }
-    return sum <= records &&
-           (uint32_t)(batches[count - 1].base_sequence + batches[count - 1].record_count) ==
-               (uint32_t)records;
+    return sum <= records && (uint32_t)(batches[count - 1].base_sequence +
+                                        batches[count - 1].record_count) == (uint32_t)records;
 }
 
 enum err producers_restore_window(struct producers *self, uint64_t producer_id, uint64_t topic_id,

@@ -149,8 +149,8 @@ static const char *find_stamped_field(const uint8_t *from)
     return NULL;
 }
 
-enum err batch_check_produced(const uint8_t *batch, size_t size, uint32_t size_max,
-                              struct batch_header *ret_header, struct err_info *info)
+enum err batch_header_decode_produced(const uint8_t *batch, size_t size, uint32_t size_max,
+                                      struct batch_header *ret_header, struct err_info *info)
 {
     struct batch_header header;
     const char *field;
@@ -184,6 +184,21 @@ enum err batch_check_produced(const uint8_t *batch, size_t size, uint32_t size_m
     if (header.producer_id == 0 && (header.producer_epoch != 0 || header.base_sequence != 0)) {
         return err_set(info, ERR_INVALID, "batch has a producer epoch or sequence, but no id");
     }
+    *ret_header = header;
+    return ERR_OK;
+}
+
+enum err batch_check_produced(const uint8_t *batch, size_t size, uint32_t size_max,
+                              struct batch_header *ret_header, struct err_info *info)
+{
+    struct batch_header header;
+    enum err err;
+
+    err = batch_header_decode_produced(batch, size, size_max, &header, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    ASSERT(header.size == size);
     if (crc32c(batch + BATCH_HEADER_SIZE, size - BATCH_HEADER_SIZE) != header.body_crc32c) {
         return err_set(info, ERR_CHECKSUM, "the batch body does not match body_crc32c 0x%08" PRIx32,
                        header.body_crc32c);

@@ -33,8 +33,9 @@ struct topic {
 
 struct catalog;
 
-/* topics_max: ERR_LIMIT beyond. */
+/* At most topics_max topics. ERR_NOMEM. */
 enum err catalog_new(unsigned topics_max, struct catalog **ret_catalog);
+/* NULL is fine. Drops the catalog's references; topics that others still refer to stay theirs. */
 void catalog_free(struct catalog *self);
 
 /* (any thread) A topic with a new reference; NULL when there is none. */

@@ -20,6 +20,9 @@
  *                 producer sent it (log/batch.h, stamped fields zero)
  *   TOPIC_CREATE, TOPIC_DELETE   body: protobuf (proto/replicated.proto)
  *   INIT_PRODUCER body: empty
+ *
+ *   At most COMMAND_COUNT_MAX commands in a payload: a command's number in its entry is a part of
+ *   the ids that are made from it (raft_fsm/fsm.h).
  */
 #ifndef QUORLOG_RAFT_FSM_COMMAND_H
 #define QUORLOG_RAFT_FSM_COMMAND_H
@@ -36,7 +39,9 @@ enum {
     COMMAND_PAYLOAD_HEADER_SIZE = 16,
     COMMAND_HEADER_SIZE = 8,
     COMMAND_PRODUCE_HEADER_SIZE = 8 + DIGEST_SIZE,
-    TOPIC_NAME_SIZE_MAX = 200, /* bytes, without a closing zero */
+    COMMAND_COUNT_MAX = 4096,
+    COMMAND_BATCH_SIZE_MAX = 16 * 1024 * 1024, /* bytes of a PRODUCE's batch, header included */
+    TOPIC_NAME_SIZE_MAX = 200,                 /* bytes, without a closing zero */
 };
 
 enum command_type {
@@ -98,6 +103,7 @@ struct command_reader {
     size_t size;
     size_t position;
     int64_t time_us;
+    unsigned count; /* commands given so far */
 };
 enum err command_reader_begin(struct command_reader *self, const uint8_t *payload, size_t size,
                               struct err_info *info);

@@ -32,7 +32,7 @@ struct manifest_topic {
     char name[TOPIC_NAME_SIZE_MAX + 1];
     uint64_t start;
     uint64_t end;
-    uint8_t digest[DIGEST_SIZE];
+    uint8_t digest[DIGEST_SIZE]; /* of the last batch below end; zeros while end is 0 */
     int64_t created_time_us;
 };
 
@@ -44,19 +44,29 @@ struct manifest {
     struct producers *producers; /* owned */
 };
 
+/* Frees what the manifest owns and leaves it empty; fine on an empty one. */
 void manifest_fini(struct manifest *self);
 
-/* *ret_bytes owns a reference. ERR_NOMEM, ERR_TOO_LARGE. */
+/* A second one that owns all it has. ERR_NOMEM. */
+enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifest);
+
+/* The topic of this id; NULL when there is none. Borrowed. */
+const struct manifest_topic *manifest_find(const struct manifest *self, uint64_t id);
+
+/* Equal manifests give equal bytes. *ret_bytes owns a reference. ERR_NOMEM, ERR_TOO_LARGE. */
 enum err manifest_encode(const struct manifest *self, struct slice *ret_bytes);
 
-/* ERR_CORRUPT, ERR_NOMEM. */
+/* ERR_CORRUPT; ERR_VERSION for fields that only a newer program writes: a replica that left them
+ * out would differ; ERR_NOMEM. */
 enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret_manifest,
                          struct err_info *info);
 
-/* Durable when it returns OK. */
+/* Durable when it returns OK; after an error or a crash the old snapshot or the new one is there.
+ * ERR_TOO_LARGE, ERR_NOMEM, ERR_IO, ERR_NOSPACE. */
 enum err snapshot_save(struct io *io, const char *dir, const struct snapshot *snapshot,
                        struct err_info *info);
-/* ERR_NOT_FOUND, ERR_CORRUPT, ERR_VERSION, ERR_IO. *ret_snapshot owns references. */
+/* ERR_NOT_FOUND, ERR_CORRUPT, ERR_VERSION, ERR_IO, ERR_NOMEM. *ret_snapshot owns references. The
+ * manifest and the membership in it are bytes still. */
 enum err snapshot_load(struct io *io, const char *dir, struct snapshot *ret_snapshot,
                        struct err_info *info);
 void snapshot_fini(struct snapshot *self);

@@ -66,7 +66,7 @@ static enum err run_part(struct raft_driver *self, const struct append_view *vie
         }
         raft_driver_fill(self->core_entries, &view->entries[begin], count, batch);
     }
-    self->event_entries = &view->entries[begin];
+    self->event_entries = count > 0 ? &view->entries[begin] : NULL;
     self->event_count = count;
     return run_message(self, view->message, &to);
 }
@@ -177,7 +177,7 @@ static enum err trim(struct raft_driver *self, struct append_view *view)
         say_dropped(self, view->message, "contradicts_committed");
         return raft_driver_fail(self, ERR_DIVERGED);
     }
-    view->entries += count;
+    view->entries = count < view->count ? view->entries + count : NULL;
     view->count -= count;
     view->prev_index = from;
     view->prev_term = raft_driver_term_of(self, from);

@@ -302,7 +302,8 @@ static enum err open_parts(struct replica *self, struct journal **ret_journal,
     if (err != ERR_OK) {
         goto err_after_load;
     }
-    /* With data in the directory the ballot must be there: without it this node might vote twice. */
+    /* With data in the directory the ballot must be there: without it this node might vote twice.
+     */
     fresh = snapshot.index == 0 && contents.count == 0;
     err = ballot_open(&self->ballot, self->host.io, self->dir, self->options.id, fresh, info);
     if (err == ERR_OK && self->ballot.term == 0 && snapshot.index == 0 &&
@@ -371,10 +372,15 @@ enum err replica_open(const struct replica_options *options, const struct replic
     return ERR_OK;
 }
 
+void replica_fail(struct replica *self, enum err err)
+{
+    replica_fail_pending(self, err);
+    replica_fail_queue(self, err);
+}
+
 void replica_close(struct replica *self)
 {
-    replica_fail_pending(self, ERR_SHUTDOWN);
-    replica_fail_queue(self, ERR_SHUTDOWN);
+    replica_fail(self, ERR_SHUTDOWN);
     give_back(self);
 }
 
@@ -416,8 +422,7 @@ enum err replica_tick(struct replica *self, struct err_info *info)
     return settle(self, err, info);
 }
 
-enum err replica_receive(struct replica *self, const struct message *message,
-                         struct err_info *info)
+enum err replica_receive(struct replica *self, const struct message *message, struct err_info *info)
 {
     enum err err;
 
@@ -492,6 +497,15 @@ enum err replica_job_done(struct replica *self, struct replica_job *base, struct
 
     ASSERT(job->replica == self);
     return settle(self, job->finish(self, job, info), info);
+}
+
+void replica_job_discard(struct replica *self, struct replica_job *base)
+{
+    struct job *job = replica_job_of(base);
+
+    ASSERT(job->replica == self);
+    job->err = ERR_CANCELED;
+    (void)job->finish(self, job, NULL); /* Of interest to nobody, see the header. */
 }
 
 enum err replica_resign(struct replica *self)

@@ -82,8 +82,7 @@ static void run_installing(struct replica_job *base)
         job->job.err = fsm_sync_run(job->sync, &job->job.info);
     }
     if (job->job.err == ERR_OK) {
-        job->job.err =
-            snapshot_save(self->host.io, self->dir, &job->snapshot, &job->job.info);
+        job->job.err = snapshot_save(self->host.io, self->dir, &job->snapshot, &job->job.info);
     }
 }
 

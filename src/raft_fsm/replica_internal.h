@@ -37,10 +37,10 @@ enum installing_state {
 
 struct installing {
     enum installing_state state;
-    struct snapshot snapshot;   /* owns references unless idle */
-    uint64_t source;            /* node that is asked */
-    uint64_t asked_at_ms;       /* when the last FETCH was sent */
-    uint64_t progress_at_ms;    /* when the last chunk came */
+    struct snapshot snapshot; /* owns references unless idle */
+    uint64_t source;          /* node that is asked */
+    uint64_t asked_at_ms;     /* when the last FETCH was sent */
+    uint64_t progress_at_ms;  /* when the last chunk came */
 };
 
 struct replica {
@@ -66,11 +66,11 @@ struct replica {
     struct installing installing;
     unsigned fetches_served; /* fetch jobs under way */
 
-    bool opening;                 /* tasks are kept back until the journal is ready */
-    struct journal_task *held;    /* those tasks */
+    bool opening;              /* tasks are kept back until the journal is ready */
+    struct journal_task *held; /* those tasks */
     struct journal_task **held_tail;
-    bool changed;                 /* host.published is due */
-    struct err_info apply_info;   /* why apply failed */
+    bool changed;               /* host.published is due */
+    struct err_info apply_info; /* why apply failed */
 };
 
 /* Milliseconds now. */

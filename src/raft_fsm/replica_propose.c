@@ -127,8 +127,7 @@ static unsigned choose(const struct replica *self, struct proposal *first, size_
 
 /* One entry's worth of the queue: its block, and its pending with the proposals (which leave the
  * queue). NULL when memory is short: they stay in the queue. */
-static struct pending *pack(struct replica *self, int64_t time_us,
-                            struct proposal_block *ret_block)
+static struct pending *pack(struct replica *self, int64_t time_us, struct proposal_block *ret_block)
 {
     size_t size;
     unsigned count = choose(self, self->queue, &size);
@@ -201,8 +200,7 @@ static enum err propose_some(struct replica *self)
             add_pending(self, packed[i], first + i, raft_driver_term(self->driver));
         } else {
             block_unref(blocks[i].block);
-            fail_list(packed[i]->proposals,
-                      err == ERR_NOT_LEADER ? ERR_NOT_LEADER : ERR_SHUTDOWN);
+            fail_list(packed[i]->proposals, err == ERR_NOT_LEADER ? ERR_NOT_LEADER : ERR_SHUTDOWN);
             free(packed[i]);
         }
     }

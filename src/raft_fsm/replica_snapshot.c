@@ -2,7 +2,8 @@
  * Taking snapshots.
  *
  *      IDLE ── maybe_snapshot: enough was applied ──► JOB ── finish ──► STORED ── compact ──► IDLE
- *                                                      └── an install began: dropped ─────────► IDLE
+ *                                                      └── an install began: dropped ─────────►
+ * IDLE
  *
  * The state is copied at once; syncing the logs and writing the file take their time on another
  * thread while entries go on being applied. The journal is trimmed only afterwards (R3).
@@ -35,8 +36,7 @@ static void run_taking(struct replica_job *base)
         job->job.err = fsm_sync_run(job->sync, &job->job.info);
     }
     if (job->job.err == ERR_OK) {
-        job->job.err =
-            snapshot_save(self->host.io, self->dir, &job->snapshot, &job->job.info);
+        job->job.err = snapshot_save(self->host.io, self->dir, &job->snapshot, &job->job.info);
     }
 }
 

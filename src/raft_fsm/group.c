@@ -54,7 +54,7 @@ struct group {
     atomic_uint_fast64_t stop_at_ms; /* 0: not asked to stop */
     uint64_t transfer_ms;
 
-    pthread_mutex_t lock; /* Guards status and generations. */
+    pthread_mutex_t lock; /* Guards status, generations, and journal_thread's going. */
     struct replica_status status;
     struct {
         uint64_t id;
@@ -562,6 +562,7 @@ err_after_init:
 
 void group_stop(struct group *self, uint64_t transfer_ms)
 {
+    struct journal_thread *journal_thread;
     int rv;
 
     atomic_store(&self->stop_at_ms, now_ms() + transfer_ms);
@@ -570,8 +571,11 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     ASSERT(rv == 0);
     mailbox_close(&self->requests);
     mailbox_close(&self->messages);
-    journal_thread_stop(self->journal_thread);
+    lock(self);
+    journal_thread = self->journal_thread;
     self->journal_thread = NULL;
+    unlock(self);
+    journal_thread_stop(journal_thread);
     /* What came too late: each is answered or given back. The state is CLOSED. */
     take_completions(self);
     take_messages(self);
@@ -690,8 +694,8 @@ void group_stats(struct group *self, struct group_stats *ret_stats)
     *ret_stats = (struct group_stats){0};
     lock(self);
     ret_stats->records = self->status.records;
-    unlock(self);
     if (self->journal_thread != NULL) {
         journal_thread_stats(self->journal_thread, &ret_stats->journal);
     }
+    unlock(self);
 }

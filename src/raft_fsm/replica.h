@@ -110,6 +110,9 @@ enum err replica_open(const struct replica_options *options, const struct replic
                       struct replica **ret_replica, struct journal **ret_journal,
                       struct err_info *info);
 
+/* Every proposal that is not done is done, now, with err. */
+void replica_fail(struct replica *self, enum err err);
+
 /* Ends it: every proposal that is not done is done with ERR_SHUTDOWN. No job and no journal task
  * may be under way. Only memory and files are given back; a replica may be closed at any time and
  * opened again (a crash does the same). */
@@ -139,6 +142,10 @@ enum err replica_journal_done(struct replica *self, struct journal_task *list,
 
 /* After job->done: the job may have left an error that stops the node. */
 enum err replica_job_done(struct replica *self, struct replica_job *job, struct err_info *info);
+
+/* Instead of replica_job_done: the job was not run, or nobody wants to know (a stop, a crash).
+ * Frees it; the replica is good for nothing but replica_close afterwards. */
+void replica_job_discard(struct replica *self, struct replica_job *job);
 
 /* Hands leadership to another voter if this replica leads: before a clean stop. ERR_AGAIN when no
  * voter is up to date yet (ask again), ERR_NOT_LEADER. */

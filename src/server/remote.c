@@ -5,7 +5,8 @@
  *
  *      DIALLING --up: hello sent--> GREETING --reply fits--> READY
  *          ^                           |                       |
- *          +-------- down -------------+---------- down -------+      any --remotes_close--> CLOSING
+ *          +-------- down -------------+---------- down -------+      any --remotes_close-->
+ * CLOSING
  */
 #include "server/remote.h"
 
@@ -156,8 +157,11 @@ static void on_closed(struct link *link, void *arg)
 
 static enum err open_remote(struct front *front, uint64_t id, struct remote **ret_remote)
 {
-    static const struct link_events events = {
-        .up = on_up, .frame = on_frame, .down = on_down, .drained = on_drained, .closed = on_closed};
+    static const struct link_events events = {.up = on_up,
+                                              .frame = on_frame,
+                                              .down = on_down,
+                                              .drained = on_drained,
+                                              .closed = on_closed};
     const struct config *config = front->node->config;
     char address[MEMBER_ADDRESS_SIZE];
     const struct link_options options = {

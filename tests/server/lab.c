@@ -26,9 +26,8 @@ void lab_init(struct lab *self)
     memset(self, 0, sizeof *self);
     config_init(&self->config);
     self->dir = tmpdir_new();
-    ck_assert_int_lt(
-        snprintf(self->config.data, sizeof self->config.data, "%s/data", self->dir),
-        (int)sizeof self->config.data);
+    ck_assert_int_lt(snprintf(self->config.data, sizeof self->config.data, "%s/data", self->dir),
+                     (int)sizeof self->config.data);
     strcpy(self->config.listen, "127.0.0.1:0");
     self->config.threads = 2;
     self->config.journal_segment_size = 1 << 20;
@@ -37,8 +36,7 @@ void lab_init(struct lab *self)
 
 static uint16_t free_port(int *ret_fd)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -469,8 +467,8 @@ Quorlog__ConsumeReply *wire_consumed(struct wire *self, size_t *ret_body_size)
         ck_assert_msg(batch_header_decode(answer.body + at, 16 << 20, &header, &info) == ERR_OK,
                       "%s", info.text);
         ck_assert_uint_le(header.size, answer.body_size - at);
-        ck_assert_int_eq(
-            batch_check_body(&header, answer.body + at + BATCH_HEADER_SIZE, &info), ERR_OK);
+        ck_assert_int_eq(batch_check_body(&header, answer.body + at + BATCH_HEADER_SIZE, &info),
+                         ERR_OK);
         ck_assert(at == 0 ? header.base_offset <= reply->offset : header.base_offset == next);
         next = batch_end_offset(&header);
         at += header.size;

@@ -657,9 +657,6 @@ void conn_close(struct conn *self, uint64_t linger_ms)
     if (!self->write_blocked) {
         write_frames(self); /* Calls nobody back in this state. */
     }
-    if (linger_ms == 0 && self->state < CONN_CLOSING) {
-        begin_closing(self);
-    }
     settle(self);
 }
 

@@ -99,7 +99,7 @@ static enum err step_reset(void)
         f.options.durable_end = next;
     }
     f.expected = (struct expected){.start = next};
-    start = 0;
+    start = start < next ? start : next;
     return log_reset(f.log, next, NULL);
 }
 
@@ -128,6 +128,10 @@ static void open_after_crash(void)
     enum err err;
     uint64_t end;
 
+    /* What it remembers for certain is of the moment of the last sync. */
+    if (start > f.options.durable_end) {
+        start = f.options.durable_end;
+    }
     f.options.start = start;
     err = log_open(&f.options, &f.log, &f.report, &info);
     ck_assert_msg(err == ERR_OK, "%s", info.text);

@@ -371,7 +371,7 @@ static void live_through_outages(uint64_t seed)
 
 START_TEST(power_loss_at_any_moment_loses_nothing_acknowledged)
 {
-    for (uint64_t seed = 0; seed < 60; seed++) {
+    for (uint64_t seed = 0; seed < 40; seed++) {
         live_through_outages((uint64_t)_i * 1000 + seed);
     }
 }

@@ -238,9 +238,25 @@ static enum err run_script(struct history *self, struct io *io)
     return err;
 }
 
+static unsigned calls_of_script(bool short_writes)
+{
+    struct faulty_io faulty;
+    struct history history;
+
+    new_disk();
+    faulty_io_init(&faulty, &disk.io);
+    faulty_io_short_writes(&faulty, short_writes);
+    history_init(&history, 0);
+    ck_assert_int_eq(run_script(&history, &faulty.io), ERR_OK);
+    ck_assert_uint_ge(faulty_io_calls(&faulty), 80);
+    return faulty_io_calls(&faulty);
+}
+
 static void fail_each_call(int errno_value, bool sticky, bool short_writes, bool power_loss)
 {
-    for (unsigned n = 1, calls = n; n <= calls; n++) {
+    unsigned calls = calls_of_script(short_writes);
+
+    for (unsigned n = 1; n <= calls; n++) {
         struct faulty_io faulty;
         struct history history;
         uint64_t random = n;
@@ -249,13 +265,14 @@ static void fail_each_call(int errno_value, bool sticky, bool short_writes, bool
         faulty_io_init(&faulty, &disk.io);
         faulty_io_short_writes(&faulty, short_writes);
         faulty_io_fail_at(&faulty, n, errno_value, sticky);
-        history_init(&history, n);
+        history_init(&history, 0);
         (void)run_script(&history, &faulty.io); /* What it did is in history. */
-        calls = faulty_io_calls(&faulty);
+        ck_assert_uint_ge(faulty_io_calls(&faulty), n);
         if (power_loss) {
             mem_io_crash(&disk, lab_draw, &random);
         }
         reopen_and_check(&history);
+        history.term = 10; /* Above those of the script. */
         ck_assert_int_eq(take_steps(&history, 5), ERR_OK);
         journal_close(history.journal);
         reopen_and_check(&history);
@@ -371,7 +388,7 @@ static void live_through_outages(uint64_t seed)
 
 START_TEST(power_loss_at_any_moment_loses_nothing_acknowledged)
 {
-    for (uint64_t seed = 0; seed < 40; seed++) {
+    for (uint64_t seed = 0; seed < 25; seed++) {
         live_through_outages((uint64_t)_i * 1000 + seed);
     }
 }
@@ -484,7 +501,7 @@ END_TEST
 /* Behind the seal the file goes on, with zeros or with what it held before. */
 START_TEST(flipped_bit_in_a_sealed_journal_is_found_or_harmless)
 {
-    for (uint64_t position = (uint64_t)_i; position < 6144; position += 8) {
+    for (uint64_t position = 0; position < 6144; position += 7) {
         struct used used = {.count = 0};
         struct history history;
         const char *path;
@@ -496,7 +513,7 @@ START_TEST(flipped_bit_in_a_sealed_journal_is_found_or_harmless)
         lab_abandon(&disk, history.journal);
         mem_io_files(&disk, note_file, &used);
         path = used.files[used.count - 1].path;
-        ck_assert_int_eq(mem_io_flip(&disk, path, position, (unsigned)(position / 8 % 8)), 0);
+        ck_assert_int_eq(mem_io_flip(&disk, path, position, (unsigned)(position % 8)), 0);
         (void)open_damaged(&history, path); /* Either is right. */
     }
 }
@@ -561,7 +578,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, flipped_bit_in_a_closed_journal_is_found_or_harmless);
-    tcase_add_loop_test(tc, flipped_bit_in_a_sealed_journal_is_found_or_harmless, 0, 8);
+    tcase_add_test(tc, flipped_bit_in_a_sealed_journal_is_found_or_harmless);
     tcase_add_test(tc, damage_to_the_last_batch_without_a_seal_is_taken_for_a_torn_write);
     tcase_add_test(tc, shortened_file_is_corrupt);
     suite_add_tcase(suite, tc);

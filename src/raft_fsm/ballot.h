@@ -2,18 +2,22 @@
  * The ballot: the current term and the vote given in it, durable before anything else happens in
  * that term. Losing or inventing either can elect two leaders.
  *
- * A file of two slots, 512 bytes each, written in turn with RWF_DSYNC; the valid slot with the
- * higher sequence counts, so a torn write leaves the other slot. Both invalid is damage.
+ * A file of two slots, a block of the disk each, that hold the same: every ballot is written to the
+ * first one, durably, then to the second one, durably (RWF_DSYNC). A torn write leaves the other
+ * slot whole, and so does damage, at any time, to one of them: nothing acknowledged is lost.
  *
- *      0          4          8            16           24           32           40        44 512
+ *      0          4          8            16           24           32           40        44  4096
  *      +----------+----------+------------+------------+------------+------------+---------+------+
  *      | magic    | version  | sequence   | term       | vote       | node id    | crc32c  | zeros|
  *      | "QLBA"   | u32 (1)  | u64        | u64        | u64, 0 none| u64        | [0, 40) |      |
  *      +----------+----------+------------+------------+------------+------------+---------+------+
  *
- * If exactly one slot is invalid and the valid one has sequence n, the invalid one is taken for
- * the torn write n+1, which was never acted on. A slot that is whole but belongs to another node is
- * ERR_CORRUPT.
+ * If exactly one slot is valid it counts, and the other one is written again at open. Both invalid
+ * is damage. A slot that is whole but belongs to another node is ERR_CORRUPT.
+ *
+ * Invariants:
+ *   B1  The first slot's sequence is the second one's, with the same contents, or one more.
+ *   B2  A ballot that open or write returned stands in both slots.
  */
 #ifndef QUORLOG_RAFT_FSM_BALLOT_H
 #define QUORLOG_RAFT_FSM_BALLOT_H
@@ -36,7 +40,7 @@ struct ballot {
 
 /*
  * Opens dir/ballot, creating it (term 0, vote 0, durable) when missing and create is set.
- * ERR_NOT_FOUND, ERR_CORRUPT, ERR_IO.
+ * ERR_NOT_FOUND, ERR_CORRUPT, ERR_VERSION, ERR_IO, ERR_NOSPACE.
  */
 enum err ballot_open(struct ballot *self, struct io *io, const char *dir, uint64_t node_id,
                      bool create, struct err_info *info);

@@ -23,8 +23,8 @@ check() {
         # Files of a module that may see a thing are named by what their path matches.
         function check_library(header) {
             if (header ~ /^raft(\.h$|\/)/) {
-                if (file !~ /^src\/raft_fsm\/raft_driver\.[ch]$/)
-                    complain("<raft.h> belongs to raft_fsm/raft_driver.{h,c} alone")
+                if (file !~ /^src\/raft_fsm\/raft_driver(_[a-z]+)?\.[ch]$/)
+                    complain("<raft.h> belongs to raft_fsm/raft_driver*.{h,c} alone")
             } else if (header ~ /^uv(\.h$|\/)/) {
                 if (module == "raft_fsm" ? file !~ /^src\/raft_fsm\/(group|link)[a-z_0-9]*\.[ch]$/ \
                                          : module !~ /^(transport|server|client|cli)$/)
@@ -44,8 +44,8 @@ check() {
         }
 
         function check_proto() {
-            if (module !~ /^(server|client|cli)$/ && file !~ /^src\/raft_fsm\/(command|manifest)\.c$/)
-                complain("protobuf messages belong to raft_fsm/command.c, raft_fsm/manifest.c, server, client, cli")
+            if (module !~ /^(server|client|cli)$/ && file !~ /^src\/raft_fsm\/(command|manifest|snapshot_file|group_peers)\.c$/)
+                complain("protobuf messages belong to raft_fsm/{command,manifest,snapshot_file,group_peers}.c, server, client, cli")
         }
 
         function check_own(header,    target) {
@@ -190,7 +190,7 @@ self_test() {
     must_fail transport/a.c 'transport may use only base' '"log/log.h"'
     must_fail transport/a.c 'protobuf' '"quorlog.pb-c.h"'
     must_fail raft_fsm/a.c 'raft_driver' '<raft.h>'
-    must_fail raft_fsm/raft_driver_x.c 'raft_driver' '<raft.h>'
+    must_fail raft_fsm/raft_drivers.c 'raft_driver' '<raft.h>'
     must_fail server/a.c 'raft_driver' '<raft/uv.h>'
     must_fail raft_fsm/fsm.c '<uv.h> belongs' '<uv.h>'
     must_fail raft_fsm/fsm.c 'protobuf' '"replicated.pb-c.h"'

@@ -91,7 +91,7 @@ struct producer {
     struct batch *batches; /* I1 */
     uint64_t next_first;   /* the number of the next record */
     uint64_t reported;     /* records that were reported */
-    size_t buffered;       /* bytes of the batches' bodies */
+    size_t buffered;       /* bytes that the batches take */
 
     struct client_request *init; /* under way */
     uint64_t id;                 /* 0: none (yet) */
@@ -164,7 +164,7 @@ static enum err seal(struct producer *self)
     batch->count = self->building_count;
     batch->deadline_ns = self->building_ns + self->options.timeout_ms * NS_PER_MS;
     DL_APPEND(self->batches, batch);
-    self->buffered += batch->body->size;
+    self->buffered += sizeof *batch + batch->body->size;
     self->building.size = 0;
     self->building_count = 0;
     self->flush = false;
@@ -302,7 +302,7 @@ static bool report_answered(struct producer *self)
         struct batch *batch = self->batches;
 
         DL_DELETE(self->batches, batch);
-        self->buffered -= batch->body->size;
+        self->buffered -= sizeof *batch + batch->body->size;
         if (batch->state == BATCH_FAILED && is_idempotent(self) && !self->failed) {
             if (batch->maybe_written || batch->error.err == ERR_FENCED) {
                 fail_producer(self, batch->error.err);

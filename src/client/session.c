@@ -5,8 +5,8 @@
  * woken; they send calls, whose answers find them by id.
  *
  * Failure modes: the connection cannot be made, ends, speaks nonsense, or the hello is refused; the
- * node is silent (a ping after SILENT_MS, given up after twice that); it has no leader for longer
- * than an election takes (LEADERLESS_MS), while another node may have one. All lead to the next
+ * node is silent (a ping, then given up); it has no leader for longer
+ * than an election takes, while another node may have one. All lead to the next
  * server of the list; what was unanswered is `lost`. Once every server has failed, delays double.
  *
  *            on_up           on_hello_reply          fail            on_down
@@ -40,10 +40,6 @@ enum {
     TIMEOUT_MS = 30000,
     HELLO_MS = 3000,
     HELD_MS = 1000, /* a connection that lasted so long was a good one */
-    WATCH_MS = 500,
-    SILENT_MS = 5000,
-    LEADERLESS_MS = 2000,
-    STALLED_MS = 5000,
     NEXT_SERVER_MIN_MS = 50,
     NEXT_SERVER_MAX_MS = 500,
     /* Of the link's own retries when there are several servers: the session moves it before. */
@@ -51,6 +47,13 @@ enum {
 };
 
 #define NS_PER_MS UINT64_C(1000000)
+
+static const struct session_times default_times = {
+    .watch_ms = 500,
+    .silent_ms = 5000,
+    .leaderless_ms = 2000,
+    .stalled_ms = 5000,
+};
 
 enum session_state { SESSION_DOWN, SESSION_HELLO, SESSION_READY, SESSION_ENDING, SESSION_CLOSING };
 
@@ -78,6 +81,7 @@ struct session {
     char name[NAME_SIZE_MAX + 1];
     uint64_t timeout_ns;
     struct conn_limits limits;
+    struct session_times times;
 
     struct link *link;
     uv_timer_t timer;
@@ -332,7 +336,7 @@ enum err session_send(struct session *self, struct call *call, const ProtobufCMe
     call->pending = true;
     if (self->calls == NULL) {
         self->heard_ns = call->sent_ns;
-        session_wake(self, &self->watch, call->sent_ns + WATCH_MS * NS_PER_MS);
+        session_wake(self, &self->watch, call->sent_ns + self->times.watch_ms * NS_PER_MS);
     }
     DL_APPEND(self->calls, call);
     self->slots[call->id % ID_SLOTS] = call;
@@ -646,13 +650,13 @@ static bool is_stalled(const struct session *self, uint64_t now_ns)
 {
     const struct call *call;
 
-    if (now_ns - self->leader_heard_ns < STALLED_MS * NS_PER_MS) {
+    if (now_ns - self->leader_heard_ns < self->times.stalled_ms * NS_PER_MS) {
         return false;
     }
     DL_FOREACH(self->calls, call)
     {
         if (call->needs_leader) {
-            return now_ns - call->sent_ns >= STALLED_MS * NS_PER_MS;
+            return now_ns - call->sent_ns >= self->times.stalled_ms * NS_PER_MS;
         }
     }
     return false;
@@ -663,12 +667,12 @@ static void watch_connection(struct session *self, uint64_t now_ns)
     struct frame_out ping = {.type = QUORLOG__FRAME_TYPE__FRAME_PING};
     uint64_t silent_ms = (now_ns - self->heard_ns) / NS_PER_MS;
 
-    if (silent_ms >= 2 * SILENT_MS) {
+    if (silent_ms >= 2 * self->times.silent_ms) {
         fail(self, ERR_TIMEOUT, "the node is silent");
-    } else if (silent_ms >= SILENT_MS && !self->pinged) {
+    } else if (silent_ms >= self->times.silent_ms && !self->pinged) {
         self->pinged = send_frame(self, &ping, NULL) == ERR_OK;
     } else if (may_leave(self) && self->leaderless_ns != 0 &&
-               now_ns - self->leaderless_ns >= LEADERLESS_MS * NS_PER_MS) {
+               now_ns - self->leaderless_ns >= self->times.leaderless_ms * NS_PER_MS) {
         fail(self, ERR_NO_LEADER, "the node knows of no leader");
     } else if (may_leave(self) && is_stalled(self, now_ns)) {
         fail(self, ERR_TIMEOUT, "the node does not answer for the leader");
@@ -689,7 +693,7 @@ static void watch(struct session_user *user)
         session_wake(self, user, self->move_ns);
     } else if (self->state == SESSION_READY && (self->calls != NULL || self->leaderless_ns != 0)) {
         watch_connection(self, now_ns);
-        session_wake(self, user, now_ns + WATCH_MS * NS_PER_MS);
+        session_wake(self, user, now_ns + self->times.watch_ms * NS_PER_MS);
     }
 }
 
@@ -813,6 +817,7 @@ enum err session_new(const struct client_options *options, uv_loop_t *loop,
     self->timer_ns = SESSION_NEVER;
     self->move_ns = SESSION_NEVER;
     self->next_id = 1;
+    self->times = default_times;
     self->limits = (struct conn_limits){
         .frame_size_max = frame_size_max == 0 ? FRAME_SIZE_MAX : frame_size_max,
         .queue_size_max = QUEUE_SIZE_MAX,
@@ -869,6 +874,12 @@ enum err session_explain(const struct session *self, struct err_info *info)
 {
     return err_set(info, ERR_CONNECT, "no node of %s answered: %s", self->servers_text,
                    self->reason.text[0] == '\0' ? "no connection yet" : self->reason.text);
+}
+
+void session_set_times(struct session *self, const struct session_times *times)
+{
+    ASSERT(times->watch_ms > 0 && times->silent_ms > 0);
+    self->times = *times;
 }
 
 size_t session_batch_size_max(const struct session *self)

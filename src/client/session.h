@@ -111,6 +111,16 @@ const struct err_info *session_refusal(const struct session *self);
 /* Fills info with why there is no answer: "no node of a, b answered: …", ERR_CONNECT. */
 enum err session_explain(const struct session *self, struct err_info *info);
 
+/* How long a node is borne with, in milliseconds. The defaults suit clusters whose elections take
+ * well below a second; tests that wait for these times shorten them. */
+struct session_times {
+    uint64_t watch_ms;      /* how often all this is looked at */
+    uint64_t silent_ms;     /* no frame though one is due: ping; after twice that: give up */
+    uint64_t leaderless_ms; /* NO_LEADER and nothing else for so long: the next server */
+    uint64_t stalled_ms;    /* no answer of a leader to what waits for one: the next server */
+};
+void session_set_times(struct session *self, const struct session_times *times);
+
 /* The largest batch that the node takes; 0: not known yet. */
 size_t session_batch_size_max(const struct session *self);
 

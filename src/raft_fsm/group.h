@@ -57,9 +57,13 @@ enum err group_start(const struct group_options *options, const struct group_eve
                      struct group **ret_group, struct err_info *info);
 
 /* Any thread but the raft thread. Hands leadership over if it has it (waits at most transfer_ms),
- * stops the threads, closes all and frees. Requests that are not done are done with
- * ERR_SHUTDOWN before it returns. */
+ * stops the threads and closes all. Requests that are not done are done with ERR_SHUTDOWN before it
+ * returns. From then on group_submit and group_deliver say ERR_SHUTDOWN; what was published last,
+ * and the catalog, can still be read. */
 void group_stop(struct group *self, uint64_t transfer_ms);
+
+/* After group_stop, when no other thread calls anything here any more. */
+void group_free(struct group *self);
 
 /* A request, embedded by its owner. */
 struct group_request {
@@ -96,7 +100,7 @@ uint64_t group_applied_index(struct group *self);
 /* Any thread: the address of a member; false when there is none of that id. */
 bool group_member_address(struct group *self, uint64_t id, char ret_address[MEMBER_ADDRESS_SIZE]);
 
-struct catalog *group_catalog(struct group *self); /* borrowed until group_stop */
+struct catalog *group_catalog(struct group *self); /* borrowed until group_free */
 
 struct group_stats {
     struct journal_stats journal;

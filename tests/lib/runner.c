@@ -1,0 +1,22 @@
+#include "lib/runner.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+
+int runner_main(Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+    int run;
+    int failed;
+
+    ASSERT(runner != NULL);
+    srunner_run_all(runner, CK_ENV);
+    run = srunner_ntests_run(runner);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    /* A filter (CK_RUN_CASE) may leave nothing to run; without one, nothing run is a mistake. */
+    ASSERT(run > 0 || getenv("CK_RUN_CASE") != NULL || getenv("CK_RUN_SUITE") != NULL ||
+           getenv("CK_INCLUDE_TAGS") != NULL || getenv("CK_EXCLUDE_TAGS") != NULL);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

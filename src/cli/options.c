@@ -7,12 +7,23 @@
 
 #include "base/assert.h"
 
+/* Configuration keys are written with '_' in files and with '-' as options; both are taken. */
+static bool same_name(const char *a, const char *b, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if ((a[i] == '_' ? '-' : a[i]) != (b[i] == '_' ? '-' : b[i])) {
+            return false;
+        }
+    }
+    return a[size] == '\0';
+}
+
 static int find_name(const struct command_spec *command, const char *name, size_t size)
 {
     for (int i = 0; command->options[i].name != NULL; i++) {
         ASSERT(i < OPTIONS_MAX);
         if (strlen(command->options[i].name) == size &&
-            memcmp(command->options[i].name, name, size) == 0) {
+            same_name(command->options[i].name, name, size)) {
             return i;
         }
     }
@@ -243,6 +254,9 @@ static void print_option(const struct option_spec *option)
     (void)snprintf(left, sizeof left, "  %s%s --%s%s%s", letter, option->letter != '\0' ? "," : " ",
                    option->name, option->argument != NULL ? " " : "",
                    option->argument != NULL ? option->argument : ""); /* Cut text is still text. */
+    for (char *at = left; *at != '\0' && at < left + 8 + strlen(option->name); at++) {
+        *at = *at == '_' ? '-' : *at;
+    }
     width = (int)strlen(left);
     if (width > 32) {
         printf("%s\n%-33s%s\n", left, "", option->help);
@@ -269,8 +283,13 @@ void options_help(const struct command_spec *command)
 void options_complete(const struct command_spec *command)
 {
     for (int i = 0; command->options[i].name != NULL; i++) {
-        printf("--%s%s\n", command->options[i].name,
-               command->options[i].argument != NULL ? "=" : "");
+        char name[64];
+
+        (void)snprintf(name, sizeof name, "%s", command->options[i].name); /* fits */
+        for (char *at = name; *at != '\0'; at++) {
+            *at = *at == '_' ? '-' : *at;
+        }
+        printf("--%s%s\n", name, command->options[i].argument != NULL ? "=" : "");
     }
     printf("--help\n");
 }

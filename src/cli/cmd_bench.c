@@ -145,7 +145,7 @@ static void on_report(void *arg, const struct producer_report *report)
     for (uint32_t i = 0; i < report->count; i++) {
         uint64_t sent = lane->sent_ns[(report->first + i) % INFLIGHT_MAX];
 
-        if (bench->counting && report->error->err == ERR_OK) {
+        if (bench->counting && report->error->err == ERR_OK && sent >= bench->first_ns) {
             histogram_add(&bench->latency, now - sent);
         }
     }
@@ -321,8 +321,8 @@ static int measure(struct bench *bench, struct client *control)
     }
     run_until(bench, now_ns() + 1000000000); /* Warm-up. */
     code = ask_costs(control, &before);
-    bench->counting = true;
     bench->first_ns = now_ns();
+    bench->counting = true;
     run_until(bench, bench->first_ns + bench->seconds * 1000000000);
     bench->last_ns = now_ns();
     bench->counting = false;

@@ -110,6 +110,7 @@ struct bench {
     uint64_t connections;
     uint64_t batch_size;
     uv_loop_t loop;
+    uv_timer_t ticker; /* keeps the loop turning */
     struct lane lanes[CONNECTIONS_MAX];
     uint8_t *value;
     bool counting;
@@ -311,11 +312,10 @@ static int measure(struct bench *bench, struct client *control)
 {
     struct costs before;
     struct costs after;
-    uv_timer_t ticker;
     int code;
 
-    (void)uv_timer_init(&bench->loop, &ticker); /* Never fails. */
-    (void)uv_timer_start(&ticker, on_tick, 50, 50);
+    (void)uv_timer_init(&bench->loop, &bench->ticker); /* Never fails. */
+    (void)uv_timer_start(&bench->ticker, on_tick, 50, 50);
     for (uint64_t i = 0; i < bench->connections; i++) {
         fill(&bench->lanes[i]);
     }
@@ -330,7 +330,7 @@ static int measure(struct bench *bench, struct client *control)
         code = ask_costs(control, &after);
     }
     bench->stopping = true;
-    uv_close((uv_handle_t *)&ticker, NULL);
+    uv_close((uv_handle_t *)&bench->ticker, NULL);
     if (isatty(STDERR_FILENO)) {
         (void)fprintf(stderr, "\r%30s\r", ""); /* Decoration. */
     }

@@ -122,12 +122,13 @@ enum err journal_files_open(struct journal_files *self, const struct journal_opt
         return err_set(info, ERR_TOO_LARGE, "the path '%.64s…' is too long", options->dir);
     }
     memcpy(self->dir, options->dir, dir_size);
-    self->zeros = aligned_alloc(JOURNAL_BLOCK, FILL_SIZE);
+    self->zeros_size = self->segment_size < FILL_SIZE ? (size_t)self->segment_size : FILL_SIZE;
+    self->zeros = aligned_alloc(JOURNAL_BLOCK, self->zeros_size);
     self->sector = aligned_alloc(JOURNAL_BLOCK, JOURNAL_BLOCK);
     if (self->zeros == NULL || self->sector == NULL) {
         return err_set(info, ERR_NOMEM, "no memory for the journal");
     }
-    memset(self->zeros, 0, FILL_SIZE);
+    memset(self->zeros, 0, self->zeros_size);
     memset(self->sector, 0, JOURNAL_BLOCK);
     return options->no_direct ? ERR_OK : probe_direct(self, info);
 }
@@ -216,10 +217,10 @@ static enum err filler_run(struct journal_files *self, struct journal_filler *fi
     err = spare_path(self, filler->number, path, info);
     end = bytes_round_up(end, JOURNAL_BLOCK);
     while (err == ERR_OK && filler->done < end) {
-        uint64_t size = end - filler->done < FILL_SIZE ? end - filler->done : FILL_SIZE;
+        uint64_t left = end - filler->done;
+        size_t size = left < self->zeros_size ? (size_t)left : self->zeros_size;
 
-        err = journal_files_write(self, filler->fd, path, self->zeros, (size_t)size, filler->done,
-                                  0, info);
+        err = journal_files_write(self, filler->fd, path, self->zeros, size, filler->done, 0, info);
         filler->done += size;
     }
     if (err == ERR_OK && filler->done == filler->size) {

@@ -47,7 +47,8 @@ struct journal_files {
     uint64_t spares[JOURNAL_SPARES_MAX]; /* numbers; all of segment_size bytes */
     uint64_t next_number;                /* of the next spare */
     struct journal_filler filler;
-    uint8_t *zeros;  /* owned, aligned */
+    uint8_t *zeros; /* owned, aligned; zeros_size bytes, one write of a filler */
+    size_t zeros_size;
     uint8_t *sector; /* owned, aligned */
 };
 

@@ -8,7 +8,7 @@
 #include "base/assert.h"
 #include "base/crc32c.h"
 
-enum { WINDOW_SIZE = 256 * 1024 };
+enum { WINDOW_SIZE = 64 * 1024 };
 
 /* A segment while it is read. */
 struct reader {

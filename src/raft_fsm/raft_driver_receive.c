@@ -112,6 +112,7 @@ static enum err run_split(struct raft_driver *self, const struct append_view *vi
     unsigned begin = 0;
     enum err err = ERR_OK;
 
+    self->rejected = false;
     do {
         unsigned end = begin;
 

@@ -64,8 +64,8 @@ void expected_truncate_front(struct expected *self, uint64_t offset);
 
 /* The open log holds exactly what is expected in [log_start, log_end), and log_end is right. */
 void fixture_verify(struct fixture *self);
-/* It holds a prefix of what is expected, up to at least `end`; expected becomes that. */
-void fixture_verify_prefix(struct fixture *self, uint64_t end);
+/* What it holds is a run of `expected`, from wherever the log starts. */
+bool fixture_holds_part_of(struct fixture *self, const struct expected *expected);
 
 /* The path of a segment's file: DIR/log/<base>.SUFFIX; static. */
 const char *fixture_file(struct fixture *self, uint64_t base_offset, const char *suffix);

@@ -179,31 +179,6 @@ static const struct scenario scenarios[] = {
     {"append_raw_some", append_raw_some, SYNCED * 2},
 };
 
-/* What is in the log is a run of `expected`, from its own start on. */
-static bool is_part_of(const struct expected *expected)
-{
-    uint64_t offset = log_start(f.log);
-    uint64_t end = log_end(f.log);
-
-    if (offset < expected->start || end > expected_end(expected)) {
-        return false;
-    }
-    for (size_t i = 0; i < expected->count && offset < end; i++) {
-        struct batch_header header;
-
-        if (batch_end_offset(&expected->batches[i]) <= offset) {
-            continue;
-        }
-        ck_assert_int_eq(log_read_header(f.log, offset, &header, NULL), ERR_OK);
-        if (header.base_offset != expected->batches[i].base_offset ||
-            header.body_crc32c != expected->batches[i].body_crc32c) {
-            return false;
-        }
-        offset = batch_end_offset(&header);
-    }
-    return offset == end;
-}
-
 /* Opens with the kernel and compares. `after`: what a success would have left, or more than came
  * of it. */
 static void check_afterwards(const struct scenario *scenario, enum err err)
@@ -217,9 +192,9 @@ static void check_afterwards(const struct scenario *scenario, enum err err)
     f.options.durable_end = scenario->durable_end;
     ck_assert_msg(fixture_try_open(&f) == ERR_OK, "%s: does not open", scenario->name);
     log_check(f.log);
-    ck_assert_msg(is_part_of(&after) || is_part_of(&before), "%s: [%llu, %llu) was never there",
-                  scenario->name, (unsigned long long)log_start(f.log),
-                  (unsigned long long)log_end(f.log));
+    ck_assert_msg(fixture_holds_part_of(&f, &after) || fixture_holds_part_of(&f, &before),
+                  "%s: [%llu, %llu) was never there", scenario->name,
+                  (unsigned long long)log_start(f.log), (unsigned long long)log_end(f.log));
     end = log_end(f.log);
     ck_assert_uint_ge(end, scenario->durable_end);
     if (err == ERR_OK) {
@@ -394,7 +369,7 @@ START_TEST(any_call_of_delete_may_fail_and_it_can_be_done_again)
         f.options.durable_end = 0; /* It was to be deleted. */
         if (file_exists(f.log_dir)) {
             ck_assert_int_eq(fixture_try_open(&f), ERR_OK);
-            ck_assert(is_part_of(&before));
+            ck_assert(fixture_holds_part_of(&f, &before));
             ck_assert_int_eq(log_delete(f.log, NULL), ERR_OK);
             f.log = NULL;
         }

@@ -1,6 +1,7 @@
 #include "raft_fsm/journal_lab.h"
 
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,4 +145,18 @@ void lab_assert_holds(const struct journal_options *options, const struct lab_mo
                   (unsigned long long)(contents.first_index + contents.count - 1));
     journal_contents_fini(&contents);
     journal_close(journal);
+}
+
+static int refuse_all(void *arg, struct mem_io_op *op)
+{
+    (void)arg; /* There is nothing to ask: */
+    (void)op;  /* whatever it is, it fails. */
+    return EIO;
+}
+
+void lab_abandon(struct mem_io *disk, struct journal *journal)
+{
+    mem_io_set_hook(disk, refuse_all, NULL);
+    journal_close(journal);
+    mem_io_set_hook(disk, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/io.h"
+#include "lib/mem_io.h"
 #include "raft_fsm/journal.h"
 
 enum { LAB_NODE = 7, LAB_INDEX_MAX = 4096, LAB_SEGMENT_SIZE = 64 * 1024 };
@@ -48,6 +49,9 @@ bool lab_model_matches(const struct lab_model *self, const struct journal_conten
 
 /* Opens, compares, closes. */
 void lab_assert_holds(const struct journal_options *options, const struct lab_model *model);
+
+/* Closes the journal of a dead process: nothing of it reaches the disk. */
+void lab_abandon(struct mem_io *disk, struct journal *journal);
 
 /* A repeatable generator; as a callback for mem_io_crash, too. */
 uint64_t lab_draw(void *state);

@@ -82,7 +82,7 @@ static void init(struct cluster *self, const struct cluster_options *options,
                  struct cluster_stats *stats)
 {
     struct prng *prng = &self->prng;
-    const size_t message_sizes[] = {200, 1000, 1024 * 1024};
+    const size_t message_sizes[] = {200, 1000, 1024 * 1024, 1024 * 1024, 1024 * 1024};
     unsigned voters;
 
     *self = (struct cluster){.options = *options, .stats = stats};
@@ -92,12 +92,13 @@ static void init(struct cluster *self, const struct cluster_options *options,
     self->oracle.any_applier = (options->rules_off & (1u << 9)) != 0;
     net_init(&self->net, prng, !options->reorder, options->long_stalls);
     voters = prng_percent(prng, 10) ? 1 : prng_percent(prng, 60) ? 3 : 5;
-    self->election_ms = prng_percent(prng, 80) ? 1000 : 400;
+    self->election_ms = prng_percent(prng, 90) ? 1000 : 400;
     self->heartbeat_ms = self->election_ms / 10;
-    self->message_size_max = message_sizes[prng_range(prng, 0, 2)];
+    self->message_size_max = message_sizes[prng_range(prng, 0, 4)];
     /* Half of the time few entries are kept behind a snapshot, fewer than R13 would have it. */
     self->trailing_min = prng_percent(prng, 50) ? 1 : 0;
     self->trailing_size = prng_range(prng, 1, 2000);
+    self->snapshot_interval = (unsigned)prng_range(prng, 15, 60);
     for (unsigned i = 1; i <= CLUSTER_NODES; i++) {
         node_init(&self->nodes[i], self, i);
     }
@@ -129,7 +130,7 @@ static void client(struct cluster *self)
     if (node != NULL && node->driver != NULL && !self->closing) {
         node_propose(node);
     }
-    events_push(&self->events, self->now_ms + prng_range(prng, 5, 120), EVENT_CLIENT, 0, 0, NULL);
+    events_push(&self->events, self->now_ms + prng_range(prng, 10, 200), EVENT_CLIENT, 0, 0, NULL);
 }
 
 static void heal(struct cluster *self)

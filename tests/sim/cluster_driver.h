@@ -91,6 +91,7 @@ struct cluster {
     size_t message_size_max;
     size_t trailing_size;
     unsigned trailing_min;
+    unsigned snapshot_interval; /* entries */
 };
 
 /* Runs one seed. Returns when all is well; ends the process otherwise (oracle_violation or a failed

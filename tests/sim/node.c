@@ -12,7 +12,6 @@
 #define U(value) ((unsigned long long)(value))
 
 enum {
-    SNAPSHOT_INTERVAL = 25, /* entries */
     MANIFEST_SIZE = 8,
     PROPOSALS_MAX = 6,
 };
@@ -85,7 +84,7 @@ static void maybe_snapshot(struct node *self)
     struct block *block;
 
     if (self->taking || self->installing || index != self->applied ||
-        index < self->disk.snapshot.index + SNAPSHOT_INTERVAL) {
+        index < self->disk.snapshot.index + self->cluster->snapshot_interval) {
         return;
     }
     raft_driver_snapshot_meta(self->driver, &term, &membership_index, &membership);

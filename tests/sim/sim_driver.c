@@ -132,16 +132,19 @@ static void run_job(const struct arguments *arguments, struct job *job)
 
 static void start_job(const struct arguments *arguments, struct job *job)
 {
+    pid_t pid;
+
     (void)fflush(NULL); /* So that nothing is printed twice. */
-    job->pid = fork();
-    if (job->pid < 0) {
+    pid = fork();
+    if (pid < 0) {
         perror("fork");
         exit(1);
     }
-    if (job->pid == 0) {
+    if (pid == 0) {
         run_job(arguments, job);
         exit(0); /* Not _exit: leaks are looked for at exit. */
     }
+    job->pid = pid; /* The job is shared: the child must not write this. */
 }
 
 static void report(const struct arguments *arguments, const struct job *job, int status)

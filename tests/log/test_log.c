@@ -438,6 +438,10 @@ START_TEST(a_sync_covers_what_was_there_at_begin)
     ck_assert_ptr_null(sync); /* clean */
     fixture_fill(&f, 1);
     ck_assert_int_eq(log_sync_begin(f.log, &sync), ERR_OK);
+    ck_assert_int_eq(log_sync_run(sync, NULL), ERR_OK);
+    fixture_fill(&f, 1);
+    ck_assert_int_eq(log_sync_end(f.log, sync), ERR_OK);
+    ck_assert_int_eq(log_sync_begin(f.log, &sync), ERR_OK);
     ck_assert_ptr_nonnull(sync);
     ck_assert_int_eq(log_truncate_back(f.log, 2, NULL), ERR_OK); /* while it is under way */
     ck_assert_int_eq(log_sync_run(sync, NULL), ERR_OK);

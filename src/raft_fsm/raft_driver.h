@@ -1,0 +1,217 @@
+/*
+ * The driver of libraft's core: events in, things to do out.
+ *
+ * This file pair is the only one that sees <raft.h>. libraft 0.22.1 decides elections, replication
+ * and commitment; it does no I/O, keeps no payload and reads no clock, and it has sharp edges: the
+ * driver surrounds it with the rules R1–R17, which are numbered and explained in the .c file where
+ * each is kept. Memory ownership differs in other releases, hence the exact version.
+ *
+ * The driver does no I/O and has no thread, no clock and no randomness of its own either: the
+ * same code runs in a server and, by the hundred thousand lifetimes, in a simulator. Its owner
+ *   - calls it with what happened (a message came, time passed, a write is durable, a proposal),
+ *   - and does what it asks for through `struct raft_driver_host`, in the order of the calls.
+ * One thread; the host's functions must not call back into the driver, except for the accessors.
+ *
+ * Any result but OK and those documented means that the core and the driver are no longer of one
+ * mind, or that the disk failed: the owner stops the process.
+ *
+ * Invariants:
+ *   D1  Term and vote are durable (save_ballot) before anything else of a step is done.
+ *   D2  Entries are applied once each, in order, only when committed, never while a snapshot
+ *       installs; the commit index the owner sees never goes down.
+ *   D3  A message that says "I have entries up to i" leaves only after append reported i durable.
+ *   D4  In memory: every entry from first_index to last_index, and the newest snapshot.
+ *   D5  No message of an older term reaches the core; no rejection or success that libraft invents
+ *       reaches a peer.
+ */
+#ifndef QUORLOG_RAFT_FSM_RAFT_DRIVER_H
+#define QUORLOG_RAFT_FSM_RAFT_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/block.h"
+#include "base/diag.h"
+#include "base/err.h"
+#include "raft_fsm/entry.h"
+#include "raft_fsm/membership.h"
+#include "raft_fsm/message.h"
+
+struct raft_driver;
+
+enum raft_role { RAFT_ROLE_FOLLOWER, RAFT_ROLE_CANDIDATE, RAFT_ROLE_LEADER };
+
+struct raft_driver_options {
+    uint64_t id;             /* > 0; bound to this disk for ever (R17) */
+    const char *address;     /* in, copied: "host:port" */
+    uint64_t seed;           /* of the core's own random timeouts */
+    unsigned heartbeat_ms;   /* 0: 50 */
+    unsigned election_ms;    /* timeouts are drawn from [election_ms, 2 × election_ms]; 0: 300 */
+    unsigned install_ms;     /* before a snapshot is sent again; 0: 60 000 */
+    unsigned inflight_max;   /* entries sent to a peer and not yet answered; 0: 256 */
+    size_t message_size_max; /* bytes of entries in one message; 0: 1 MiB (one larger entry is
+                                sent alone) */
+    size_t trailing_size;    /* bytes of entries kept behind a snapshot; 0: 16 MiB */
+    unsigned trailing_min;   /* entries kept behind a snapshot at least; 0: inflight_max + 1 */
+    const struct diag *diag; /* borrowed; may be NULL */
+    unsigned rules_off;      /* bit n: rule Rn is not kept. Only for tests that show that each
+                                rule is needed; 0 everywhere else. */
+};
+
+struct raft_driver_host {
+    void *arg;
+
+    /* Make term and vote (0: none) durable, before returning. */
+    enum err (*save_ballot)(void *arg, uint64_t term, uint64_t vote);
+
+    /*
+     * Write entries[0 … count), consecutive, to the journal, durably, in order with all earlier
+     * calls. entries[0].index at or below the last one written means: truncate from it on, then
+     * append. borrowed; the host takes references. Each call is answered, in order, by
+     * raft_driver_appended.
+     */
+    void (*append)(void *arg, const struct entry *entries, unsigned count);
+
+    /* Send to message->to; may be lost. borrowed until return; the host takes references. */
+    void (*send)(void *arg, const struct message *message);
+
+    /* A committed entry, the next one. Failure stops the process. */
+    enum err (*apply)(void *arg, const struct entry *entry);
+
+    /*
+     * Replace state machine and journal by this snapshot, durably, then call
+     * raft_driver_installed (or raft_driver_install_failed). The snapshot is borrowed until then.
+     * Appends that were under way before are void: they need not be written, but each is still
+     * answered by raft_driver_appended, before raft_driver_installed.
+     */
+    void (*install)(void *arg, const struct snapshot *snapshot);
+
+    /* Role, term or leader changed. Leaving the leader's role: the outcome of what was proposed
+     * and not yet applied is unknown. */
+    void (*changed)(void *arg);
+};
+
+/* What a node finds on its disk. A node that begins a cluster has term 1 and, as its only entry,
+ * the ENTRY_CHANGE with index 1, term 1 and the same bytes on all nodes; one that joins has
+ * nothing. */
+struct raft_driver_disk {
+    uint64_t term;
+    uint64_t vote;
+    const struct snapshot *snapshot; /* newest; NULL if none. The state machine is at its index. */
+    uint64_t first_index;            /* of entries[0]; or where the journal continues */
+    const struct entry *entries;     /* the driver takes references */
+    size_t count;
+};
+
+/* options and host are copied. ERR_NOMEM; ERR_VERSION when another libraft is linked than it was
+ * written for. */
+enum err raft_driver_new(const struct raft_driver_options *options,
+                         const struct raft_driver_host *host, struct raft_driver **ret_driver);
+void raft_driver_free(struct raft_driver *self);
+
+/*
+ * Begins, once. now_ms: monotonic milliseconds, as in all calls below; never goes down.
+ * *ret_reset_journal: the entries on disk end before the snapshot or contradict it; the owner
+ * resets its journal to snapshot->index + 1 before anything else is written (they were not used).
+ * ERR_CORRUPT with text when the disk's state makes no sense.
+ */
+enum err raft_driver_start(struct raft_driver *self, uint64_t now_ms,
+                           const struct raft_driver_disk *disk, bool *ret_reset_journal,
+                           struct err_info *info);
+
+/* When raft_driver_tick wants to be called next, milliseconds; ask after every call. */
+uint64_t raft_driver_deadline_ms(const struct raft_driver *self);
+enum err raft_driver_tick(struct raft_driver *self, uint64_t now_ms);
+
+/* A raft message (not FETCH…) that message_decode verified. Borrowed; the driver takes references.
+ * Messages from unknown nodes or at the wrong time are dropped. */
+enum err raft_driver_receive(struct raft_driver *self, uint64_t now_ms,
+                             const struct message *message);
+
+/* A payload to propose: a block from entry_block_new with the payload written. */
+struct proposal_block {
+    struct block *block; /* owned; taken over on success */
+    uint32_t size;       /* bytes of payload */
+};
+
+/*
+ * Proposes entries of type ENTRY_COMMAND, in one message a follower and one journal write;
+ * 1 <= count <= inflight_max. They get the indexes *ret_first_index … and the current term.
+ * ERR_NOT_LEADER: nothing was done. While a transfer of leadership is under way: ERR_NOT_LEADER.
+ */
+enum err raft_driver_propose(struct raft_driver *self, uint64_t now_ms,
+                             const struct proposal_block *payloads, unsigned count,
+                             uint64_t *ret_first_index);
+
+/* The oldest `calls` calls of host.append not yet answered are durable (or void, see install). */
+enum err raft_driver_appended(struct raft_driver *self, uint64_t now_ms, unsigned calls);
+
+/*
+ * The owner has a durable snapshot at snapshot->index <= applied; the driver takes references and
+ * drops entries that are no longer needed. Afterwards the journal may be trimmed up to
+ * raft_driver_first_index() - 1. Ignored (OK) when a snapshot is being installed or it is not newer
+ * than the last one. Its membership is what raft_driver_snapshot_meta gave when it was begun.
+ */
+enum err raft_driver_compact(struct raft_driver *self, uint64_t now_ms,
+                             const struct snapshot *snapshot);
+
+/* The newest entry index that a snapshot may stand at: applied and durable here. */
+uint64_t raft_driver_snapshot_index(const struct raft_driver *self);
+
+/* The committed membership as of the applied index, for a snapshot: its entry's index and its
+ * encoding (borrowed until the next call). Term of the applied entry. */
+void raft_driver_snapshot_meta(const struct raft_driver *self, uint64_t *ret_term,
+                               uint64_t *ret_membership_index, struct slice *ret_membership);
+
+enum err raft_driver_installed(struct raft_driver *self, uint64_t now_ms);
+
+/* The install can't be finished (its source is gone, say); nothing was changed on the disk that
+ * contradicts the old state. The core begins anew from what is durable. */
+enum err raft_driver_install_failed(struct raft_driver *self, uint64_t now_ms);
+
+/*
+ * Proposes a new membership that differs from the present one in one member. ERR_NOT_LEADER;
+ * ERR_AGAIN when the rules do not allow it yet (text says what it waits for: R8, R14, an earlier
+ * change); ERR_INVALID when they never will (R9: the leader itself; fewer than three voters left,
+ * unless there never were).
+ */
+enum err raft_driver_change(struct raft_driver *self, uint64_t now_ms,
+                            const struct membership *membership, struct err_info *info);
+
+/* Hands leadership to a voter (0: the most up-to-date one) that has all entries: ERR_AGAIN while it
+ * has not; ERR_NOT_LEADER; ERR_NOT_FOUND, ERR_INVALID (not a voter, or ourselves). Done, or given
+ * up after an election timeout, when raft_driver_transferring is false again. */
+enum err raft_driver_transfer(struct raft_driver *self, uint64_t now_ms, uint64_t id);
+bool raft_driver_transferring(const struct raft_driver *self);
+
+/* ---- accessors ---- */
+
+enum raft_role raft_driver_role(const struct raft_driver *self);
+uint64_t raft_driver_term(const struct raft_driver *self);
+uint64_t raft_driver_leader(const struct raft_driver *self); /* 0: not known */
+uint64_t raft_driver_commit_index(const struct raft_driver *self);
+uint64_t raft_driver_applied_index(const struct raft_driver *self);
+uint64_t raft_driver_first_index(const struct raft_driver *self); /* oldest entry in memory */
+uint64_t raft_driver_last_index(const struct raft_driver *self);
+uint64_t raft_driver_stored_index(const struct raft_driver *self); /* durable here */
+bool raft_driver_installing(const struct raft_driver *self);
+size_t raft_driver_memory(const struct raft_driver *self); /* bytes of entries held */
+
+/* Leader only: may serve linearizable reads once a majority confirms the term (an entry of its own
+ * term is applied). */
+bool raft_driver_read_ready(const struct raft_driver *self);
+
+/* The membership in force (the newest in the log, committed or not). */
+void raft_driver_membership(const struct raft_driver *self, struct membership *ret_membership);
+
+/* Leader only: what is known to be durable on a member; false when not known. */
+bool raft_driver_match_index(const struct raft_driver *self, uint64_t id, uint64_t *ret_index);
+
+/* The entry at index, borrowed until the next call that is not an accessor; NULL when not held. */
+const struct entry *raft_driver_entry(const struct raft_driver *self, uint64_t index);
+
+/* ASSERTs all that can be checked between calls. */
+void raft_driver_check(const struct raft_driver *self);
+
+#endif

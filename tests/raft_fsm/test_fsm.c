@@ -287,22 +287,6 @@ START_TEST(what_cannot_be_read_stops_the_node)
 }
 END_TEST
 
-START_TEST(topics_are_limited_on_every_node_alike)
-{
-    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
-    struct manifest manifest = {.applied_index = FSM_TOPICS_MAX, .topic_count = FSM_TOPICS_MAX + 1};
-    struct err_info info;
-
-    /* That many directories would take seconds: what a manifest may not have, an entry cannot
-     * bring about either. */
-    manifest.topics = calloc(manifest.topic_count, sizeof *manifest.topics);
-    ck_assert_int_eq(producers_new(&manifest.producers), ERR_OK);
-    ck_assert_int_eq(fsm_install_plan(fsm, &manifest, &info), ERR_INVALID);
-    manifest_fini(&manifest);
-    fsm_close(fsm);
-}
-END_TEST
-
 /* ---- replay ---- */
 
 /* The state after `applied` entries in dir, synced and closed. */
@@ -792,7 +776,6 @@ int main(void)
     tcase_add_test(results, a_retry_gets_its_first_answer);
     tcase_add_test(results, barriers_and_changes_only_move_the_index);
     tcase_add_test(results, what_cannot_be_read_stops_the_node);
-    tcase_add_test(results, topics_are_limited_on_every_node_alike);
     suite_add_tcase(suite, results);
     tcase_add_checked_fixture(replay, setup, teardown);
     tcase_add_loop_test(replay, the_same_entries_give_the_same_state_in_any_segments, 0, 3);

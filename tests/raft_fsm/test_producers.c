@@ -204,6 +204,26 @@ START_TEST(idle_producers_make_room)
 }
 END_TEST
 
+/* A snapshot has them by id; who is idle does not depend on that. */
+START_TEST(idle_producers_make_room_after_a_restore)
+{
+    struct producer_view view = {0};
+    uint64_t id;
+    uint16_t epoch;
+
+    producers_set_next_id(producers, PRODUCERS_MAX + 1);
+    for (view.id = 1; view.id <= PRODUCERS_MAX; view.id++) {
+        view.used_time_us = PRODUCERS_IDLE_US + (view.id == 2 || view.id == 500 ? 0 : 100);
+        ck_assert_int_eq(producers_restore_producer(producers, &view), ERR_OK);
+    }
+    ck_assert_int_eq(producers_init(producers, PRODUCERS_IDLE_US * 2, &id, &epoch), ERR_OK);
+    ck_assert_uint_eq(producers_count(producers).producers, PRODUCERS_MAX - 1);
+    ck_assert_int_eq(decide(7, batch(2, 0, 1, 1)), ERR_PRODUCER_UNKNOWN);
+    ck_assert_int_eq(decide(7, batch(500, 0, 1, 1)), ERR_PRODUCER_UNKNOWN);
+    ck_assert_int_eq(decide(7, batch(1, 0, 1, 1)), ERR_OK);
+}
+END_TEST
+
 START_TEST(all_windows_together_are_bounded)
 {
     const uint64_t full = PRODUCERS_BATCHES_MAX / PRODUCERS_WINDOW;
@@ -502,6 +522,7 @@ int main(void)
     suite_add_tcase(suite, decisions);
     tcase_add_checked_fixture(limits, setup, teardown);
     tcase_add_test(limits, idle_producers_make_room);
+    tcase_add_test(limits, idle_producers_make_room_after_a_restore);
     tcase_add_test(limits, all_windows_together_are_bounded);
     suite_add_tcase(suite, limits);
     tcase_add_checked_fixture(visits, setup, teardown);

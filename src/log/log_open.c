@@ -202,18 +202,35 @@ static enum err open_stores(struct recovery *self)
     return ERR_OK;
 }
 
-/* Removes stores of an earlier generation, and those that lie wholly below the start. */
-static enum err remove_passed(struct recovery *self)
+/* Whether a reset was interrupted: it makes the one store of the highest generation, and nothing is
+ * appended before all others are gone. */
+static bool was_reset(const struct recovery *self)
 {
-    size_t i = 0;
-
-    while (i < self->count) {
+    for (size_t i = 0; i < self->count; i++) {
         const struct store *store = self->found[i].store;
-        bool reset = store != NULL && store->generation < self->log->generation;
-        enum err err;
 
-        if (!reset) {
-            i += 1;
+        if (store != NULL && store->generation < self->log->generation) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Removes the stores that an interrupted reset left; those with a damaged header too, which were
+ * never synced. */
+static enum err remove_reset(struct recovery *self)
+{
+    size_t i = self->count;
+
+    if (!was_reset(self)) {
+        return ERR_OK;
+    }
+    while (i > 0) {
+        const struct store *store = self->found[i - 1].store;
+        enum err err = ERR_OK;
+
+        i -= 1;
+        if (store != NULL && store->generation == self->log->generation) {
             continue;
         }
         err = log_remove_segment(self->log, self->found[i].base_offset, self->info);
@@ -222,6 +239,13 @@ static enum err remove_passed(struct recovery *self)
         }
         forget(self, i);
     }
+    ASSERT(self->count > 0);
+    return log_sync_dir(self->log, self->info);
+}
+
+/* Removes the stores that lie wholly below the start. */
+static enum err remove_passed(struct recovery *self)
+{
     while (self->count > 1 && self->found[1].base_offset <= self->options->start) {
         enum err err = log_sync_dir(self->log, self->info); /* Oldest first, on the disk too. */
 
@@ -488,6 +512,9 @@ static enum err recover(struct recovery *self)
     }
     if (err == ERR_OK) {
         err = open_stores(self);
+    }
+    if (err == ERR_OK) {
+        err = remove_reset(self);
     }
     if (err == ERR_OK) {
         err = remove_passed(self);

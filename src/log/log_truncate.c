@@ -4,8 +4,8 @@
  * Each is a row of file operations in an order that leaves, whenever it is interrupted, something
  * that log_open makes a log of:
  *
- *   truncate front  one store after the other from the oldest on, each removal on the disk before
- *                   the next: no gap can appear.
+ *   truncate front  one store after the other from the oldest on, each removal on the disk, and the
+ *                   next store's header too, before the next: no gap can appear.
  *   truncate back   stores behind the place from the newest on; then the store is cut and synced,
  *                   before anything is appended.
  *   reset           a new store of a higher generation, under a temporary name, synced; renamed;
@@ -38,21 +38,31 @@ static enum err check_request(const struct log *self, uint64_t offset, struct er
 
 /* ---- front ---- */
 
-/* Puts an empty segment behind the active one and makes sure that it stays: those before it may go
- * then. */
-static enum err roll_durably(struct log *self, struct err_info *info)
+/* Takes the first segment away. The next one is the first then: it must be on the disk before, at
+ * least its header; and an earlier removal before this one: else the disk could show a gap. */
+static enum err remove_first(struct log *self, struct err_info *info)
 {
-    enum err err = log_roll(self, info);
+    struct segment *first;
+    struct store *next;
+    enum err err = ERR_OK;
 
-    if (err == ERR_OK) {
-        struct store *store = segment_list_last(&self->list)->store;
+    ASSERT(self->list.count > 1);
+    next = self->list.items[1]->store;
+    if (next->synced_size < STORE_HEADER_SIZE) {
+        uint64_t size = store_size(next);
 
-        err = store_sync(store, info);
-        if (err == ERR_OK) {
-            store->synced_size = store_size(store);
-        }
+        err = store_sync(next, info);
+        next->synced_size = err == ERR_OK ? size : next->synced_size;
     }
-    return err == ERR_OK ? log_sync_dir(self, info) : err;
+    if (err == ERR_OK) {
+        err = log_sync_dir(self, info);
+    }
+    if (err == ERR_OK) {
+        first = segment_list_pop_front(&self->list);
+        err = log_remove_segment(self, first->base_offset, info);
+        segment_unref(first);
+    }
+    return err;
 }
 
 enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *info)
@@ -65,19 +75,10 @@ enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *
     }
     segment_list_set_bounds(&self->list, offset, log_end(self));
     if (offset == log_end(self) && last->end_offset > last->base_offset) {
-        err = roll_durably(self, info);
+        err = log_roll(self, info);
     }
     while (err == ERR_OK && self->list.count > 1 && self->list.items[1]->base_offset <= offset) {
-        struct segment *first;
-
-        /* The new first one must be there before the old one goes, and an earlier removal before
-         * this one: else the disk could show a gap. */
-        err = log_sync_dir(self, info);
-        if (err == ERR_OK) {
-            first = segment_list_pop_front(&self->list);
-            err = log_remove_segment(self, first->base_offset, info);
-            segment_unref(first);
-        }
+        err = remove_first(self, info);
     }
     log_publish_totals(self);
     return err == ERR_OK ? ERR_OK : log_fail(self, err);

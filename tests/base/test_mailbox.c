@@ -142,6 +142,8 @@ START_TEST(nothing_is_lost_or_reordered_between_threads)
     int next[POSTERS] = {0};
     int taken = 0;
     unsigned turns = 0;
+    bool in_order = true;
+    int largest = 0;
 
     setup_sized(64);
     for (int t = 0; t < POSTERS; t++) {
@@ -158,16 +160,18 @@ START_TEST(nothing_is_lost_or_reordered_between_threads)
         for (; mail != NULL; mail = mail->next) {
             struct item *item = (struct item *)mail;
 
-            ck_assert(item->number == next[item->from]);
+            in_order = in_order && item->number == next[item->from];
             next[item->from]++;
             batch++;
         }
-        ck_assert(batch <= 64);
+        largest = batch > largest ? batch : largest;
         taken += batch;
     }
     for (int t = 0; t < POSTERS; t++) {
         ck_assert_int_eq(pthread_join(threads[t], NULL), 0);
     }
+    ck_assert(in_order);
+    ck_assert_int_le(largest, 64);
     /* Each batch began with one post into an empty mailbox. */
     ck_assert_uint_eq(atomic_load(&wakes), turns);
     finish();

@@ -392,7 +392,13 @@ START_TEST(mapped_memory_and_reads_see_each_other)
     ck_assert_int_eq(io->close(io, fd), 0);
     ck_assert_int_eq(io->unmap(io, again, 4096), 0);
     memcpy(address, "Y", 1);
+    ck_assert_int_eq(io->sync_dir(io, "/"), 0);
+    fd = create("/file", 0);
+    ck_assert_int_eq(io->fdatasync(io, fd), 0);
+    ck_assert_int_eq(io->close(io, fd), 0);
+    ck_assert(mem_io_is_dirty(&disk)); /* Stores cannot be observed. */
     ck_assert_int_eq(io->unmap(io, address, 8192), 0);
+    ck_assert(!mem_io_is_dirty(&disk)); /* But compared, now. */
     ck_assert_int_eq(io->unmap(io, address, 8192), -EINVAL);
     fd = create("/file", 0);
     ck_assert_int_eq(io->pread(io, fd, data, 5, 0), 5);
@@ -448,6 +454,9 @@ START_TEST(a_full_disk_takes_what_fits_and_then_nothing)
     ck_assert_int_eq(io->truncate(io, fd, 1), 0);
     ck_assert_int_eq(io->free_space(io, "/", &size), 0);
     ck_assert_uint_eq(size, 2 * MEM_BLOCK + 100);
+    ck_assert_int_eq(io->allocate(io, fd, 0, 4 * MEM_BLOCK), -ENOSPC);
+    ck_assert_int_eq(io->free_space(io, "/", &size), 0);
+    ck_assert_uint_eq(size, 2 * MEM_BLOCK + 100); /* All or nothing. */
     ck_assert_int_eq(io->allocate(io, fd, 0, 3 * MEM_BLOCK), 0);
     ck_assert_int_eq(io->free_space(io, "/nothing", &size), -ENOENT);
 }
@@ -475,6 +484,35 @@ START_TEST(a_crash_gives_space_back_and_takes_it_again)
         make_file("/kept", "abc");
         (void)io->unlink(io, "/made"); /* It may be missing. */
         ck_assert_int_eq(io->sync_dir(io, "/"), 0);
+    }
+}
+END_TEST
+
+START_TEST(space_follows_the_size_that_a_crash_leaves)
+{
+    static char data[3 * MEM_BLOCK];
+    struct iovec part = {data, sizeof data};
+    uint64_t free_size;
+    uint64_t all;
+
+    ck_assert_int_eq(io->free_space(io, "/", &all), 0);
+    for (int i = 0; i < 40; i++) {
+        int fd = create("/file", 0);
+        uint64_t size;
+
+        ck_assert_int_eq(io->sync_dir(io, "/"), 0);
+        /* Now and then the file shrinks before it crashes, now and then it grows. */
+        ck_assert_int_eq(io->truncate(io, fd, 0), 0);
+        if (i % 2 == 0) {
+            ck_assert_int_eq(io->pwritev(io, fd, &part, 1, 0, i % 4 == 0 ? RWF_DSYNC : 0),
+                             (long)sizeof data);
+        }
+        crash();
+        fd = create("/file", 0);
+        ck_assert_int_eq(io->size(io, fd, &size), 0);
+        ck_assert_int_eq(io->close(io, fd), 0);
+        ck_assert_int_eq(io->free_space(io, "/", &free_size), 0);
+        ck_assert_uint_eq(all - free_size, (size + MEM_BLOCK - 1) / MEM_BLOCK * MEM_BLOCK);
     }
 }
 END_TEST
@@ -603,6 +641,7 @@ static Suite *make_suite(void)
     tcase_add_loop_test(processes, what_a_dead_process_had_mapped_is_no_longer_the_file, 0, 3);
     tcase_add_test(space, a_full_disk_takes_what_fits_and_then_nothing);
     tcase_add_test(space, a_crash_gives_space_back_and_takes_it_again);
+    tcase_add_test(space, space_follows_the_size_that_a_crash_leaves);
     tcase_add_test(outside, the_hook_is_asked_and_may_refuse);
     tcase_add_test(outside, a_refused_sync_loses_what_was_dirty);
     tcase_add_test(outside, files_are_enumerated_in_order_with_whole_paths);

@@ -1,0 +1,123 @@
+/*
+ * A cluster of drivers in one process and one thread, with a network, disks and a clock of its own:
+ * one seed is one history, always the same.
+ *
+ * 3 or 5 voters (sometimes one, that grows) out of 7 nodes. 60 s of faults: crashes with true
+ * restarts, partitions, loss, stalls, full disks' queues, snapshots and installs, failed installs,
+ * membership changes, transfers. Then all is healed and must make progress (40 s) and converge (as
+ * soon as 48 s and at most 148 s after). All the while, the oracle and raft_driver_check.
+ */
+#ifndef QUORLOG_TESTS_SIM_CLUSTER_DRIVER_H
+#define QUORLOG_TESTS_SIM_CLUSTER_DRIVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "raft_fsm/raft_driver.h"
+#include "sim/disk.h"
+#include "sim/events.h"
+#include "sim/net.h"
+#include "sim/oracle.h"
+#include "sim/prng.h"
+
+enum { CLUSTER_NODES = NET_NODES_MAX - 1 };
+
+struct cluster_stats {
+    uint64_t seeds;
+    uint64_t committed;
+    uint64_t elections;
+    uint64_t crashes;
+    uint64_t snapshots;
+    uint64_t installs;
+    uint64_t install_failures;
+    uint64_t changes;
+    uint64_t transfers;
+    uint64_t truncations;
+    uint64_t messages;
+    uint64_t proposals;
+    uint64_t calls;
+    uint64_t virtual_ms;
+};
+
+struct cluster_options {
+    uint64_t seed;
+    bool reorder; /* else FIFO */
+    bool long_stalls;
+    unsigned rules_off; /* as in raft_driver_options */
+    bool trace;         /* to stdout */
+};
+
+struct cluster;
+
+struct node {
+    struct cluster *cluster; /* borrowed */
+    unsigned id;
+    bool used; /* was ever started */
+    struct raft_driver *driver; /* NULL: down */
+    uint64_t incarnation;       /* counts starts and crashes */
+    struct disk disk;
+    bool stalled; /* its disk is slow */
+
+    uint64_t applied; /* the state machine: nothing but a hash */
+    uint64_t hash;
+    uint64_t seen_commit;
+    uint64_t seen_leader_term; /* the last one in which it was seen to lead */
+
+    uint64_t timer_ms; /* of the EVENT_TIMER that counts; UINT64_MAX: none */
+    uint64_t timer_generation;
+
+    bool taking; /* a snapshot is being written */
+    struct snapshot taken;
+    bool installing;
+    bool install_under_way; /* its EVENT_INSTALL is in the heap */
+    struct snapshot install;
+};
+
+struct cluster {
+    struct cluster_options options;
+    struct prng prng;
+    uint64_t now_ms;
+    struct events events;
+    struct net net;
+    struct oracle oracle;
+    struct node nodes[NET_NODES_MAX]; /* [1 … CLUSTER_NODES] */
+    struct cluster_stats *stats;      /* borrowed; added to */
+    bool healed;
+    bool closing; /* no proposals any more */
+
+    /* What is drawn once for all nodes of a seed. */
+    unsigned heartbeat_ms;
+    unsigned election_ms;
+    size_t message_size_max;
+    size_t trailing_size;
+    unsigned trailing_min;
+    unsigned snapshot_interval; /* entries */
+};
+
+/* Runs one seed. Returns when all is well; ends the process otherwise (oracle_violation or a failed
+ * ASSERT). */
+void cluster_run(const struct cluster_options *options, struct cluster_stats *stats);
+
+void cluster_trace(const struct cluster *self, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The node that leads in the highest term; NULL when none does. */
+struct node *cluster_leader(struct cluster *self);
+
+/* ---- node.c ---- */
+
+void node_init(struct node *self, struct cluster *cluster, unsigned id);
+void node_fini(struct node *self);
+void node_start(struct node *self);
+void node_crash(struct node *self);
+/* One of its events. */
+void node_take(struct node *self, const struct event *event);
+void node_propose(struct node *self);
+void node_change(struct node *self, const struct membership *membership);
+void node_transfer(struct node *self, uint64_t id);
+
+/* ---- nemesis.c ---- */
+
+void nemesis_act(struct cluster *self);
+
+#endif

@@ -49,10 +49,6 @@ enum err raft_driver_new(const struct raft_driver_options *options,
     if (self == NULL) {
         return ERR_NOMEM;
     }
-    if (raft_version_number() != RAFT_VERSION_NUMBER) {
-        free(self);
-        return ERR_VERSION; /* Another library was put under a program built with this one. */
-    }
     self->options = *options;
     self->host = *host;
     fill_defaults(&self->options);

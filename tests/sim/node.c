@@ -203,6 +203,21 @@ static void trace_message(const struct node *self, const char *what, const struc
                   (unsigned)message->to, U(message->term), names[message->type], text);
 }
 
+/* A leader that sends what its peer has confirmed has lost count: its window is computed from the
+ * difference, and it sends nothing but empty messages. */
+static void check_progress(const struct node *self, const struct message *message)
+{
+    uint64_t match;
+
+    if (message->type == MESSAGE_APPEND &&
+        raft_driver_match_index(self->driver, message->to, &match) &&
+        message->append.prev_index < match) {
+        oracle_violation(&self->cluster->oracle,
+                         "leader %u sends %llu what follows %llu, which has confirmed %llu",
+                         self->id, U(message->to), U(message->append.prev_index), U(match));
+    }
+}
+
 static void host_send(void *arg, const struct message *message)
 {
     struct node *self = arg;
@@ -212,6 +227,7 @@ static void host_send(void *arg, const struct message *message)
 
     cluster->stats->messages++;
     trace_message(self, "send", message);
+    check_progress(self, message);
     if (message->type == MESSAGE_APPEND_RESULT && message->append_result.rejected == 0 &&
         message->append_result.last_index > 0 &&
         !on_disk(self, message->append_result.last_index, NULL)) {

@@ -3,6 +3,7 @@
  * between our messages and libraft's.
  *
  *      raft_driver.c          life cycle, disk and time; what is asked of a driver
+ *      raft_driver_start.c    how the core begins, and begins anew
  *      raft_driver_step.c     one step of the core and what comes of it
  *      raft_driver_receive.c  rules on what peers say
  *      raft_driver_send.c     rules on what we say
@@ -178,9 +179,16 @@ void raft_driver_send(struct raft_driver *self, const struct raft_message *messa
 /* R15: tells the sender of a stale request our term. */
 void raft_driver_send_stale(struct raft_driver *self, uint64_t to, uint64_t rejected);
 
-/* ---- raft_driver.c ---- */
+/* ---- raft_driver_start.c ---- */
 
-/* Begins the core anew from what is durable. */
+/* Begins the core anew from what is durable; no append may be under way. */
 enum err raft_driver_reset_core(struct raft_driver *self);
+
+/* Gives back the core's memory, and what belongs to an install. Fine when there is none. */
+void raft_driver_close_core(struct raft_driver *self);
+
+void raft_driver_snapshot_fini(struct snapshot *self);
+/* Takes references. */
+void raft_driver_snapshot_copy(struct snapshot *self, const struct snapshot *from);
 
 #endif

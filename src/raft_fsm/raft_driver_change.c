@@ -146,15 +146,16 @@ static enum err submit_change(struct raft_driver *self, const struct membership 
     size_t size = membership_encoded_size(membership);
     struct block *block = entry_block_new((uint32_t)size);
     struct membership verified;
+    struct err_info why;
     enum err err;
 
     if (block == NULL) {
         return err_set(info, ERR_NOMEM, "no memory for a change");
     }
     membership_encode(membership, block->data + ENTRY_HEADER_SIZE);
-    if (membership_decode(block->data + ENTRY_HEADER_SIZE, size, &verified, info) != ERR_OK) {
+    if (membership_decode(block->data + ENTRY_HEADER_SIZE, size, &verified, &why) != ERR_OK) {
         block_unref(block);
-        return err_prefix(info, ERR_INVALID, "the new members");
+        return err_set(info, ERR_INVALID, "the new members: %s", why.text);
     }
     err = raft_driver_submit(self, block, (uint32_t)size, ENTRY_CHANGE);
     if (err != ERR_OK) {

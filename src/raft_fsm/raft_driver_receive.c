@@ -157,6 +157,9 @@ static enum err trim(struct raft_driver *self, struct append_view *view)
     bool same = prev_term == 0 || view->prev_index == 0 || prev_term == view->prev_term;
     unsigned count;
 
+    if (view->message->term < self->core.current_term) {
+        return ERR_OK; /* Only without R15: an older leader holds less. */
+    }
     if (self->core.snapshot.installing) {
         /* All below the snapshot is void, and the core takes no entries now: a heartbeat. */
         if (raft_driver_rule(self, 16) && view->prev_index < self->install.index) {

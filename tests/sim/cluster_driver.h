@@ -120,4 +120,7 @@ void node_transfer(struct node *self, uint64_t id);
 
 void nemesis_act(struct cluster *self);
 
+/* Adds, promotes, demotes or removes some node, if this one leads and the rules allow it now. */
+void nemesis_change(struct cluster *self, struct node *leader);
+
 #endif

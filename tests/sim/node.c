@@ -32,6 +32,11 @@ static void observe(struct node *self)
                   U(raft_driver_last_index(self->driver)),
                   U(raft_driver_commit_index(self->driver)));
     oracle_elected(&self->cluster->oracle, self->id, self->driver);
+    if (prng_percent(&self->cluster->prng, 30) && !self->cluster->healed) {
+        events_push(&self->cluster->events,
+                    self->cluster->now_ms + prng_range(&self->cluster->prng, 0, 60), EVENT_ADMIN,
+                    self->id, self->incarnation, NULL);
+    }
 }
 
 static void arm(struct node *self)
@@ -529,6 +534,8 @@ void node_take(struct node *self, const struct event *event)
         }
     } else if (event->generation != self->incarnation) {
         return;
+    } else if (event->type == EVENT_ADMIN) {
+        nemesis_change(self->cluster, self);
     } else if (event->type == EVENT_WRITTEN) {
         written(self);
     } else if (event->type == EVENT_SNAPSHOT) {

@@ -13,9 +13,8 @@ void raft_driver_membership(const struct raft_driver *self, struct membership *r
 
     ret_membership->count = 0;
     for (unsigned i = 0; i < from->n; i++) {
-        enum err err =
-            membership_add(ret_membership, from->servers[i].id, from->servers[i].address,
-                           (enum member_role)from->servers[i].role);
+        enum err err = membership_add(ret_membership, from->servers[i].id, from->servers[i].address,
+                                      (enum member_role)from->servers[i].role);
 
         ASSERT(err == ERR_OK); /* It was verified when it came in. */
     }

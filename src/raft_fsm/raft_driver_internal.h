@@ -71,18 +71,18 @@ struct raft_driver {
     uint64_t stored;  /* durable here, and in our log */
     struct raft_driver_appends appends;
 
-    struct snapshot snapshot;  /* newest; index 0: none */
-    struct snapshot install;   /* being installed; index 0: none */
-    uint64_t membership_index; /* of the newest applied ENTRY_CHANGE; 0: none */
-    struct slice membership;   /* its payload; owns a reference */
+    struct snapshot snapshot;                  /* newest; index 0: none */
+    struct snapshot install;                   /* being installed; index 0: none */
+    uint64_t membership_index;                 /* of the newest applied ENTRY_CHANGE; 0: none */
+    struct slice membership;                   /* its payload; owns a reference */
     struct raft_configuration install_members; /* the core's gift, to be given back */
     bool install_failed;                       /* core reset when all appends are answered */
 
-    bool barrier_due;       /* R14 */
-    uint64_t timeout_ms;    /* last RAFT_TIMEOUT (R13) */
-    uint64_t quiet_ms;      /* no RAFT_TIMEOUT before (R11) */
-    uint64_t append_ms;     /* last AppendEntries or InstallSnapshot of our term (R7) */
-    bool rejected;          /* an AppendEntries was, in this step */
+    bool barrier_due;                 /* R14 */
+    uint64_t timeout_ms;              /* last RAFT_TIMEOUT (R13) */
+    uint64_t quiet_ms;                /* no RAFT_TIMEOUT before (R11) */
+    uint64_t append_ms;               /* last AppendEntries or InstallSnapshot of our term (R7) */
+    bool rejected;                    /* an AppendEntries was, in this step */
     const struct message *vote_asked; /* R7: the vote request that this step is about */
     const struct snapshot *event_snapshot; /* that this step is about */
 

@@ -204,7 +204,8 @@ static enum err check_entries(const struct raft_driver_disk *disk, struct err_in
 
         if (entry->index != disk->first_index + i || entry->term < term ||
             entry->term > disk->term || entry->term == 0) {
-            return err_set(info, ERR_CORRUPT, "entry %llu of term %llu follows term %llu in term %llu",
+            return err_set(info, ERR_CORRUPT,
+                           "entry %llu of term %llu follows term %llu in term %llu",
                            (unsigned long long)entry->index, (unsigned long long)entry->term,
                            (unsigned long long)term, (unsigned long long)disk->term);
         }

@@ -143,9 +143,9 @@ struct membership lab_members(unsigned voters, unsigned standbys)
         char address[16];
 
         (void)snprintf(address, sizeof address, "node%u:1", i);
-        ck_assert_int_eq(membership_add(&membership, i, address,
-                                        i <= voters ? MEMBER_VOTER : MEMBER_STANDBY),
-                         ERR_OK);
+        ck_assert_int_eq(
+            membership_add(&membership, i, address, i <= voters ? MEMBER_VOTER : MEMBER_STANDBY),
+            ERR_OK);
     }
     return membership;
 }
@@ -201,8 +201,7 @@ void lab_bootstrap(struct lab *self, uint64_t id, unsigned voters, unsigned rule
 {
     struct membership members = lab_members(voters, 0);
     struct entry entry = lab_change(1, 1, &members);
-    struct raft_driver_disk disk = {
-        .term = 1, .first_index = 1, .entries = &entry, .count = 1};
+    struct raft_driver_disk disk = {.term = 1, .first_index = 1, .entries = &entry, .count = 1};
     bool reset = true;
 
     lab_init(self, id);
@@ -299,9 +298,8 @@ static void grant(struct lab *self, unsigned voters, bool pre_vote)
     uint64_t term = raft_driver_term(self->driver);
 
     for (uint64_t id = 1; id <= voters; id++) {
-        struct message message = {.type = MESSAGE_VOTE_RESULT,
-                                  .from = id,
-                                  .term = pre_vote ? term + 1 : term};
+        struct message message = {
+            .type = MESSAGE_VOTE_RESULT, .from = id, .term = pre_vote ? term + 1 : term};
 
         if (id == self->options.id || raft_driver_term(self->driver) != term ||
             raft_driver_role(self->driver) != RAFT_ROLE_CANDIDATE) {

@@ -52,7 +52,7 @@ struct cluster;
 struct node {
     struct cluster *cluster; /* borrowed */
     unsigned id;
-    bool used; /* was ever started */
+    bool used;                  /* was ever started */
     struct raft_driver *driver; /* NULL: down */
     uint64_t incarnation;       /* counts starts and crashes */
     struct disk disk;

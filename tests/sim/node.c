@@ -104,8 +104,7 @@ static void maybe_snapshot(struct node *self)
     block_ref(membership.block);
     self->taking = true;
     events_push(&self->cluster->events,
-                self->cluster->now_ms + write_ms(self) +
-                    prng_range(&self->cluster->prng, 0, 100),
+                self->cluster->now_ms + write_ms(self) + prng_range(&self->cluster->prng, 0, 100),
                 EVENT_SNAPSHOT, self->id, self->incarnation, NULL);
 }
 
@@ -178,8 +177,8 @@ static bool on_disk(const struct node *self, uint64_t index, const struct entry 
 static void trace_message(const struct node *self, const char *what, const struct message *message)
 {
     const struct cluster *cluster = self->cluster;
-    const char *const names[] = {"?",    "append",   "append_result", "vote", "vote_result",
-                                 "snapshot", "timeout_now"};
+    const char *const names[] = {"?",           "append",   "append_result", "vote",
+                                 "vote_result", "snapshot", "timeout_now"};
     char text[128] = "";
 
     if (!cluster->options.trace) {
@@ -373,9 +372,9 @@ void node_start(struct node *self)
     self->hash = disk->snapshot.index > 0 ? bytes_get_u64(disk->snapshot.manifest.data) : 0;
     self->seen_commit = 0;
     self->seen_leader_term = 0;
-    cluster_trace(self->cluster, "n%u starts: term %llu vote %llu snapshot %llu first %llu count %zu",
-                  self->id, U(disk->term), U(disk->vote), U(disk->snapshot.index),
-                  U(disk->log.first), count);
+    cluster_trace(self->cluster,
+                  "n%u starts: term %llu vote %llu snapshot %llu first %llu count %zu", self->id,
+                  U(disk->term), U(disk->vote), U(disk->snapshot.index), U(disk->log.first), count);
     self->driver = new_driver(self);
     if (raft_driver_start(self->driver, self->cluster->now_ms, &found, &reset_journal, &info) !=
         ERR_OK) {
@@ -579,8 +578,7 @@ void node_propose(struct node *self)
 void node_change(struct node *self, const struct membership *membership)
 {
     struct err_info info;
-    enum err err =
-        raft_driver_change(self->driver, self->cluster->now_ms, membership, &info);
+    enum err err = raft_driver_change(self->driver, self->cluster->now_ms, membership, &info);
 
     if (err == ERR_OK) {
         self->cluster->stats->changes++;
@@ -598,8 +596,8 @@ void node_transfer(struct node *self, uint64_t id)
         self->cluster->stats->transfers++;
         cluster_trace(self->cluster, "n%u transfers to %llu", self->id, U(id));
     }
-    called(self, err == ERR_NOT_LEADER || err == ERR_AGAIN || err == ERR_INVALID ||
-                         err == ERR_NOT_FOUND
-                     ? ERR_OK
-                     : err);
+    called(self,
+           err == ERR_NOT_LEADER || err == ERR_AGAIN || err == ERR_INVALID || err == ERR_NOT_FOUND
+               ? ERR_OK
+               : err);
 }

@@ -37,7 +37,10 @@ enum err buf_reserve(struct buf *self, size_t size)
     capacity = capacity < CAPACITY_MIN ? CAPACITY_MIN : capacity;
     capacity = capacity < self->size + size ? self->size + size : capacity;
     capacity = capacity > self->size_max ? self->size_max : capacity;
-    data = realloc(self->data, capacity);
+    if (capacity == SIZE_MAX) {
+        return ERR_NOMEM;
+    }
+    data = realloc(self->data, capacity + 1); /* One more, for the zero that vsnprintf writes. */
     if (data == NULL) {
         return ERR_NOMEM;
     }
@@ -67,9 +70,8 @@ enum err buf_printf(struct buf *self, const char *format, ...)
     size = vsnprintf(NULL, 0, format, args);
     va_end(args);
     ASSERT(size >= 0); /* Only a wrong format string fails. */
-    /* One more byte: vsnprintf always writes a zero. */
-    err = buf_reserve(self, (size_t)size + 1);
-    if (err != ERR_OK) {
+    err = buf_reserve(self, (size_t)size);
+    if (err != ERR_OK || size == 0) {
         return err;
     }
     va_start(args, format);

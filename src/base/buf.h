@@ -6,7 +6,8 @@
  *      |  bytes written     |  room                |
  *      +--------------------+----------------------+
  *
- * Invariants: size <= capacity <= size_max; data is NULL only while capacity is 0.
+ * Invariants: size <= capacity <= size_max; data is NULL only while capacity is 0; one byte more
+ * than capacity is allocated.
  */
 #ifndef QUORLOG_BASE_BUF_H
 #define QUORLOG_BASE_BUF_H

@@ -27,7 +27,8 @@ void diag_init_stderr(struct diag *self, enum diag_level level, uint64_t node_id
 }
 
 /* Appends to line, never past its end; returns the new size. */
-static size_t add(char *line, size_t size, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static size_t add(char *line, size_t size, const char *format,
+                                                        va_list args)
 {
     int more = vsnprintf(line + size, LINE_SIZE_MAX - size, format, args);
 
@@ -50,13 +51,15 @@ __attribute__((format(printf, 3, 4))) static size_t addf(char *line, size_t size
 static size_t add_time(char *line, const struct clock *clock)
 {
     int64_t now_us = clock->wall_us(clock);
-    time_t now_s = (time_t)(now_us / 1000000);
+    /* Rounded down, also before 1970: a wall clock may be anywhere. */
+    int64_t part_us = (now_us % 1000000 + 1000000) % 1000000;
+    time_t now_s = (time_t)((now_us - part_us) / 1000000);
     struct tm utc;
     size_t size;
 
     (void)gmtime_r(&now_s, &utc); /* Fails only beyond the year 2^31. */
     size = strftime(line, LINE_SIZE_MAX, "%Y-%m-%dT%H:%M:%S", &utc);
-    return addf(line, size, ".%06dZ ", (int)(now_us % 1000000));
+    return addf(line, size, ".%06dZ ", (int)part_us);
 }
 
 void diag_event(const struct diag *self, enum diag_level level, const char *module,

@@ -121,7 +121,8 @@ enum err err_prefix(struct err_info *info, enum err err, const char *format, ...
     __attribute__((format(printf, 3, 4)));
 
 /* The one place where an errno (positive) becomes a code. ENOSPC, EDQUOT → NOSPACE; ENOENT →
- * NOT_FOUND; EEXIST → EXISTS; ENOMEM → NOMEM; EWOULDBLOCK → AGAIN; all else → IO. */
+ * NOT_FOUND; EEXIST → EXISTS; ENOMEM → NOMEM; EWOULDBLOCK → AGAIN; EINVAL → INVALID; all else
+ * → IO. */
 enum err err_from_errno(int number);
 
 #endif

@@ -353,9 +353,18 @@ enum err io_read_file(struct io *io, const char *path, size_t size_max, struct b
         err = io_error(rv, "stat", path, info);
         goto out;
     }
-    if (size > size_max || buf_reserve(ret_data, (size_t)size) != ERR_OK) {
+    if (size > size_max) {
         err = err_set(info, ERR_TOO_LARGE, "'%s' has %llu bytes, more than the %zu expected", path,
                       (unsigned long long)size, size_max);
+        goto out;
+    }
+    if (size == 0) {
+        goto out;
+    }
+    err = buf_reserve(ret_data, (size_t)size);
+    if (err != ERR_OK) {
+        (void)err_set(info, err, "read '%s', %llu bytes: %s", path, (unsigned long long)size,
+                      err_text(err)); /* err stays. */
         goto out;
     }
     err = io_read(io, fd, path, ret_data->data + ret_data->size, (size_t)size, 0, &done, info);
@@ -421,7 +430,16 @@ enum err io_make_dir(struct io *io, const char *parent, const char *name, struct
         return err;
     }
     rv = io->mkdir(io, path, 0750);
-    if (rv < 0 && rv != -EEXIST) {
+    if (rv == -EEXIST) {
+        int fd;
+
+        /* Something is there: a directory? */
+        err = io_open(io, path, O_RDONLY | O_DIRECTORY, &fd, info);
+        if (err != ERR_OK) {
+            return err;
+        }
+        io_close(io, &fd);
+    } else if (rv < 0) {
         return io_error(rv, "make directory", path, info);
     }
     return io_sync_dir(io, parent, info);
@@ -467,15 +485,13 @@ enum err io_remove_dir(struct io *io, const char *parent, const char *name, stru
     if (removal.err != ERR_OK) {
         return removal.err;
     }
-    if (rv == -ENOENT) {
-        return ERR_OK;
-    }
-    if (rv < 0) {
+    if (rv < 0 && rv != -ENOENT) {
         return io_error(rv, "list", path, info);
     }
-    rv = io->rmdir(io, path);
+    rv = rv == -ENOENT ? rv : io->rmdir(io, path);
     if (rv < 0 && rv != -ENOENT) {
         return io_error(rv, "remove directory", path, info);
     }
+    /* Also when it is missing: an earlier try may have failed only here. */
     return io_sync_dir(io, parent, info);
 }

@@ -90,11 +90,12 @@ enum err io_read_file(struct io *io, const char *path, size_t size_max, struct b
 enum err io_replace_file(struct io *io, const char *dir, const char *name, const void *data,
                          size_t size, struct err_info *info);
 
-/* mkdir of one level; an existing directory is fine. Durable: the parent is synced. */
+/* mkdir of one level; an existing directory is fine, a file of that name is ERR_IO. Durable: the
+ * parent is synced. */
 enum err io_make_dir(struct io *io, const char *parent, const char *name, struct err_info *info);
 
 /* Removes a directory and the files in it (one level; directories inside are an error), and syncs
- * the parent. A missing one is fine. */
+ * the parent. A missing one is fine, and then the parent is synced, too. */
 enum err io_remove_dir(struct io *io, const char *parent, const char *name, struct err_info *info);
 
 /* "a/b" into buffer; ERR_TOO_LARGE with text when it does not fit PATH_MAX. */

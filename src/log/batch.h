@@ -86,6 +86,11 @@ enum err batch_header_decode(const uint8_t from[BATCH_HEADER_SIZE], uint32_t siz
 enum err batch_check_produced(const uint8_t *batch, size_t size, uint32_t size_max,
                               struct batch_header *ret_header, struct err_info *info);
 
+/* The same without reading the body: never past the header, never ERR_CHECKSUM. For a batch whose
+ * body was verified before. */
+enum err batch_header_decode_produced(const uint8_t *batch, size_t size, uint32_t size_max,
+                                      struct batch_header *ret_header, struct err_info *info);
+
 /* ERR_CORRUPT when the body (header->size - BATCH_HEADER_SIZE bytes) does not match its
  * checksum. */
 enum err batch_check_body(const struct batch_header *header, const uint8_t *body,

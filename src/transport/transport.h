@@ -64,6 +64,8 @@ struct conn_limits {
     size_t queue_size_max; /* bytes waiting to be written; past it conn_send says ERR_BUSY */
     uint64_t idle_ms;      /* fail when nothing arrives for that long; 0: never */
     uint64_t hello_ms;     /* fail unless conn_established is called in time; 0: no limit */
+    uint64_t stall_ms;     /* fail when what was sent is not taken for that long: the other side is
+                              gone, or does not read; 0: 10 s */
 };
 
 struct conn_events {
@@ -72,7 +74,8 @@ struct conn_events {
     /*
      * The connection failed, once, and no more frames come: ERR_CLOSED (the other side ended it),
      * ERR_PROTOCOL, ERR_TOO_LARGE, ERR_CHECKSUM (a malformed frame; text says what), ERR_TIMEOUT
-     * (hello_ms, idle_ms), ERR_IO. May send a last frame; then calls conn_close.
+     * (hello_ms, idle_ms, or the peer's TCP does not answer), ERR_NOMEM, ERR_IO. May send a last
+     * frame (ERR_CLOSED where the socket is of no use any more); then calls conn_close.
      */
     void (*failed)(struct conn *conn, void *arg, enum err err, const char *text);
     /* The queue, once past half of queue_size_max, is empty again. May be NULL. */
@@ -82,22 +85,26 @@ struct conn_events {
 };
 
 /* Takes over a connected socket (closed even when this fails). TCP_NODELAY, keepalive and
- * TCP_USER_TIMEOUT (10 s) are set. Events begin from the loop, never from inside this call.
+ * TCP_USER_TIMEOUT (stall_ms) are set. Events begin from the loop, never from inside this call.
  * ERR_NOMEM, ERR_IO. */
 enum err conn_open(uv_loop_t *loop, int fd, const struct conn_limits *limits,
                    const struct conn_events *events, void *arg, struct conn **ret_conn);
 
-/* Sends a frame. ERR_BUSY when the queue is over its bound (nothing queued; `drained` follows),
- * ERR_CLOSED after failed or close. An answer to a request that was accepted may go past the
- * bound: set `always`. */
+/* Sends a frame: queues it, and what was queued in one turn of the loop is written together.
+ * ERR_BUSY when the frame would pass queue_size_max (nothing queued; `drained` follows; an empty
+ * queue takes a frame of any size), ERR_CLOSED after conn_close or when the socket is of no use any
+ * more, ERR_NOMEM. An answer to a request that was accepted may go past the bound: set `always`.
+ * The frame keeps to the format's bounds, and to what the other side takes. */
 enum err conn_send(struct conn *self, const struct frame_out *frame, bool always);
 
 /* Stop and go on reading: backpressure. Counted: as many resumes as pauses are needed. */
 void conn_pause(struct conn *self);
 void conn_resume(struct conn *self);
 
-/* Writes what is queued for up to linger_ms, then ends the connection and calls `closed`. Calling
- * it again is harmless. `failed` is not called for what happens from now on. */
+/* Writes what is queued for up to linger_ms, then ends the connection and calls `closed`: at once
+ * with linger_ms 0, else when the other side has ended too or linger_ms is over, so that it can
+ * read what was written (bytes left unread here would make TCP take it away). Calling it again is
+ * harmless. `failed` is not called for what happens from now on. */
 void conn_close(struct conn *self, uint64_t linger_ms);
 
 /* The hello was fine: the hello_ms timer stops, and these limits hold from now on. */
@@ -135,8 +142,9 @@ struct link_events {
     /* Connected; the owner says hello and sets up conn's use. conn's events go to these. */
     void (*up)(struct link *link, void *arg, struct conn *conn);
     void (*frame)(struct link *link, void *arg, const struct frame *frame);
-    /* The connection is gone (or could not be made): conn must not be used any more. Unless the
-     * link is closing it dials again after a delay. */
+    /* The connection is gone, or an attempt to make it failed (ERR_CONNECT): once for each. conn
+     * must not be used any more. Unless the link is closing it dials again after a delay. After
+     * link_close: ERR_CANCELED if the link was up, and not called if it was not. */
     void (*down)(struct link *link, void *arg, enum err err, const char *text);
     void (*drained)(struct link *link, void *arg); /* may be NULL */
     void (*closed)(struct link *link, void *arg);
@@ -145,12 +153,12 @@ struct link_events {
 struct link_options {
     const char *address; /* in, copied: "host:port"; resolved anew at each attempt */
     struct conn_limits limits;
-    uint64_t connect_ms;   /* of one attempt; 0: 2000 */
+    uint64_t connect_ms;   /* for each address that the host has; 0: 2000 */
     uint64_t retry_min_ms; /* first delay, doubled up to retry_max_ms, with jitter; 0: 50 */
     uint64_t retry_max_ms; /* 0: 1000 */
 };
 
-/* Starts dialling. */
+/* Starts dialling. ERR_INVALID (address), ERR_NOMEM. */
 enum err link_open(uv_loop_t *loop, const struct link_options *options,
                    const struct link_events *events, void *arg, struct link **ret_link);
 
@@ -161,7 +169,8 @@ struct conn *link_conn(struct link *self);
  * refused the hello, say). */
 void link_reset(struct link *self, enum err err, const char *text);
 
-/* Dials from now on another address (a node moved); the present connection goes down. */
+/* Dials from now on another address (a node moved); the present connection goes down. ERR_INVALID:
+ * nothing changed. */
 enum err link_move(struct link *self, const char *address);
 
 /* Idempotent; `closed` comes later, from the loop, exactly once. */

@@ -5,9 +5,9 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
 #include "base/assert.h"
+#include "lib/mem_names.h"
 
 enum { SLOT_BITS = 16, SLOTS_MAX = 1 << SLOT_BITS, GENERATIONS = 1 << 14 };
 
@@ -17,16 +17,6 @@ struct mem_io_open_file {
     int flags;
     int generation; /* Part of the fd, so that a stale one is not taken for its successor. */
     int next_free;
-};
-
-/* One stretch of mapped memory, however often it is mapped. */
-struct mem_io_mapping {
-    struct mem_io_mapping *prev;
-    struct mem_io_mapping *next;
-    struct mem_node *node;     /* owned reference; NULL: the process that mapped it has died */
-    struct mem_region *region; /* owned once node is NULL, else the file's */
-    void *address;
-    unsigned count; /* Maps not yet unmapped. */
 };
 
 static struct mem_io *from(struct io *io)
@@ -463,26 +453,11 @@ static int mem_size(struct io *io, int fd, uint64_t *ret_size)
     return 0;
 }
 
-static struct mem_io_mapping *mapping_of(struct mem_io *self, const void *address)
-{
-    struct mem_io_mapping *mapping;
-
-    DL_FOREACH(self->mappings, mapping)
-    {
-        if (mapping->address == address) {
-            return mapping;
-        }
-    }
-    return NULL;
-}
-
 static int mem_map(struct io *io, int fd, size_t size, bool writable, void **ret_address)
 {
     struct mem_io *self = from(io);
     struct mem_io_op op = {.kind = MEM_IO_MAP, .size = size};
     struct mem_io_open_file *file;
-    struct mem_io_mapping *mapping;
-    void *address;
     int rv;
 
     file = begin(self, fd, &op, &rv);
@@ -498,163 +473,26 @@ static int mem_map(struct io *io, int fd, size_t size, bool writable, void **ret
     if (file->node->is_dir) {
         return -ENODEV;
     }
-    address = mem_file_map(&file->node->file, size);
-    if (address == NULL) {
-        return -ENOMEM;
-    }
-    mapping = mapping_of(self, address);
-    if (mapping == NULL) {
-        mapping = must(calloc(1, sizeof *mapping));
-        mapping->node = mem_node_ref(file->node);
-        mapping->region = file->node->file.region;
-        mapping->address = address;
-        mem_tree_opened(&self->tree, file->node);
-        DL_APPEND(self->mappings, mapping);
-    }
-    mapping->count++;
-    mem_tree_update(&self->tree, file->node);
-    *ret_address = address;
-    return 0;
-}
-
-/* The mapping's memory is no longer the file's. */
-static void detach(struct mem_io *self, struct mem_io_mapping *mapping)
-{
-    struct mem_node *node = mapping->node;
-
-    ASSERT(node != NULL && mapping->region == node->file.region);
-    mapping->node = NULL;
-    mapping->region = mem_file_unmap(&node->file);
-    mem_tree_update(&self->tree, node);
-    mem_tree_closed(&self->tree, node);
-    mem_tree_unref(&self->tree, node);
-}
-
-static void free_mapping(struct mem_io *self, struct mem_io_mapping *mapping)
-{
-    if (mapping->node != NULL) {
-        detach(self, mapping);
-    }
-    DL_DELETE(self->mappings, mapping);
-    mem_region_free(mapping->region);
-    free(mapping);
+    return mem_mappings_add(&self->mappings, file->node, size, ret_address);
 }
 
 static int mem_unmap(struct io *io, void *address, size_t size)
 {
     struct mem_io *self = from(io);
     int rv = ask(self, &(struct mem_io_op){.kind = MEM_IO_UNMAP, .path = "", .size = size});
-    struct mem_io_mapping *mapping = mapping_of(self, address);
+    bool found = size > 0 && mem_mappings_remove(&self->mappings, address);
 
-    if (mapping == NULL || size == 0) {
-        return rv < 0 ? rv : -EINVAL;
-    }
-    if (--mapping->count == 0) {
-        free_mapping(self, mapping);
-    }
-    return rv;
+    return rv < 0 || found ? rv : -EINVAL;
 }
 
 /* ---- names ---- */
-
-/* Is dir the node or somewhere below it? */
-static bool is_within(const struct mem_node *dir, const struct mem_node *node)
-{
-    if (dir == node) {
-        return true;
-    }
-    for (size_t i = 0; node->is_dir && i < node->dir.count; i++) {
-        if (node->dir.entries[i].node->is_dir && is_within(dir, node->dir.entries[i].node)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int check_rename(const struct mem_node *node, const struct mem_node *target,
-                        const struct mem_node *to_dir)
-{
-    if (node == NULL) {
-        return -ENOENT;
-    }
-    if (node->is_dir && is_within(to_dir, node)) {
-        return -EINVAL;
-    }
-    if (target == NULL || target == node) {
-        return 0;
-    }
-    if (node->is_dir && !target->is_dir) {
-        return -ENOTDIR;
-    }
-    if (!node->is_dir && target->is_dir) {
-        return -EISDIR;
-    }
-    return target->is_dir && target->dir.count > 0 ? -ENOTEMPTY : 0;
-}
 
 static int mem_rename(struct io *io, const char *old, const char *new)
 {
     struct mem_io *self = from(io);
     int rv = ask_path(self, MEM_IO_RENAME, old);
-    struct mem_node *dirs[2];
-    struct mem_node *node;
-    struct mem_node *target;
-    const char *names[2];
-    size_t sizes[2];
-    uint64_t id;
 
-    for (int i = 0; i < 2 && rv == 0; i++) {
-        rv = mem_tree_parent(&self->tree, i == 0 ? old : new, &dirs[i], &names[i], &sizes[i]);
-        if (rv == 0 && sizes[i] == 0) {
-            rv = -EBUSY; /* the root */
-        }
-    }
-    if (rv < 0) {
-        return rv;
-    }
-    node = mem_dir_get(dirs[0], names[0], sizes[0]);
-    target = mem_dir_get(dirs[1], names[1], sizes[1]);
-    rv = check_rename(node, target, dirs[1]);
-    if (rv < 0 || node == target) {
-        return rv;
-    }
-    id = mem_tree_next_id(&self->tree);
-    mem_node_ref(node);
-    mem_tree_set(&self->tree, dirs[0], names[0], sizes[0], NULL, id,
-                 dirs[0] == dirs[1] ? NULL : dirs[1]);
-    mem_tree_set(&self->tree, dirs[1], names[1], sizes[1], node, id,
-                 dirs[0] == dirs[1] ? NULL : dirs[0]);
-    mem_tree_unref(&self->tree, node);
-    return 0;
-}
-
-/* Takes a name away; dir: it has to be a directory, else it must not. */
-static int remove_name(struct mem_io *self, const char *path, bool dir)
-{
-    struct mem_node *parent;
-    struct mem_node *node;
-    const char *name;
-    size_t size;
-    int rv = mem_tree_parent(&self->tree, path, &parent, &name, &size);
-
-    if (rv < 0) {
-        return rv;
-    }
-    node = size == 0 ? self->tree.root : mem_dir_get(parent, name, size);
-    if (node == NULL) {
-        return -ENOENT;
-    }
-    if (node->is_dir != dir) {
-        return dir ? -ENOTDIR : -EISDIR;
-    }
-    if (size == 0) {
-        return -EBUSY;
-    }
-    if (node->dir.count > 0) {
-        return -ENOTEMPTY;
-    }
-    mem_tree_set(&self->tree, parent, name, size, NULL, mem_tree_next_id(&self->tree), NULL);
-    return 0;
+    return rv < 0 ? rv : mem_names_rename(&self->tree, old, new);
 }
 
 static int mem_unlink(struct io *io, const char *path)
@@ -662,7 +500,7 @@ static int mem_unlink(struct io *io, const char *path)
     struct mem_io *self = from(io);
     int rv = ask_path(self, MEM_IO_UNLINK, path);
 
-    return rv < 0 ? rv : remove_name(self, path, false);
+    return rv < 0 ? rv : mem_names_remove(&self->tree, path, false);
 }
 
 static int mem_rmdir(struct io *io, const char *path)
@@ -670,51 +508,24 @@ static int mem_rmdir(struct io *io, const char *path)
     struct mem_io *self = from(io);
     int rv = ask_path(self, MEM_IO_RMDIR, path);
 
-    return rv < 0 ? rv : remove_name(self, path, true);
+    return rv < 0 ? rv : mem_names_remove(&self->tree, path, true);
 }
 
 static int mem_mkdir(struct io *io, const char *path, mode_t mode)
 {
     struct mem_io *self = from(io);
     int rv = ask_path(self, MEM_IO_MKDIR, path);
-    struct mem_node *parent;
-    struct mem_node *node;
-    const char *name;
-    size_t size;
 
     (void)mode; /* No permissions. */
-    if (rv == 0) {
-        rv = mem_tree_parent(&self->tree, path, &parent, &name, &size);
-    }
-    if (rv < 0) {
-        return rv;
-    }
-    if (size == 0 || mem_dir_get(parent, name, size) != NULL) {
-        return -EEXIST;
-    }
-    node = mem_tree_new_node(&self->tree, true);
-    mem_tree_set(&self->tree, parent, name, size, node, mem_tree_next_id(&self->tree), NULL);
-    mem_tree_unref(&self->tree, node);
-    return 0;
+    return rv < 0 ? rv : mem_names_make_dir(&self->tree, path);
 }
 
 static int mem_sync_dir(struct io *io, const char *path)
 {
     struct mem_io *self = from(io);
     int rv = ask_path(self, MEM_IO_SYNC_DIR, path);
-    struct mem_node *node;
 
-    if (rv == 0) {
-        rv = mem_tree_find(&self->tree, path, &node);
-    }
-    if (rv < 0) {
-        return rv;
-    }
-    if (!node->is_dir) {
-        return -ENOTDIR;
-    }
-    mem_tree_sync(&self->tree, node);
-    return 0;
+    return rv < 0 ? rv : mem_names_sync_dir(&self->tree, path);
 }
 
 static int mem_list(struct io *io, const char *path, int (*each)(void *arg, const char *name),
@@ -722,33 +533,8 @@ static int mem_list(struct io *io, const char *path, int (*each)(void *arg, cons
 {
     struct mem_io *self = from(io);
     int rv = ask_path(self, MEM_IO_LIST, path);
-    struct mem_node *node;
-    char **names;
-    size_t count;
 
-    if (rv == 0) {
-        rv = mem_tree_find(&self->tree, path, &node);
-    }
-    if (rv < 0) {
-        return rv;
-    }
-    if (!node->is_dir) {
-        return -ENOTDIR;
-    }
-    /* Copied: `each` may remove what it is shown. */
-    count = node->dir.count;
-    names = must(calloc(count + 1, sizeof *names));
-    for (size_t i = 0; i < count; i++) {
-        names[i] = must(strdup(node->dir.entries[i].name));
-    }
-    for (size_t i = 0; i < count && rv == 0; i++) {
-        rv = each(arg, names[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        free(names[i]);
-    }
-    free(names);
-    return rv;
+    return rv < 0 ? rv : mem_names_list(&self->tree, path, each, arg);
 }
 
 static int mem_lock(struct io *io, int fd)
@@ -816,18 +602,13 @@ void mem_io_init(struct mem_io *self)
         .limit = UINT64_C(1) << 40,
     };
     mem_tree_init(&self->tree);
+    mem_mappings_init(&self->mappings, &self->tree);
 }
 
 void mem_io_fini(struct mem_io *self)
 {
-    struct mem_io_mapping *mapping;
-    struct mem_io_mapping *next;
-
     mem_io_kill(self);
-    DL_FOREACH_SAFE(self->mappings, mapping, next)
-    {
-        free_mapping(self, mapping);
-    }
+    mem_mappings_fini(&self->mappings);
     free(self->files);
     mem_tree_fini(&self->tree);
     *self = (struct mem_io){.free_slot = -1};
@@ -841,19 +622,12 @@ void mem_io_set_hook(struct mem_io *self, mem_io_hook_cb hook, void *arg)
 
 void mem_io_kill(struct mem_io *self)
 {
-    struct mem_io_mapping *mapping;
-
     for (size_t i = 0; i < self->file_count; i++) {
         if (self->files[i].node != NULL) {
             remove_file(self, &self->files[i]);
         }
     }
-    DL_FOREACH(self->mappings, mapping)
-    {
-        if (mapping->node != NULL) {
-            detach(self, mapping);
-        }
-    }
+    mem_mappings_orphan(&self->mappings);
     ASSERT(self->open_count == 0);
 }
 
@@ -887,38 +661,10 @@ void mem_io_set_free(struct mem_io *self, uint64_t bytes)
     self->limit = bytes > UINT64_MAX - self->tree.used ? UINT64_MAX : self->tree.used + bytes;
 }
 
-struct walk {
-    void (*each)(void *arg, const char *path, uint64_t size);
-    void *arg;
-    struct buf path;
-};
-
-static void walk(struct walk *self, const struct mem_dir *dir)
-{
-    size_t size = self->path.size;
-
-    for (size_t i = 0; i < dir->count; i++) {
-        const struct mem_node *node = dir->entries[i].node;
-
-        ASSERT(buf_printf(&self->path, "/%s", dir->entries[i].name) == ERR_OK);
-        if (node->is_dir) {
-            walk(self, &node->dir);
-        } else {
-            ASSERT(buf_append(&self->path, "", 1) == ERR_OK);
-            self->each(self->arg, (const char *)self->path.data, node->file.size);
-        }
-        self->path.size = size;
-    }
-}
-
 void mem_io_files(struct mem_io *self, void (*each)(void *arg, const char *path, uint64_t size),
                   void *arg)
 {
-    struct walk state = {.each = each, .arg = arg};
-
-    buf_init(&state.path, SIZE_MAX / 2);
-    walk(&state, &self->tree.root->dir);
-    buf_fini(&state.path);
+    mem_names_files(&self->tree, each, arg);
 }
 
 unsigned mem_io_open_count(const struct mem_io *self)
@@ -928,14 +674,7 @@ unsigned mem_io_open_count(const struct mem_io *self)
 
 unsigned mem_io_mapped_count(const struct mem_io *self)
 {
-    const struct mem_io_mapping *mapping;
-    unsigned count = 0;
-
-    DL_FOREACH(self->mappings, mapping)
-    {
-        count += mapping->count;
-    }
-    return count;
+    return mem_mappings_count(&self->mappings);
 }
 
 bool mem_io_is_dirty(const struct mem_io *self)

@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/io.h"
+#include "lib/mem_mappings.h"
 #include "lib/mem_tree.h"
 
 enum mem_io_kind {
@@ -65,7 +66,6 @@ struct mem_io_op {
 typedef int (*mem_io_hook_cb)(void *arg, struct mem_io_op *op);
 
 struct mem_io_open_file;
-struct mem_io_mapping;
 
 struct mem_io {
     struct io io; /* What the code under test gets: &disk.io. */
@@ -74,8 +74,8 @@ struct mem_io {
     size_t file_count;
     int free_slot; /* Head of the list of free slots; -1: none. */
     unsigned open_count;
-    struct mem_io_mapping *mappings; /* owned */
-    uint64_t limit;                  /* Bytes that files may take in all. */
+    struct mem_mappings mappings;
+    uint64_t limit; /* Bytes that files may take in all. */
     mem_io_hook_cb hook;
     void *hook_arg;
 };

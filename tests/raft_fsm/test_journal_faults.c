@@ -394,6 +394,89 @@ START_TEST(power_loss_at_any_moment_loses_nothing_acknowledged)
 }
 END_TEST
 
+/* The bytes of a journal's segments that are in use, and what is right behind them. */
+struct used {
+    unsigned count;
+    struct {
+        char path[64];
+        uint64_t size;
+    } files[8];
+};
+
+static void note_file(void *arg, const char *path, uint64_t size)
+{
+    struct used *used = arg;
+
+    if (strstr(path, ".journal") != NULL) {
+        ck_assert_uint_lt(used->count, 8);
+        (void)snprintf(used->files[used->count].path, sizeof used->files[0].path, "%s", path);
+        used->files[used->count].size = size < 8192 ? size : 8192;
+        used->count++;
+    }
+}
+
+/* Fails at the first call of a kind. */
+static int fail_kind(void *arg, struct mem_io_op *op)
+{
+    const enum mem_io_kind *kind = arg;
+
+    return op->kind == *kind ? EIO : 0;
+}
+
+/* Four full segments, and a process that dies in the middle of the given step. */
+static void die_in_step(struct history *self, struct step step, enum mem_io_kind kind)
+{
+    history_init(self, 0);
+    reopen_and_check(self);
+    self->step = (struct step){STEP_APPEND, 1, 80, 1, 3000};
+    ck_assert_int_eq(perform(self->journal, &self->step), ERR_OK);
+    acknowledge(&self->model, &self->step);
+    self->step = step;
+    mem_io_set_hook(&disk, fail_kind, &kind);
+    ck_assert_int_eq(perform(self->journal, &self->step), ERR_IO);
+    mem_io_kill(&disk);
+    lab_abandon(&disk, self->journal);
+}
+
+START_TEST(spare_whose_old_name_may_come_back_is_not_overwritten)
+{
+    enum mem_io_kind rename = MEM_IO_RENAME;
+    struct history history;
+    uint64_t random = (uint64_t)_i;
+
+    /* The segment is renamed, but not durably. */
+    die_in_step(&history, (struct step){.type = STEP_TRIM, .index = 60}, MEM_IO_SYNC_DIR);
+    reopen_and_check(&history);
+    history.step = (struct step){STEP_APPEND, 81, 1, 1, 10};
+    mem_io_set_hook(&disk, fail_kind, &rename); /* It has the header of its next life by now. */
+    ck_assert_int_eq(perform(history.journal, &history.step), ERR_IO);
+    mem_io_crash(&disk, lab_draw, &random);
+    lab_abandon(&disk, history.journal);
+    reopen_and_check(&history);
+    journal_close(history.journal);
+}
+END_TEST
+
+START_TEST(reset_that_freed_nothing_lets_a_later_trim_free_it)
+{
+    struct used used = {.count = 0};
+    struct history history;
+
+    die_in_step(&history, (struct step){.type = STEP_RESET, .index = 5}, MEM_IO_RENAME);
+    reopen_and_check(&history);
+    ck_assert_uint_eq(history.model.first, 5);
+    history.step = (struct step){STEP_APPEND, 5, 2, 2, 10};
+    ck_assert_int_eq(perform(history.journal, &history.step), ERR_OK);
+    acknowledge(&history.model, &history.step);
+    ck_assert_int_eq(journal_trim(history.journal, 4, NULL), ERR_OK);
+    mem_io_files(&disk, note_file, &used);
+    ck_assert_uint_eq(used.count, 1);
+    journal_close(history.journal);
+    reopen_and_check(&history);
+    journal_close(history.journal);
+}
+END_TEST
+
 /* ---- bits flip ---- */
 
 /* Segments that were recycled and cut, trims, truncations, and a seal at the end. */
@@ -419,27 +502,6 @@ static void make_small_journal(struct history *self)
         acknowledge(&self->model, &self->step);
     }
     self->step = (struct step){STEP_SEAL};
-}
-
-/* The bytes of a journal's segments that are in use, and what is right behind them. */
-struct used {
-    unsigned count;
-    struct {
-        char path[64];
-        uint64_t size;
-    } files[8];
-};
-
-static void note_file(void *arg, const char *path, uint64_t size)
-{
-    struct used *used = arg;
-
-    if (strstr(path, ".journal") != NULL) {
-        ck_assert_uint_lt(used->count, 8);
-        (void)snprintf(used->files[used->count].path, sizeof used->files[0].path, "%s", path);
-        used->files[used->count].size = size < 8192 ? size : 8192;
-        used->count++;
-    }
 }
 
 /* All acknowledged entries are there, or the error says where the damage is. Returns whether they
@@ -539,6 +601,27 @@ START_TEST(damage_to_the_last_batch_without_a_seal_is_taken_for_a_torn_write)
 }
 END_TEST
 
+/* Where nothing but the gap in the sequences shows it: the log would be dense without the batch. */
+START_TEST(damaged_last_batch_of_a_full_segment_is_corrupt)
+{
+    struct history history;
+    struct journal_contents contents;
+    struct err_info info;
+
+    history_init(&history, 0);
+    reopen_and_check(&history);
+    ck_assert_int_eq(lab_append(history.journal, 1, 10, 1, 10), ERR_OK);
+    ck_assert_int_eq(lab_append(history.journal, 8, 1, 1, 5000), ERR_OK); /* Truncates. */
+    ck_assert_int_eq(lab_append(history.journal, 9, 1, 1, 60000), ERR_OK);
+    journal_close(history.journal);
+    ck_assert_int_eq(mem_io_flip(&disk, "/0000000000000001.journal", 512 * 3 + 20, 0), 0);
+    ck_assert_int_eq(journal_open(&history.options, &history.journal, &contents, &info),
+                     ERR_CORRUPT);
+    ck_assert_msg(strstr(info.text, "1.journal' at 1536: ") != NULL, "%s", info.text);
+    ck_assert_msg(strstr(info.text, "2.journal'") != NULL, "%s", info.text);
+}
+END_TEST
+
 START_TEST(shortened_file_is_corrupt)
 {
     struct history history;
@@ -573,6 +656,8 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, power_loss_at_any_moment_loses_nothing_acknowledged, 0, 4);
+    tcase_add_loop_test(tc, spare_whose_old_name_may_come_back_is_not_overwritten, 0, 16);
+    tcase_add_test(tc, reset_that_freed_nothing_lets_a_later_trim_free_it);
     suite_add_tcase(suite, tc);
     tc = tcase_create("bit flips");
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -580,6 +665,7 @@ int main(void)
     tcase_add_test(tc, flipped_bit_in_a_closed_journal_is_found_or_harmless);
     tcase_add_test(tc, flipped_bit_in_a_sealed_journal_is_found_or_harmless);
     tcase_add_test(tc, damage_to_the_last_batch_without_a_seal_is_taken_for_a_torn_write);
+    tcase_add_test(tc, damaged_last_batch_of_a_full_segment_is_corrupt);
     tcase_add_test(tc, shortened_file_is_corrupt);
     suite_add_tcase(suite, tc);
     return runner_main(suite);

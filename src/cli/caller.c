@@ -1,0 +1,102 @@
+#include "cli/caller.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+
+static void say(const char *format, va_list args)
+{
+    (void)fflush(stdout); /* Keeps the order on a terminal; a failure shows at exit. */
+    (void)fputs("quorlog: ", stderr);
+    (void)vfprintf(stderr, format, args);
+    (void)fputs("\n", stderr); /* Who can't read stderr can't be told. */
+}
+
+int fail(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+    return EXIT_FAILED;
+}
+
+int usage(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+    return EXIT_USAGE;
+}
+
+int caller_timeout(const struct invocation *invocation, uint64_t *ret_timeout_ms)
+{
+    struct err_info info;
+    enum err err =
+        option_number(invocation, "timeout", 30000, 1, UINT64_C(86400000), ret_timeout_ms, &info);
+
+    return err == ERR_OK ? EXIT_OK : usage("%s", info.text);
+}
+
+struct client *caller_open(const struct invocation *invocation)
+{
+    const char *servers = option_value(invocation, "server");
+    struct client_options options = {.name = "quorlog-cli"};
+    struct client *client;
+    struct err_info info;
+
+    if (servers == NULL) {
+        servers = getenv("QUORLOG_SERVER");
+    }
+    options.servers = servers != NULL && servers[0] != '\0' ? servers : "127.0.0.1:7437";
+    if (caller_timeout(invocation, &options.timeout_ms) != EXIT_OK) {
+        return NULL;
+    }
+    if (client_new(&options, NULL, &client, &info) != ERR_OK) {
+        (void)fail("%s", info.text);
+        return NULL;
+    }
+    return client;
+}
+
+void caller_close(struct client *client)
+{
+    client_close(client, NULL, NULL);
+}
+
+void caller_on_reply(void *arg, const struct client_error *error, const uint8_t *reply,
+                     size_t reply_size)
+{
+    struct call *call = arg;
+
+    ASSERT(!call->done);
+    call->done = true;
+    call->err = error->err;
+    if (error->err != ERR_OK) {
+        (void)snprintf(call->text, sizeof call->text, "%s", error->text); /* Cut is fine. */
+        return;
+    }
+    call->reply = malloc(reply_size > 0 ? reply_size : 1);
+    if (call->reply == NULL) {
+        call->err = ERR_NOMEM;
+        (void)snprintf(call->text, sizeof call->text, "out of memory"); /* fits */
+        return;
+    }
+    memcpy(call->reply, reply, reply_size);
+    call->reply_size = reply_size;
+}
+
+int caller_wait(struct client *client, enum err started, struct call *call)
+{
+    if (started != ERR_OK) {
+        return fail("%s", err_text(started));
+    }
+    client_wait(client, &call->done);
+    return call->err == ERR_OK ? EXIT_OK : fail("%s", call->text);
+}

@@ -1,0 +1,49 @@
+/*
+ * What the client commands share: the --server option, a connected client, calls that wait, and how
+ * failures are told.
+ */
+#ifndef QUORLOG_CLI_CALLER_H
+#define QUORLOG_CLI_CALLER_H
+
+#include "cli/options.h"
+#include "client/client.h"
+
+/* Rows for the option tables of commands that talk to a cluster. */
+#define CALLER_OPTIONS                                                                             \
+    {"server", 's', "HOST:PORT,…", false,                                                          \
+     "nodes to try; default $QUORLOG_SERVER or 127.0.0.1:7437"},                                   \
+    {                                                                                              \
+        "timeout", 0, "MS", false, "give up after that many milliseconds; default 30000"           \
+    }
+
+/* Makes a client from the options. On failure says why on stderr; returns NULL. */
+struct client *caller_open(const struct invocation *invocation);
+void caller_close(struct client *client);
+
+/* --timeout, or its default. EXIT_USAGE with a message when it is not a number. */
+int caller_timeout(const struct invocation *invocation, uint64_t *ret_timeout_ms);
+
+/* A call and its answer. reply: the packed message, owned (free). */
+struct call {
+    bool done;
+    enum err err;
+    char text[512];
+    uint8_t *reply;
+    size_t reply_size;
+};
+
+/* The callback of a call; arg is the struct call. */
+void caller_on_reply(void *arg, const struct client_error *error, const uint8_t *reply,
+                     size_t reply_size);
+
+/* Waits for the answer. `started` is what the client_… function returned. On failure says so on
+ * stderr and returns EXIT_FAILED; else EXIT_OK, and the caller frees call->reply. */
+int caller_wait(struct client *client, enum err started, struct call *call);
+
+/* "quorlog: text" on stderr. Returns EXIT_FAILED. */
+int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same for a wrong command line. Returns EXIT_USAGE. */
+int usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

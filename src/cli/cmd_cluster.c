@@ -1,0 +1,178 @@
+/*
+ * quorlog cluster status and health.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/caller.h"
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "quorlog.pb-c.h"
+
+static const struct option_spec options[] = {
+    CALLER_OPTIONS,
+    {"json", 0, NULL, false, "print an object"},
+    {NULL, 0, NULL, false, NULL},
+};
+
+/* The cluster as one node sees it; NULL after saying why not. */
+static Quorlog__StatusReply *ask(const struct invocation *invocation)
+{
+    struct client *client = caller_open(invocation);
+    struct call call = {0};
+    Quorlog__StatusReply *reply = NULL;
+
+    if (client == NULL) {
+        return NULL;
+    }
+    if (caller_wait(client, client_status(client, false, caller_on_reply, &call), &call) ==
+        EXIT_OK) {
+        reply = quorlog__status_reply__unpack(NULL, call.reply_size, call.reply);
+        if (reply == NULL) {
+            (void)fail("the server's answer cannot be read; are client and server of one "
+                       "version?");
+        }
+    }
+    free(call.reply);
+    caller_close(client);
+    return reply;
+}
+
+static json_t *node_json(const Quorlog__NodeStatus *node)
+{
+    return json_pack(
+        "{s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id",
+        json_number(node->id), "address", node->address, "role", node->role, "state", node->state,
+        "term", json_number(node->term), "applied", json_number(node->applied), "commit",
+        json_number(node->commit), "lag", json_number(node->lag), "holes", json_number(node->holes),
+        "first", json_number(node->first), "last", json_number(node->last), "version",
+        node->version, "snapshot", json_number(node->snapshot), "uptime_ms",
+        json_number(node->uptime_ms), "journal_writes", json_number(node->journal_writes),
+        "journal_entries", json_number(node->journal_entries), "journal_bytes",
+        json_number(node->journal_bytes), "records", json_number(node->records), "cpu_us",
+        json_number(node->cpu_us), "memory", json_number(node->memory));
+}
+
+static void print_json(const Quorlog__StatusReply *status)
+{
+    json_t *nodes = json_array();
+
+    for (size_t i = 0; i < status->n_nodes; i++) {
+        (void)json_array_append_new(nodes, node_json(status->nodes[i])); /* json_print aborts. */
+    }
+    json_print(json_pack("{s:s,s:o,s:o,s:o}", "cluster", status->cluster_id, "leader",
+                         status->leader_id != 0 ? json_number(status->leader_id) : json_null(),
+                         "term", json_number(status->term), "nodes", nodes));
+}
+
+static void print_table(const Quorlog__StatusReply *status)
+{
+    char size[24];
+
+    printf("cluster %s, term %llu, ", status->cluster_id, (unsigned long long)status->term);
+    if (status->leader_id != 0) {
+        printf("leader %llu\n", (unsigned long long)status->leader_id);
+    } else {
+        printf("no leader\n");
+    }
+    printf("%4s  %-24s %-8s %-12s %12s %8s %10s\n", "ID", "ADDRESS", "ROLE", "STATE", "APPLIED",
+           "LAG", "MEMORY");
+    for (size_t i = 0; i < status->n_nodes; i++) {
+        const Quorlog__NodeStatus *node = status->nodes[i];
+
+        printf("%4llu  %-24s %-8s %-12s ", (unsigned long long)node->id, node->address, node->role,
+               node->state);
+        if (strcmp(node->state, "unreachable") == 0) {
+            printf("%12s %8s %10s\n", "-", "-", "-");
+        } else {
+            printf("%12llu %8llu %10s\n", (unsigned long long)node->applied,
+                   (unsigned long long)node->lag, human_size(size, node->memory));
+        }
+    }
+}
+
+static int run_status(const struct invocation *invocation)
+{
+    Quorlog__StatusReply *status = ask(invocation);
+
+    if (status == NULL) {
+        return EXIT_FAILED;
+    }
+    if (option_given(invocation, "json")) {
+        print_json(status);
+    } else {
+        print_table(status);
+    }
+    quorlog__status_reply__free_unpacked(status, NULL);
+    return EXIT_OK;
+}
+
+/* Why the cluster is not healthy, as JSON strings. */
+static json_t *complaints(const Quorlog__StatusReply *status)
+{
+    json_t *list = json_array();
+
+    if (status->leader_id == 0) {
+        (void)json_array_append_new(list, json_string("no leader: nothing can be written"));
+    }
+    for (size_t i = 0; i < status->n_nodes; i++) {
+        const Quorlog__NodeStatus *node = status->nodes[i];
+
+        if (strcmp(node->state, "unreachable") == 0 || strcmp(node->state, "installing") == 0 ||
+            node->holes > 0) {
+            (void)json_array_append_new(/* Out of memory: json_print aborts. */
+                                        list,
+                                        json_sprintf("node %llu (%s) is %s",
+                                                     (unsigned long long)node->id, node->address,
+                                                     node->holes > 0 ? "incomplete" : node->state));
+        }
+    }
+    return list;
+}
+
+static int run_health(const struct invocation *invocation)
+{
+    Quorlog__StatusReply *status = ask(invocation);
+    bool healthy;
+    json_t *list;
+
+    if (status == NULL) {
+        return EXIT_UNHEALTHY;
+    }
+    list = complaints(status);
+    healthy = json_array_size(list) == 0;
+    quorlog__status_reply__free_unpacked(status, NULL);
+    if (option_given(invocation, "json")) {
+        json_print(json_pack("{s:b,s:o}", "healthy", healthy, "problems", list));
+    } else {
+        printf("%s\n", healthy ? "healthy" : "unhealthy");
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            printf("  %s\n", json_string_value(json_array_get(list, i)));
+        }
+        json_decref(list);
+    }
+    return healthy ? EXIT_OK : EXIT_UNHEALTHY;
+}
+
+const struct command_spec command_cluster_status = {
+    .name = "cluster status",
+    .synopsis = "",
+    .summary = "show the nodes: who leads, who lags",
+    .details = NULL,
+    .options = options,
+    .arguments_min = 0,
+    .arguments_max = 0,
+    .run = run_status,
+};
+
+const struct command_spec command_cluster_health = {
+    .name = "cluster health",
+    .synopsis = "",
+    .summary = "say whether the cluster is healthy; exit 10 when it is not",
+    .details = NULL,
+    .options = options,
+    .arguments_min = 0,
+    .arguments_max = 0,
+    .run = run_health,
+};

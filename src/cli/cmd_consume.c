@@ -1,0 +1,167 @@
+/*
+ * quorlog consume: records of a topic on standard output.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "cli/caller.h"
+#include "cli/commands.h"
+#include "cli/format.h"
+
+static const struct option_spec options[] = {
+    CALLER_OPTIONS,
+    {"offset", 'o', "start|end|N|-N|@TIME", false,
+     "where to begin; default start, with --follow end"},
+    {"count", 'n', "COUNT", false, "stop after so many records"},
+    {"format", 'f', "FORMAT", false,
+     "%o offset, %k key, %v value, %t time, %h headers; default '%v\\n'"},
+    {"json", 0, NULL, false, "print an object for each record"},
+    {"follow", 'F', NULL, false, "wait for more records at the end"},
+    {"at-least", 0, "TOKEN", false, "see at least what the produce with this token wrote"},
+    {NULL, 0, NULL, false, NULL},
+};
+
+static const char details[] =
+    "Reads from whichever node answers; what it shows is committed, and never changes. Without\n"
+    "--follow it stops at the end of the log as it is when the reading begins.\n"
+    "\n"
+    "examples:\n"
+    "  quorlog consume events\n"
+    "  quorlog consume events -o -10 --follow\n"
+    "  quorlog consume events -o @2026-11-22T10:00:00Z -f '%o %t %v\\n'\n"
+    "  quorlog consume events -s 127.0.0.1:7438 --at-least 57 --json\n";
+
+struct consume {
+    const char *topic;
+    const char *format; /* NULL: JSON */
+    bool plain;         /* values, a line each */
+    struct consumer *consumer;
+    bool done;
+    bool output_failed;
+    int code;
+    uv_prepare_t flush;
+};
+
+static void on_record(void *arg, const struct client_record *record)
+{
+    struct consume *self = arg;
+
+    if (self->output_failed) {
+        return;
+    }
+    if (self->plain) {
+        (void)fwrite(record->value, 1, record->value_size, stdout); /* Checked below. */
+        (void)putchar('\n');
+    } else if (self->format != NULL) {
+        format_print(stdout, self->format, record);
+    } else {
+        format_print_json(self->topic, record);
+    }
+    if (ferror(stdout)) {
+        self->output_failed = true;
+        self->done = true;
+        /* The reader of a pipe that has enough ("| head") is no failure. */
+        self->code = errno == EPIPE ? EXIT_OK : fail("standard output: %s", strerror(errno));
+    }
+}
+
+static void on_ended(void *arg, const struct client_error *error, uint64_t next_offset)
+{
+    struct consume *self = arg;
+
+    (void)next_offset;
+    self->done = true;
+    if (error->err != ERR_OK && !self->output_failed) {
+        self->code = fail("%s", error->text);
+    }
+}
+
+/* Before the loop waits: show what there is. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct consume *self = prepare->data;
+
+    if (fflush(stdout) != 0 && !self->output_failed) {
+        self->output_failed = true;
+        self->done = true;
+        self->code = errno == EPIPE ? EXIT_OK : fail("standard output: %s", strerror(errno));
+    }
+}
+
+static int parse(const struct invocation *invocation, struct consume *self,
+                 struct consumer_options *consumer_options)
+{
+    const char *offset = option_value(invocation, "offset");
+    struct err_info info;
+    enum err err;
+
+    self->topic = invocation->arguments[0];
+    consumer_options->topic = self->topic;
+    consumer_options->follow = option_given(invocation, "follow");
+    if (offset == NULL) {
+        offset = consumer_options->follow ? "end" : "start";
+    }
+    err = format_parse_start(offset, consumer_options, &info);
+    if (err == ERR_OK) {
+        err = option_number(invocation, "count", 0, 1, INT64_MAX, &consumer_options->records_max,
+                            &info);
+    }
+    if (err == ERR_OK) {
+        err = option_number(invocation, "at-least", 0, 0, INT64_MAX, &consumer_options->at_least,
+                            &info);
+    }
+    self->format = option_value(invocation, "format");
+    if (err == ERR_OK && self->format != NULL) {
+        err = format_check(self->format, &info);
+    }
+    if (err == ERR_OK && self->format != NULL && option_given(invocation, "json")) {
+        err = err_set(&info, ERR_INVALID, "--format and --json exclude each other");
+    }
+    self->plain = self->format == NULL && !option_given(invocation, "json");
+    return err == ERR_OK ? EXIT_OK : usage("%s", info.text);
+}
+
+static int run(const struct invocation *invocation)
+{
+    static const struct consumer_events events = {.record = on_record, .ended = on_ended};
+    struct consumer_options consumer_options = {0};
+    struct consume self = {0};
+    struct client *client;
+    enum err err;
+    int code = parse(invocation, &self, &consumer_options);
+
+    if (code != EXIT_OK) {
+        return code;
+    }
+    client = caller_open(invocation);
+    if (client == NULL) {
+        return EXIT_FAILED;
+    }
+    err = consumer_new(client, &consumer_options, &events, &self, &self.consumer);
+    if (err != ERR_OK) {
+        caller_close(client);
+        return fail("%s", err_text(err));
+    }
+    (void)uv_prepare_init(client_loop(client), &self.flush); /* Never fails. */
+    self.flush.data = &self;
+    (void)uv_prepare_start(&self.flush, on_prepare); /* Never fails with a callback. */
+    client_wait(client, &self.done);
+    consumer_free(self.consumer);
+    uv_close((uv_handle_t *)&self.flush, NULL);
+    caller_close(client);
+    return self.code;
+}
+
+const struct command_spec command_consume = {
+    .name = "consume",
+    .synopsis = "TOPIC",
+    .summary = "print the records of a topic",
+    .details = details,
+    .options = options,
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = run,
+};

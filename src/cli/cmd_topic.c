@@ -1,0 +1,271 @@
+/*
+ * quorlog topic create, list, describe, delete.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "cli/caller.h"
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "quorlog.pb-c.h"
+
+static const struct option_spec create_options[] = {
+    CALLER_OPTIONS,
+    {"if-missing", 0, NULL, false, "an existing topic is fine"},
+    {"json", 0, NULL, false, "print an object"},
+    {NULL, 0, NULL, false, NULL},
+};
+
+static const struct option_spec list_options[] = {
+    CALLER_OPTIONS,
+    {"json", 0, NULL, false, "print an object for each topic"},
+    {NULL, 0, NULL, false, NULL},
+};
+
+/* Makes one call on a new session. */
+static int call_once(const struct invocation *invocation,
+                     enum err (*start)(struct client *client, const struct invocation *invocation,
+                                       struct call *call),
+                     struct call *call)
+{
+    struct client *client = caller_open(invocation);
+    int code;
+
+    if (client == NULL) {
+        return EXIT_FAILED;
+    }
+    code = caller_wait(client, start(client, invocation, call), call);
+    caller_close(client);
+    return code;
+}
+
+static int malformed(void)
+{
+    return fail("the server's answer cannot be read; are client and server of one version?");
+}
+
+static void print_hex(const ProtobufCBinaryData *data)
+{
+    for (size_t i = 0; i < data->len; i++) {
+        printf("%02x", data->data[i]);
+    }
+}
+
+static json_t *hex_json(const ProtobufCBinaryData *data)
+{
+    char text[2 * 64 + 1] = "";
+
+    for (size_t i = 0; i < data->len && i < 64; i++) {
+        (void)snprintf(text + 2 * i, 3, "%02x", data->data[i]); /* fits */
+    }
+    return json_string(text);
+}
+
+static json_t *topic_json(const Quorlog__TopicInfo *topic)
+{
+    char time[40];
+
+    return json_pack("{s:s,s:o,s:o,s:o,s:o,s:i,s:s,s:o}", "name", topic->name, "id",
+                     json_number(topic->id), "start", json_number(topic->start), "end",
+                     json_number(topic->end), "size", json_number(topic->size), "segments",
+                     (int)topic->segments, "created", human_time(time, topic->created_time_us),
+                     "digest", hex_json(&topic->digest));
+}
+
+/* ---- create ---- */
+
+static enum err start_create(struct client *client, const struct invocation *invocation,
+                             struct call *call)
+{
+    return client_topic_create(client, invocation->arguments[0], caller_on_reply, call);
+}
+
+static int run_create(const struct invocation *invocation)
+{
+    const char *name = invocation->arguments[0];
+    struct client *client = caller_open(invocation);
+    struct call call = {0};
+    enum err err;
+
+    if (client == NULL) {
+        return EXIT_FAILED;
+    }
+    err = start_create(client, invocation, &call);
+    if (err == ERR_OK) {
+        client_wait(client, &call.done);
+        err = call.err;
+    }
+    caller_close(client);
+    free(call.reply);
+    if (err == ERR_TOPIC_EXISTS && option_given(invocation, "if-missing")) {
+        err = ERR_OK;
+    } else if (err == ERR_OK && !option_given(invocation, "json")) {
+        printf("created %s\n", name);
+    }
+    if (err == ERR_OK && option_given(invocation, "json")) {
+        json_print(json_pack("{s:s}", "topic", name));
+    }
+    return err == ERR_OK ? EXIT_OK : fail("%s", call.done ? call.text : err_text(err));
+}
+
+/* ---- delete ---- */
+
+static enum err start_delete(struct client *client, const struct invocation *invocation,
+                             struct call *call)
+{
+    return client_topic_delete(client, invocation->arguments[0], caller_on_reply, call);
+}
+
+static int run_delete(const struct invocation *invocation)
+{
+    struct call call = {0};
+    int code = call_once(invocation, start_delete, &call);
+
+    free(call.reply);
+    if (code == EXIT_OK && option_given(invocation, "json")) {
+        json_print(json_pack("{s:s}", "topic", invocation->arguments[0]));
+    } else if (code == EXIT_OK) {
+        printf("deleted %s\n", invocation->arguments[0]);
+    }
+    return code;
+}
+
+/* ---- list ---- */
+
+static enum err start_list(struct client *client, const struct invocation *invocation,
+                           struct call *call)
+{
+    (void)invocation; /* Lists all. */
+    return client_topic_list(client, caller_on_reply, call);
+}
+
+static void print_topics(const Quorlog__TopicListReply *reply, bool json)
+{
+    char size[24];
+
+    if (!json) {
+        printf("%-32s %14s %14s %12s %9s\n", "TOPIC", "START", "END", "SIZE", "SEGMENTS");
+    }
+    for (size_t i = 0; i < reply->n_topics; i++) {
+        const Quorlog__TopicInfo *topic = reply->topics[i];
+
+        if (json) {
+            json_print(topic_json(topic));
+        } else {
+            printf("%-32s %14llu %14llu %12s %9u\n", topic->name, (unsigned long long)topic->start,
+                   (unsigned long long)topic->end, human_size(size, topic->size), topic->segments);
+        }
+    }
+}
+
+static int run_list(const struct invocation *invocation)
+{
+    struct call call = {0};
+    Quorlog__TopicListReply *reply;
+    int code = call_once(invocation, start_list, &call);
+
+    if (code != EXIT_OK) {
+        return code;
+    }
+    reply = quorlog__topic_list_reply__unpack(NULL, call.reply_size, call.reply);
+    free(call.reply);
+    if (reply == NULL) {
+        return malformed();
+    }
+    print_topics(reply, option_given(invocation, "json"));
+    quorlog__topic_list_reply__free_unpacked(reply, NULL);
+    return EXIT_OK;
+}
+
+/* ---- describe ---- */
+
+static enum err start_describe(struct client *client, const struct invocation *invocation,
+                               struct call *call)
+{
+    return client_topic_describe(client, invocation->arguments[0], caller_on_reply, call);
+}
+
+static void print_topic(const Quorlog__TopicInfo *topic, uint64_t node_id)
+{
+    char size[24];
+    char time[40];
+
+    printf("topic     %s\nid        %llu\noffsets   %llu…%llu (%llu records)\n", topic->name,
+           (unsigned long long)topic->id, (unsigned long long)topic->start,
+           (unsigned long long)topic->end, (unsigned long long)(topic->end - topic->start));
+    printf("size      %s in %u segment%s on node %llu\ncreated   %s\ndigest    ",
+           human_size(size, topic->size), topic->segments, topic->segments == 1 ? "" : "s",
+           (unsigned long long)node_id, human_time(time, topic->created_time_us));
+    print_hex(&topic->digest);
+    printf("\n");
+}
+
+static int run_describe(const struct invocation *invocation)
+{
+    struct call call = {0};
+    Quorlog__TopicDescribeReply *reply;
+    int code = call_once(invocation, start_describe, &call);
+
+    if (code != EXIT_OK) {
+        return code;
+    }
+    reply = quorlog__topic_describe_reply__unpack(NULL, call.reply_size, call.reply);
+    free(call.reply);
+    if (reply == NULL || reply->topic == NULL) {
+        return malformed();
+    }
+    if (option_given(invocation, "json")) {
+        json_print(topic_json(reply->topic));
+    } else {
+        print_topic(reply->topic, reply->node_id);
+    }
+    quorlog__topic_describe_reply__free_unpacked(reply, NULL);
+    return EXIT_OK;
+}
+
+const struct command_spec command_topic_create = {
+    .name = "topic create",
+    .synopsis = "TOPIC",
+    .summary = "create a topic",
+    .details = "A name has 1 to 200 characters of A-Z a-z 0-9 . _ - and does not begin with '-'.\n",
+    .options = create_options,
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = run_create,
+};
+
+const struct command_spec command_topic_delete = {
+    .name = "topic delete",
+    .synopsis = "TOPIC",
+    .summary = "delete a topic and all its records",
+    .details = NULL,
+    .options = list_options,
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = run_delete,
+};
+
+const struct command_spec command_topic_list = {
+    .name = "topic list",
+    .synopsis = "",
+    .summary = "list the topics",
+    .details = NULL,
+    .options = list_options,
+    .arguments_min = 0,
+    .arguments_max = 0,
+    .run = run_list,
+};
+
+const struct command_spec command_topic_describe = {
+    .name = "topic describe",
+    .synopsis = "TOPIC",
+    .summary = "show a topic: offsets, size, digest",
+    .details =
+        "The digest is that of the last batch: replicas with equal ends have equal digests.\n"
+        "Ask each node with --server to compare them.\n",
+    .options = list_options,
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = run_describe,
+};

@@ -1,0 +1,195 @@
+#include "client/client.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "client/client_request.h"
+#include "client/session.h"
+#include "quorlog.pb-c.h"
+
+struct client {
+    struct session *session; /* NULL: closed */
+    uv_loop_t own;
+    bool has_own;
+    bool running; /* client_wait is on the stack */
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+struct session *client_session(struct client *client)
+{
+    return client->session;
+}
+
+enum err client_new(const struct client_options *options, uv_loop_t *loop,
+                    struct client **ret_client, struct err_info *info)
+{
+    struct client *self = calloc(1, sizeof *self);
+    enum err err;
+    int rv;
+
+    if (self == NULL) {
+        return err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+    }
+    self->has_own = loop == NULL;
+    if (self->has_own) {
+        rv = uv_loop_init(&self->own);
+        if (rv != 0) {
+            free(self);
+            return err_set(info, err_from_uv(rv), "event loop: %s", uv_strerror(rv));
+        }
+    }
+    err = session_new(options, self->has_own ? &self->own : loop, &self->session, info);
+    if (err != ERR_OK) {
+        if (self->has_own) {
+            rv = uv_loop_close(&self->own);
+            ASSERT(rv == 0); /* Nothing lives on it. */
+        }
+        free(self);
+        return err;
+    }
+    *ret_client = self;
+    return ERR_OK;
+}
+
+static void on_session_closed(void *arg)
+{
+    struct client *self = arg;
+    void (*closed)(void *arg) = self->closed;
+    void *closed_arg = self->closed_arg;
+
+    self->session = NULL;
+    if (self->has_own) {
+        return; /* client_close is on the stack. */
+    }
+    free(self);
+    if (closed != NULL) {
+        closed(closed_arg);
+    }
+}
+
+void client_close(struct client *self, void (*closed)(void *arg), void *arg)
+{
+    int rv;
+
+    ASSERT(self->session != NULL && !session_is_closing(self->session));
+    ASSERT(!self->running); /* Blocking inside of a callback of the loop to be run is no good. */
+    self->closed = closed;
+    self->closed_arg = arg;
+    session_close(self->session, on_session_closed, self);
+    if (!self->has_own) {
+        return;
+    }
+    while (self->session != NULL) {
+        (void)uv_run(&self->own, UV_RUN_ONCE); /* What is left is seen in session. */
+    }
+    (void)uv_run(&self->own, UV_RUN_DEFAULT); /* Until the last handle is closed. */
+    rv = uv_loop_close(&self->own);
+    ASSERT(rv == 0);
+    free(self);
+    if (closed != NULL) {
+        closed(arg);
+    }
+}
+
+void client_wait(struct client *self, const bool *done)
+{
+    ASSERT(self->has_own && !self->running);
+    self->running = true;
+    while (!*done) {
+        int alive = uv_run(&self->own, UV_RUN_ONCE);
+
+        ASSERT(alive != 0); /* The session's handles live as long as the client. */
+    }
+    self->running = false;
+}
+
+uv_loop_t *client_loop(struct client *self)
+{
+    return session_loop(self->session);
+}
+
+const char *client_server(const struct client *self)
+{
+    return session_server(self->session);
+}
+
+/* ---- topics and status ---- */
+
+static enum err start(struct client *self, struct client_request_options *options,
+                      client_reply_cb cb, void *arg)
+{
+    if (options->topic != NULL && client_request_check_topic(options->topic) != ERR_OK) {
+        return ERR_INVALID;
+    }
+    options->timeout_ns = session_timeout_ns(self->session);
+    return client_request_start(self->session, options, cb, arg, NULL);
+}
+
+enum err client_topic_create(struct client *self, const char *topic, client_reply_cb cb, void *arg)
+{
+    struct client_request_options options = {
+        .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE,
+        .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE_REPLY,
+        .reply = &quorlog__topic_create_reply__descriptor,
+        .topic = topic == NULL ? "" : topic,
+        .needs_leader = true,
+    };
+
+    return start(self, &options, cb, arg);
+}
+
+enum err client_topic_delete(struct client *self, const char *topic, client_reply_cb cb, void *arg)
+{
+    struct client_request_options options = {
+        .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE,
+        .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE_REPLY,
+        .reply = &quorlog__topic_delete_reply__descriptor,
+        .topic = topic == NULL ? "" : topic,
+        .needs_leader = true,
+    };
+
+    return start(self, &options, cb, arg);
+}
+
+enum err client_topic_list(struct client *self, client_reply_cb cb, void *arg)
+{
+    struct client_request_options options = {
+        .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST,
+        .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST_REPLY,
+        .reply = &quorlog__topic_list_reply__descriptor,
+        .reads = true,
+        .repeatable = true,
+    };
+
+    return start(self, &options, cb, arg);
+}
+
+enum err client_topic_describe(struct client *self, const char *topic, client_reply_cb cb,
+                               void *arg)
+{
+    struct client_request_options options = {
+        .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE,
+        .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE_REPLY,
+        .reply = &quorlog__topic_describe_reply__descriptor,
+        .topic = topic == NULL ? "" : topic,
+        .reads = true,
+        .repeatable = true,
+    };
+
+    return start(self, &options, cb, arg);
+}
+
+enum err client_status(struct client *self, bool local, client_reply_cb cb, void *arg)
+{
+    struct client_request_options options = {
+        .type = QUORLOG__FRAME_TYPE__FRAME_STATUS,
+        .reply_type = QUORLOG__FRAME_TYPE__FRAME_STATUS_REPLY,
+        .reply = &quorlog__status_reply__descriptor,
+        .local = local,
+        .reads = true,
+        .repeatable = true,
+    };
+
+    return start(self, &options, cb, arg);
+}

@@ -1,0 +1,185 @@
+/*
+ * The C client of Quorlog.
+ *
+ * A client belongs to one uv loop and is called only from that loop's thread; answers come through
+ * callbacks from the loop. It keeps one connection to one node of the cluster (any will do: nodes
+ * pass on what only the leader can do), goes to the next address when that node fails, and repeats
+ * what can be repeated until the request's deadline. A producer's retries carry the same producer
+ * id and sequence, so a record is written once, however often it was sent.
+ *
+ * For programs without a loop, client_wait runs the client's own until a call is answered.
+ *
+ * Every callback is called exactly once, never from inside the call that it belongs to, also when
+ * the client is closed (ERR_CANCELED).
+ */
+#ifndef QUORLOG_CLIENT_CLIENT_H
+#define QUORLOG_CLIENT_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/err.h"
+
+struct client;
+
+struct client_options {
+    const char *servers;   /* in, copied: "host:port[,host:port…]"; tried in order */
+    const char *name;      /* in, copied: for the server's log; NULL: "quorlog-client" */
+    uint64_t timeout_ms;   /* of requests that do not say; 0: 30 000 */
+    size_t frame_size_max; /* 0: 32 MiB */
+};
+
+/* An answer's failure; text is borrowed until the callback returns. */
+struct client_error {
+    enum err err; /* ERR_OK: no failure */
+    bool retryable;
+    bool outcome_unknown;
+    const char *text;
+    uint64_t leader_id;
+    uint64_t log_start; /* with ERR_RANGE */
+    uint64_t log_end;
+};
+
+/* loop: NULL for one of its own (then client_wait and client_run drive it). */
+enum err client_new(const struct client_options *options, uv_loop_t *loop,
+                    struct client **ret_client, struct err_info *info);
+
+/* Cancels what is under way and gives everything back. With a loop of its own: blocks until all
+ * callbacks have been called. With the caller's: `closed` comes later, from the loop. */
+void client_close(struct client *self, void (*closed)(void *arg), void *arg);
+
+/* Runs the client's own loop until *done is true. */
+void client_wait(struct client *self, const bool *done);
+uv_loop_t *client_loop(struct client *self);
+
+/* "host:port" of the node it talks to now; "" when not connected. */
+const char *client_server(const struct client *self);
+
+/* ---- topics and status: answers as protobuf messages of proto/quorlog.proto, packed ---- */
+
+/* reply: the packed reply message (borrowed), NULL on failure. */
+typedef void (*client_reply_cb)(void *arg, const struct client_error *error, const uint8_t *reply,
+                                size_t reply_size);
+
+enum err client_topic_create(struct client *self, const char *topic, client_reply_cb cb, void *arg);
+enum err client_topic_delete(struct client *self, const char *topic, client_reply_cb cb, void *arg);
+enum err client_topic_list(struct client *self, client_reply_cb cb, void *arg);
+enum err client_topic_describe(struct client *self, const char *topic, client_reply_cb cb,
+                               void *arg);
+enum err client_status(struct client *self, bool local, client_reply_cb cb, void *arg);
+
+/* ---- records ---- */
+
+struct client_header {
+    const char *name;
+    const void *value;
+    size_t value_size;
+};
+
+struct client_record {
+    const void *value;
+    size_t value_size;
+    const void *key; /* NULL: no key */
+    size_t key_size;
+    const struct client_header *headers;
+    size_t header_count;
+    int64_t timestamp_us;   /* 0: not given */
+    uint64_t offset;        /* consumers only */
+    int64_t append_time_us; /* consumers only */
+};
+
+/* ---- producer ---- */
+
+struct producer;
+
+struct producer_options {
+    const char *topic;          /* in, copied */
+    size_t batch_size_max;      /* bytes of a batch's body; 0: 256 KiB */
+    unsigned batch_records_max; /* 0: 10 000 */
+    uint64_t linger_ms;         /* wait so long for more records before a batch is sent when others
+                                   are under way already; 0: send as soon as possible */
+    unsigned inflight_max;      /* batches not yet answered, 1 … 64; 0: 16 */
+    size_t buffer_size_max;     /* bytes accepted and not yet answered; 0: 32 MiB */
+    uint64_t timeout_ms;        /* for each batch, retries included; 0: 30 000 */
+    bool no_idempotence;        /* no producer id: a retry may write twice, so there is none after
+                                   an unknown outcome */
+};
+
+/* Records [first, first + count) of the producer's calls are written at offset … (in order), or
+ * failed together. first counts the records given to producer_send: 0, 1, 2 … */
+struct producer_report {
+    uint64_t first;
+    uint32_t count;
+    uint64_t offset;
+    uint64_t term;
+    uint64_t raft_index; /* the token */
+    bool duplicate;      /* an earlier try had been written */
+    uint64_t latency_ns; /* from the batch's first send to the answer */
+    const struct client_error *error;
+};
+typedef void (*producer_report_cb)(void *arg, const struct producer_report *report);
+
+/* Reports come in order of `first`. After a failed batch of an idempotent producer whose outcome is
+ * unknown all later batches fail too (order would break): close it and make a new one. */
+enum err producer_new(struct client *client, const struct producer_options *options,
+                      producer_report_cb cb, void *arg, struct producer **ret_producer);
+
+/* Takes a copy of the record. ERR_BUSY when buffer_size_max is reached: run the loop, try again
+ * after the next report. ERR_TOO_LARGE for a record that no batch can hold. */
+enum err producer_send(struct producer *self, const struct client_record *record);
+
+/* Sends what waits without lingering. */
+void producer_flush(struct producer *self);
+
+/* Records accepted and not yet reported. */
+uint64_t producer_pending(const struct producer *self);
+
+/* Unreported records are reported with ERR_CANCELED (outcome unknown where sent). Frees. */
+void producer_free(struct producer *self);
+
+/* ---- consumer ---- */
+
+enum consumer_start {
+    CONSUMER_OFFSET, /* at `offset` */
+    CONSUMER_EARLIEST,
+    CONSUMER_LATEST,
+    CONSUMER_TAIL, /* `offset` records before the end */
+    CONSUMER_TIME, /* the first batch appended at or after time_us */
+};
+
+struct consumer;
+
+struct consumer_options {
+    const char *topic; /* in, copied */
+    enum consumer_start start;
+    uint64_t offset;
+    int64_t time_us;
+    uint64_t records_max; /* stop after so many; 0: no bound */
+    bool follow;          /* go on at the end, wait for more; else stop there */
+    uint64_t at_least;    /* token: the first answer shows at least this */
+    size_t credit_size;   /* bytes under way at a time; 0: 4 MiB */
+};
+
+struct consumer_events {
+    /* One record; pointers are borrowed until return. */
+    void (*record)(void *arg, const struct client_record *record);
+    /* Over, once: ERR_OK at the end (not following, or records_max reached), or the failure. */
+    void (*ended)(void *arg, const struct client_error *error, uint64_t next_offset);
+};
+
+/* Reads from the connected node, and goes on with another, at the next offset, when it fails.
+ * Records come once each, in order, without a gap. */
+enum err consumer_new(struct client *client, const struct consumer_options *options,
+                      const struct consumer_events *events, void *arg,
+                      struct consumer **ret_consumer);
+
+/* Stop and go on getting records: backpressure. */
+void consumer_pause(struct consumer *self);
+void consumer_resume(struct consumer *self);
+
+/* No further events. Frees; legal from inside an event. */
+void consumer_free(struct consumer *self);
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * The body of a batch, a protobuf RecordSet (proto/record.proto), written and read without building
+ * objects: a producer appends record after record, a consumer walks over the bytes.
+ *
+ *      RecordSet   { tag 0x0a | varint size | Record } …
+ *      Record      1 value | 5 key | 6 has_key | 7 headers … | 8 timestamp_us    in this order, each
+ *                  left out when empty, 0 or false (so the bytes are those of protobuf's encoders)
+ *      Header      1 name | 2 value
+ *
+ * Reading believes no length before it is checked and accepts what any protobuf encoder may write:
+ * fields in any order, repeated (the last one counts), unknown ones (skipped).
+ */
+#ifndef QUORLOG_CLIENT_RECORD_SET_H
+#define QUORLOG_CLIENT_RECORD_SET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "client/client.h"
+
+/* Appends one record. ERR_TOO_LARGE (it does not fit into the buffer's bound), ERR_NOMEM, and
+ * ERR_INVALID for a header without a name; nothing is changed then. */
+enum err record_set_append(struct buf *to, const struct client_record *record);
+
+/* A walk over the records of a body. Owns a scratch area that is used again for each record. */
+struct record_reader {
+    const uint8_t *at; /* borrowed until the walk's end */
+    const uint8_t *end;
+    struct client_header *headers; /* owned */
+    size_t headers_capacity;
+    struct buf names; /* the headers' names, each with its zero */
+};
+
+void record_reader_init(struct record_reader *self);
+void record_reader_fini(struct record_reader *self);
+
+/* Begins a walk. body is borrowed until it ends. */
+void record_reader_start(struct record_reader *self, const uint8_t *body, size_t size);
+
+/* The next record; its pointers are borrowed until the next call. offset and append_time_us are
+ * left 0. ERR_AGAIN after the last one, ERR_CORRUPT, ERR_NOMEM. */
+enum err record_reader_next(struct record_reader *self, struct client_record *ret_record);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * The invariants of a log, stated as code.
+ */
+#include "base/assert.h"
+#include "log/log_internal.h"
+
+void log_check(struct log *self)
+{
+    const struct segment_list *list = &self->list;
+    const struct segment *before = NULL;
+    uint64_t size = 0;
+
+    ASSERT(list->count > 0 && list->count <= list->capacity);
+    ASSERT(log_start(self) <= log_end(self)); /* I1 */
+    ASSERT(list->items[0]->base_offset <= log_start(self));
+    for (size_t i = 0; i < list->count; i++) {
+        const struct segment *segment = list->items[i];
+
+        ASSERT(segment->store->generation == self->generation);
+        ASSERT(segment->sealed == (i + 1 < list->count)); /* I3 */
+        if (before != NULL) {
+            ASSERT(before->end_offset == segment->base_offset); /* I3 */
+            ASSERT(before->end_offset > before->base_offset);
+            ASSERT(before->last_raft_index <= segment->last_raft_index); /* I2 */
+            ASSERT(before->last_append_time_us <= segment->last_append_time_us);
+        }
+        segment_check(segment); /* I1, I2, I4 */
+        size += store_size(segment->store);
+        before = segment;
+    }
+    ASSERT(before->end_offset == log_end(self)); /* I5 */
+    ASSERT(size == log_size(self));
+    ASSERT(list->count == log_segment_count(self));
+}

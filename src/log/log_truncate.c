@@ -1,0 +1,330 @@
+/*
+ * Dropping: from the front, from the back, all of it, the log itself.
+ *
+ * Each is a row of file operations in an order that leaves, whenever it is interrupted, something
+ * that log_open makes a log of:
+ *
+ *   truncate front  one store after the other from the oldest on, each removal on the disk, and the
+ *                   next store's header too, before the next: no gap can appear.
+ *   truncate back   stores behind the place from the newest on; then the store is cut and synced,
+ *                   before anything is appended.
+ *   reset           a new store of a higher generation, under a temporary name, synced; renamed;
+ *                   the directory synced: this moment is the reset. Then the old ones are removed.
+ *   delete          stores from the newest on, the rest, the directory.
+ *
+ * Readers that hold a segment go on with it: a removed file lives as long as it is open, and a
+ * store that somebody reads is replaced by a shorter copy, not cut.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "log/log_internal.h"
+
+static enum err check_request(const struct log *self, uint64_t offset, struct err_info *info)
+{
+    if (!log_healthy(self)) {
+        return err_set(info, ERR_FAILED, "the log in '%s' failed earlier", self->dir);
+    }
+    if (offset < log_start(self) || offset > log_end(self)) {
+        return err_set(info, ERR_RANGE,
+                       "offset %" PRIu64 " is out of range; the log holds [%" PRIu64 ", %" PRIu64
+                       ")",
+                       offset, log_start(self), log_end(self));
+    }
+    return ERR_OK;
+}
+
+/* ---- front ---- */
+
+/* Takes the first segment away. The next one is the first then: it must be on the disk before, at
+ * least its header; and an earlier removal before this one: else the disk could show a gap. */
+static enum err remove_first(struct log *self, struct err_info *info)
+{
+    struct segment *first;
+    struct store *next;
+    enum err err = ERR_OK;
+
+    ASSERT(self->list.count > 1);
+    next = self->list.items[1]->store;
+    if (next->synced_size < STORE_HEADER_SIZE) {
+        uint64_t size = store_size(next);
+
+        err = store_sync(next, info);
+        next->synced_size = err == ERR_OK ? size : next->synced_size;
+    }
+    if (err == ERR_OK) {
+        err = log_sync_dir(self, info);
+    }
+    if (err == ERR_OK) {
+        first = segment_list_pop_front(&self->list);
+        err = log_remove_segment(self, first->base_offset, info);
+        segment_unref(first);
+    }
+    return err;
+}
+
+enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *info)
+{
+    struct segment *last = segment_list_last(&self->list);
+    enum err err = check_request(self, offset, info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    segment_list_set_bounds(&self->list, offset, log_end(self));
+    if (offset == log_end(self) && last->end_offset > last->base_offset) {
+        err = log_roll(self, info);
+    }
+    while (err == ERR_OK && self->list.count > 1 && self->list.items[1]->base_offset <= offset) {
+        err = remove_first(self, info);
+    }
+    log_publish_totals(self);
+    return err == ERR_OK ? ERR_OK : log_fail(self, err);
+}
+
+/* ---- back ---- */
+
+/* Where a log is to end. */
+struct place {
+    size_t segment; /* number in the list */
+    uint64_t position;
+    struct batch_header last; /* of the last batch before it; size 0 when the segment has none */
+};
+
+/* Finds where the batch that begins at offset, below end, stands. ERR_INVALID inside of a batch. */
+static enum err find_place(struct log *self, uint64_t offset, struct place *ret_place,
+                           struct err_info *info)
+{
+    struct segment_query query = {.offset = offset, .end_max = log_end(self)};
+    struct place place = {.segment = segment_list_locate(&self->list, offset)};
+    const struct segment *segment = self->list.items[place.segment];
+    struct segment_run run;
+    enum err err;
+
+    err = segment_find(segment, &query, &run, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (run.base_offset != offset) {
+        return err_set(info, ERR_INVALID,
+                       "offset %" PRIu64 " lies inside the batch [%" PRIu64 ", %" PRIu64 ")",
+                       offset, run.base_offset, run.end_offset);
+    }
+    place.position = run.position;
+    if (offset > segment->base_offset) {
+        query.offset = offset - 1;
+        err = segment_find(segment, &query, &run, info);
+        place.last = run.first;
+    }
+    if (err == ERR_OK) {
+        *ret_place = place;
+    }
+    return err;
+}
+
+/* Shortens the file of the last segment. *ret_store is a reference for the caller. */
+static enum err shorten(struct log *self, uint64_t position, struct store **ret_store,
+                        struct err_info *info)
+{
+    struct store *old = segment_list_last(&self->list)->store;
+    struct store *copy = NULL;
+    enum err err;
+
+    if (!segment_list_last_is_shared(&self->list)) {
+        err = store_truncate(old, position, info);
+        if (err == ERR_OK) {
+            *ret_store = store_ref(old);
+        }
+        return err;
+    }
+    err = store_copy(old, position, &copy, info);
+    if (err == ERR_OK) {
+        err = store_commit(copy, info);
+    }
+    if (err != ERR_OK) {
+        store_unref(copy);
+        return err;
+    }
+    self->dir_changes += 1;
+    *ret_store = copy;
+    return log_sync_dir(self, info);
+}
+
+/* The segments behind the place are gone; now the one it lies in. */
+static enum err cut_last(struct log *self, uint64_t offset, const struct place *place,
+                         struct err_info *info)
+{
+    struct segment *old = segment_list_last(&self->list);
+    struct segment_cut cut = {
+        .position = place->position,
+        .end_offset = offset,
+        .last = place->last.size > 0 ? &place->last : NULL,
+        .before = place->segment > 0 ? self->list.items[place->segment - 1] : NULL,
+    };
+    struct segment *active = NULL;
+    struct store *store = NULL;
+    enum err err;
+
+    ASSERT(place->segment == self->list.count - 1);
+    err = shorten(self, place->position, &store, info);
+    if (err == ERR_OK) {
+        err = segment_cut(&self->config, old, store, &cut, &active, info);
+    }
+    if (err != ERR_OK) {
+        store_unref(store);
+        return err;
+    }
+    segment_list_replace_last(&self->list, active);
+    return ERR_OK;
+}
+
+enum err log_truncate_back(struct log *self, uint64_t offset, struct err_info *info)
+{
+    struct place place = {0};
+    enum err err = check_request(self, offset, info);
+
+    if (err != ERR_OK || offset == log_end(self)) {
+        return err;
+    }
+    err = find_place(self, offset, &place, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    segment_list_set_bounds(&self->list, log_start(self), offset);
+    while (err == ERR_OK && self->list.count > place.segment + 1) {
+        struct segment *last = segment_list_pop_back(&self->list);
+
+        err = log_remove_segment(self, last->base_offset, info);
+        segment_unref(last);
+    }
+    if (err == ERR_OK) {
+        err = log_remove_file(self, self->list.items[place.segment]->base_offset, SEGMENT_INDEX,
+                              info);
+    }
+    if (err == ERR_OK) {
+        err = log_sync_dir(self, info);
+    }
+    if (err == ERR_OK) {
+        err = cut_last(self, offset, &place, info);
+    }
+    log_publish_totals(self);
+    return err == ERR_OK ? ERR_OK : log_fail(self, err);
+}
+
+/* ---- all ---- */
+
+/* The new first store, durably in its place. */
+static enum err create_reset(struct log *self, uint64_t next_offset, struct segment **ret_segment,
+                             struct err_info *info)
+{
+    struct segment_origin origin = {
+        .base_offset = next_offset,
+        .generation = self->generation + 1,
+        .temporary = true,
+    };
+    struct segment *segment = NULL;
+    enum err err;
+
+    err = segment_create(&self->config, &origin, &segment, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = store_sync(segment->store, info);
+    if (err == ERR_OK) {
+        err = store_commit(segment->store, info);
+    }
+    if (err == ERR_OK) {
+        self->dir_changes += 1;
+        err = log_sync_dir(self, info);
+    }
+    if (err != ERR_OK) {
+        segment_unref(segment);
+        return err;
+    }
+    segment->store->synced_size = store_size(segment->store);
+    *ret_segment = segment;
+    return ERR_OK;
+}
+
+/* Removes the files of `segment`, which lies behind the reset to next_offset: its store may be
+ * replaced by now. */
+static enum err remove_old(struct log *self, uint64_t base_offset, uint64_t next_offset,
+                           struct err_info *info)
+{
+    return base_offset == next_offset ? log_remove_file(self, base_offset, SEGMENT_INDEX, info)
+                                      : log_remove_segment(self, base_offset, info);
+}
+
+enum err log_reset(struct log *self, uint64_t next_offset, struct err_info *info)
+{
+    struct segment_list old;
+    struct segment *segment = NULL;
+    enum err err;
+
+    if (!log_healthy(self)) {
+        return err_set(info, ERR_FAILED, "the log in '%s' failed earlier", self->dir);
+    }
+    segment_list_init(&old);
+    err = segment_list_reserve(&old); /* Before anything changes. */
+    if (err != ERR_OK) {
+        segment_list_fini(&old);
+        return err_set(info, err, "reset: out of memory");
+    }
+    err = create_reset(self, next_offset, &segment, info);
+    if (err != ERR_OK) {
+        segment_list_fini(&old);
+        return log_fail(self, err);
+    }
+    self->generation += 1;
+    segment_list_exchange(&self->list, &old, segment, next_offset);
+    while (err == ERR_OK && old.count > 0) {
+        struct segment *last = segment_list_pop_back(&old);
+
+        err = remove_old(self, last->base_offset, next_offset, info);
+        segment_unref(last);
+    }
+    segment_list_fini(&old);
+    log_publish_totals(self);
+    if (err == ERR_OK) {
+        /* Before anything is appended: a store that comes back must not seem to go on from it. */
+        err = log_sync_dir(self, info);
+    }
+    return err == ERR_OK ? ERR_OK : log_fail(self, err);
+}
+
+enum err log_delete(struct log *self, struct err_info *info)
+{
+    struct io *io = self->config.io;
+    char *dir = self->dir;
+    const char *parent = ".";
+    char *name = dir;
+    char *slash;
+    size_t size = strlen(dir);
+    enum err err = ERR_OK;
+
+    while (err == ERR_OK && self->list.count > 0) {
+        struct segment *last = segment_list_pop_back(&self->list);
+
+        err = log_remove_segment(self, last->base_offset, info);
+        segment_unref(last);
+    }
+    self->dir = NULL;
+    log_free(self);
+    while (size > 1 && dir[size - 1] == '/') {
+        size -= 1;
+        dir[size] = '\0';
+    }
+    slash = strrchr(dir, '/');
+    if (slash != NULL) {
+        *slash = '\0';
+        parent = slash == dir ? "/" : dir;
+        name = slash + 1;
+    }
+    if (err == ERR_OK) {
+        err = io_remove_dir(io, parent, name, info);
+    }
+    free(dir);
+    return err;
+}

@@ -1,0 +1,586 @@
+#include "log/segment.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/block.h"
+#include "base/bytes.h"
+
+enum {
+    NAME_DIGITS = 20,
+    /* What one read brings in: recovery goes through everything, a look-up through few headers. */
+    SCAN_WINDOW_SIZE = 256 * 1024,
+    FIND_WINDOW_SIZE = 16 * 1024,
+    /* Of header_crc32c in a batch. */
+    BATCH_AT_CRC = 4,
+};
+
+static const char *const suffixes[] = {
+    [SEGMENT_STORE] = ".store",
+    [SEGMENT_INDEX] = ".index",
+    [SEGMENT_TEMPORARY] = ".store.tmp",
+};
+
+enum err segment_path(char buffer[IO_PATH_SIZE], const char *dir, uint64_t base_offset,
+                      enum segment_file file, struct err_info *info)
+{
+    char name[NAME_DIGITS + 16];
+    int size = snprintf(name, sizeof name, "%020" PRIu64 "%s", base_offset, suffixes[file]);
+
+    ASSERT(size > NAME_DIGITS && size < (int)sizeof name);
+    return io_path(buffer, dir, name, info);
+}
+
+bool segment_parse_name(const char *name, uint64_t *ret_base_offset, enum segment_file *ret_file)
+{
+    uint64_t value = 0;
+
+    for (size_t i = 0; i < NAME_DIGITS; i++) {
+        uint64_t digit = (uint64_t)(unsigned char)name[i] - '0';
+
+        if (name[i] < '0' || name[i] > '9' || value > (UINT64_MAX - digit) / 10) {
+            return false;
+        }
+        value = value * 10 + digit;
+    }
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        if (strcmp(name + NAME_DIGITS, suffixes[i]) == 0) {
+            *ret_base_offset = value;
+            *ret_file = (enum segment_file)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* An empty one over `store` and `index`, both taken over. */
+static struct segment *segment_new(struct store *store, struct index *index,
+                                   const struct segment *before)
+{
+    struct segment *self = malloc(sizeof *self);
+
+    ASSERT(store != NULL && index != NULL);
+    if (self == NULL) {
+        return NULL;
+    }
+    *self = (struct segment){
+        .base_offset = store->base_offset,
+        .store = store,
+        .index = index,
+        .end_offset = store->base_offset,
+        .last_raft_index = before == NULL ? 0 : before->last_raft_index,
+        .last_append_time_us = before == NULL ? INT64_MIN : before->last_append_time_us,
+    };
+    atomic_init(&self->refs, 1);
+    return self;
+}
+
+static enum err no_memory(const struct store *store, struct err_info *info)
+{
+    return err_set(info, ERR_NOMEM, "'%s': out of memory", store->path);
+}
+
+enum err segment_create(const struct segment_config *config, const struct segment_origin *origin,
+                        struct segment **ret_segment, struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    struct store_options options = {
+        .io = config->io,
+        .path = path,
+        .base_offset = origin->base_offset,
+        .generation = origin->generation,
+        .temporary = origin->temporary,
+    };
+    struct store *store = NULL;
+    struct index *index;
+    struct segment *self;
+    enum err err;
+
+    err = segment_path(path, config->dir, origin->base_offset, SEGMENT_STORE, info);
+    if (err == ERR_OK) {
+        err = store_create(&options, &store, info);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    index = index_new(config->io, config->size_max, config->index_interval);
+    self = index == NULL ? NULL : segment_new(store, index, origin->before);
+    if (self == NULL) {
+        err = no_memory(store, info);
+        index_free(index);
+        store_unref(store);
+        return err;
+    }
+    *ret_segment = self;
+    return ERR_OK;
+}
+
+/* Does the seal speak of this store as it is now? */
+static enum err check_seal(struct store *store, const struct index_seal *seal,
+                           struct err_info *info)
+{
+    uint8_t bytes[BATCH_HEADER_SIZE];
+    struct store_window window = {.store = store, .data = bytes, .capacity = sizeof bytes};
+    struct batch_header last;
+    enum err err;
+
+    if (seal->store_size != store_size(store)) {
+        return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
+    }
+    if (seal->last_position == 0) {
+        return seal->store_size == STORE_HEADER_SIZE && seal->end_offset == store->base_offset
+                   ? ERR_OK
+                   : err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
+    }
+    if (seal->last_position < STORE_HEADER_SIZE) {
+        return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
+    }
+    err = store_window_header(&window, seal->last_position, &last, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (bytes_get_u32(bytes + BATCH_AT_CRC) != seal->last_header_crc ||
+        seal->last_position + last.size != seal->store_size ||
+        batch_end_offset(&last) != seal->end_offset) {
+        return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
+    }
+    return ERR_OK;
+}
+
+enum err segment_open(const struct segment_config *config, struct store *store,
+                      struct segment **ret_segment, struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    struct index *index = NULL;
+    struct index_seal seal;
+    struct segment *self;
+    enum err err;
+
+    err = segment_path(path, config->dir, store->base_offset, SEGMENT_INDEX, info);
+    if (err == ERR_OK) {
+        err = index_open(config->io, path, store->base_offset, store->generation, &index, &seal,
+                         info);
+    }
+    if (err == ERR_OK) {
+        err = check_seal(store, &seal, info);
+    }
+    if (err != ERR_OK) {
+        index_free(index);
+        return err;
+    }
+    self = segment_new(store, index, NULL);
+    if (self == NULL) {
+        index_free(index);
+        return no_memory(store, info);
+    }
+    self->sealed = true;
+    self->end_offset = seal.end_offset;
+    self->last_raft_index = seal.last_raft_index;
+    self->last_append_time_us = seal.last_append_time_us;
+    *ret_segment = self;
+    return ERR_OK;
+}
+
+/* Notes a batch that stands at `position` of the store. */
+static void take(struct segment *self, const struct batch_header *header, uint64_t position)
+{
+    ASSERT(header->base_offset == self->end_offset); /* I2 */
+    ASSERT(header->raft_index >= self->last_raft_index);
+    ASSERT(header->append_time_us >= self->last_append_time_us);
+    index_add(self->index, header->base_offset, position);
+    self->end_offset = batch_end_offset(header);
+    self->last_raft_index = header->raft_index;
+    self->last_append_time_us = header->append_time_us;
+}
+
+/* Does the batch follow what the segment holds? */
+static enum err check_order(const struct segment *self, const struct batch_header *header,
+                            uint64_t position, struct err_info *info)
+{
+    if (header->base_offset != self->end_offset) {
+        (void)err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
+                      header->base_offset, self->end_offset);
+        return store_error(self->store, position, ERR_CORRUPT, info);
+    }
+    if (header->raft_index < self->last_raft_index) {
+        (void)err_set(info, ERR_CORRUPT, "raft index %" PRIu64 " follows %" PRIu64,
+                      header->raft_index, self->last_raft_index);
+        return store_error(self->store, position, ERR_CORRUPT, info);
+    }
+    if (header->append_time_us < self->last_append_time_us) {
+        (void)err_set(info, ERR_CORRUPT, "append time %" PRIi64 " follows %" PRIi64,
+                      header->append_time_us, self->last_append_time_us);
+        return store_error(self->store, position, ERR_CORRUPT, info);
+    }
+    return ERR_OK;
+}
+
+/* Takes the batches of the store one after the other up to its end, or the first error. */
+static enum err scan(struct segment *self, struct store_window *window, uint64_t *ret_position,
+                     struct err_info *info)
+{
+    uint64_t position = STORE_HEADER_SIZE;
+    enum err err = ERR_OK;
+
+    ASSERT(self->end_offset == self->base_offset);
+    while (position < store_size(self->store)) {
+        struct batch_header header;
+
+        err = store_window_header(window, position, &header, info);
+        if (err == ERR_OK) {
+            err = check_order(self, &header, position, info);
+        }
+        if (err == ERR_OK) {
+            err = store_window_check_body(window, position, &header, info);
+        }
+        if (err != ERR_OK) {
+            break;
+        }
+        take(self, &header, position);
+        position += header.size;
+    }
+    *ret_position = position;
+    return err;
+}
+
+enum err segment_recover(const struct segment_config *config, struct store *store,
+                         const struct segment *before, uint64_t durable_end,
+                         struct segment **ret_segment, struct segment_tail *ret_tail,
+                         struct err_info *info)
+{
+    uint64_t size = store_size(store);
+    struct store_window window = {.store = store, .capacity = SCAN_WINDOW_SIZE};
+    struct index *index;
+    struct segment *self = NULL;
+    enum err err;
+
+    index = index_new(config->io, size > config->size_max ? size : config->size_max,
+                      config->index_interval);
+    window.data = malloc(window.capacity);
+    if (index != NULL && window.data != NULL) {
+        self = segment_new(store, index, before);
+    }
+    if (self == NULL) {
+        index_free(index);
+        free(window.data);
+        return no_memory(store, info);
+    }
+    err = scan(self, &window, &ret_tail->position, info);
+    free(window.data);
+    ret_tail->torn = err == ERR_CORRUPT;
+    ASSERT(ret_tail->torn || err != ERR_OK || ret_tail->position == size);
+    if (err != ERR_OK && (err != ERR_CORRUPT || self->end_offset < durable_end)) {
+        self->store = NULL; /* It stays the caller's. */
+        segment_unref(self);
+        return err;
+    }
+    *ret_segment = self;
+    return ERR_OK;
+}
+
+/* The last batch of a non-empty segment: its position and the checksum of its header. */
+static enum err find_last(const struct segment *self, struct index_seal *ret_seal,
+                          struct err_info *info)
+{
+    struct segment_query query = {
+        .offset = self->end_offset - 1,
+        .end_max = self->end_offset,
+        .size_max = 0,
+    };
+    struct segment_run run;
+    uint8_t crc[4];
+    enum err err;
+
+    ASSERT(self->end_offset > self->base_offset);
+    err = segment_find(self, &query, &run, info);
+    if (err == ERR_OK) {
+        err = store_read(self->store, run.position + BATCH_AT_CRC, crc, sizeof crc, info);
+    }
+    if (err == ERR_OK) {
+        ret_seal->last_position = run.position;
+        ret_seal->last_header_crc = bytes_get_u32(crc);
+    }
+    return err;
+}
+
+enum err segment_seal(const struct segment_config *config, const struct segment *self,
+                      struct segment **ret_sealed, struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    struct index_seal seal = {
+        .store_size = store_size(self->store),
+        .end_offset = self->end_offset,
+        .last_raft_index = self->last_raft_index,
+        .last_append_time_us = self->last_append_time_us,
+    };
+    struct index *index = NULL;
+    struct segment *sealed;
+    enum err err;
+
+    ASSERT(!self->sealed);
+    err = segment_path(path, config->dir, self->base_offset, SEGMENT_INDEX, info);
+    if (err == ERR_OK && self->end_offset > self->base_offset) {
+        err = find_last(self, &seal, info);
+    }
+    if (err == ERR_OK) {
+        err = index_seal(self->index, path, self->base_offset, self->store->generation, &seal,
+                         &index, info);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    sealed = segment_new(self->store, index, self);
+    if (sealed == NULL) {
+        index_free(index);
+        return no_memory(self->store, info);
+    }
+    (void)store_ref(self->store);
+    sealed->end_offset = self->end_offset;
+    sealed->sealed = true;
+    *ret_sealed = sealed;
+    return ERR_OK;
+}
+
+enum err segment_cut(const struct segment_config *config, const struct segment *self,
+                     struct store *store, const struct segment_cut *cut,
+                     struct segment **ret_segment, struct err_info *info)
+{
+    uint64_t size_max = cut->position > config->size_max ? cut->position : config->size_max;
+    struct index *index = index_copy(self->index, cut->position, size_max, config->index_interval);
+    struct segment *segment = index == NULL ? NULL : segment_new(store, index, cut->before);
+
+    ASSERT(cut->position >= STORE_HEADER_SIZE);
+    ASSERT(cut->end_offset >= self->base_offset && cut->end_offset <= self->end_offset);
+    if (segment == NULL) {
+        index_free(index);
+        return no_memory(store, info);
+    }
+    segment->end_offset = cut->end_offset;
+    if (cut->last != NULL) {
+        ASSERT(batch_end_offset(cut->last) == cut->end_offset);
+        segment->last_raft_index = cut->last->raft_index;
+        segment->last_append_time_us = cut->last->append_time_us;
+    }
+    *ret_segment = segment;
+    return ERR_OK;
+}
+
+struct segment *segment_ref(struct segment *self)
+{
+    unsigned before = atomic_fetch_add_explicit(&self->refs, 1, memory_order_relaxed);
+
+    ASSERT(before > 0 && before < UINT_MAX);
+    return self;
+}
+
+void segment_unref(struct segment *self)
+{
+    unsigned before;
+
+    if (self == NULL) {
+        return;
+    }
+    before = atomic_fetch_sub_explicit(&self->refs, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    if (before == 1) {
+        index_free(self->index);
+        store_unref(self->store);
+        free(self);
+    }
+}
+
+enum err segment_append(struct segment *self, const struct batch_header *header,
+                        const struct iovec *parts, int count, struct err_info *info)
+{
+    uint64_t position = store_size(self->store);
+    enum err err;
+
+    ASSERT(!self->sealed); /* I3 */
+    err = store_append(self->store, parts, count, header->size, info);
+    if (err == ERR_OK) {
+        take(self, header, position);
+    }
+    return err;
+}
+
+/* Goes on from the batch found, over all that still fit. */
+static enum err extend(const struct segment_query *query, struct store_window *window,
+                       struct segment_run *run, struct err_info *info)
+{
+    uint64_t size = store_size(window->store);
+
+    while (run->size < query->size_max && run->end_offset < query->end_max &&
+           run->position + run->size < size) {
+        struct batch_header header;
+        enum err err = store_window_header(window, run->position + run->size, &header, info);
+
+        if (err != ERR_OK) {
+            return err;
+        }
+        if (header.base_offset != run->end_offset) {
+            (void)err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
+                          header.base_offset, run->end_offset);
+            return store_error(window->store, run->position + run->size, ERR_CORRUPT, info);
+        }
+        if (header.size > query->size_max - run->size ||
+            batch_end_offset(&header) > query->end_max) {
+            break;
+        }
+        run->size += header.size;
+        run->end_offset = batch_end_offset(&header);
+    }
+    return ERR_OK;
+}
+
+enum err segment_find(const struct segment *self, const struct segment_query *query,
+                      struct segment_run *ret_run, struct err_info *info)
+{
+    uint8_t bytes[FIND_WINDOW_SIZE];
+    struct store_window window = {.store = self->store, .data = bytes, .capacity = sizeof bytes};
+    struct index_entry at = {.offset = self->base_offset, .position = STORE_HEADER_SIZE};
+    struct batch_header header;
+    enum err err;
+
+    ASSERT(query->offset >= self->base_offset && query->offset < query->end_max);
+    (void)index_find(self->index, query->offset, &at); /* None: from the beginning. */
+    for (;;) {
+        err = store_window_header(&window, at.position, &header, info);
+        if (err != ERR_OK) {
+            return err;
+        }
+        if (header.base_offset != at.offset) {
+            (void)err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
+                          header.base_offset, at.offset);
+            return store_error(self->store, at.position, ERR_CORRUPT, info);
+        }
+        if (batch_end_offset(&header) > query->offset) {
+            break;
+        }
+        at.offset = batch_end_offset(&header);
+        at.position += header.size;
+    }
+    *ret_run = (struct segment_run){
+        .position = at.position,
+        .size = header.size,
+        .base_offset = header.base_offset,
+        .end_offset = batch_end_offset(&header),
+        .first = header,
+    };
+    return extend(query, &window, ret_run, info);
+}
+
+/* Everything in the block was read; is it what the headers promised? */
+static enum err verify_run(const struct segment *self, const struct segment_run *run,
+                           const uint8_t *data, struct err_info *info)
+{
+    uint64_t offset = run->base_offset;
+    size_t at = 0;
+
+    while (at < run->size) {
+        struct batch_header header;
+        enum err err = ERR_OK;
+
+        if (run->size - at < BATCH_HEADER_SIZE) {
+            err = err_set(info, ERR_CORRUPT, "the bytes changed while they were read");
+        } else {
+            err = batch_header_decode(data + at, STORE_BATCH_SIZE_MAX, &header, info);
+        }
+        if (err == ERR_OK && (header.base_offset != offset || header.size > run->size - at)) {
+            err = err_set(info, ERR_CORRUPT, "the bytes changed while they were read");
+        }
+        if (err == ERR_OK) {
+            err = batch_check_body(&header, data + at + BATCH_HEADER_SIZE, info);
+        }
+        if (err != ERR_OK) {
+            return store_error(self->store, run->position + at, err, info);
+        }
+        at += header.size;
+        offset = batch_end_offset(&header);
+    }
+    return ERR_OK;
+}
+
+enum err segment_read(const struct segment *self, const struct segment_query *query,
+                      struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info)
+{
+    struct segment_run run;
+    struct block *block;
+    enum err err;
+
+    err = segment_find(self, query, &run, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    ASSERT(run.size <= store_size(self->store)); /* So nothing is allocated that is not there. */
+    block = block_new((size_t)run.size);
+    if (block == NULL) {
+        return no_memory(self->store, info);
+    }
+    err = store_read(self->store, run.position, block->data, (size_t)run.size, info);
+    if (err == ERR_OK) {
+        err = verify_run(self, &run, block->data, info);
+    }
+    if (err != ERR_OK) {
+        block_unref(block);
+        return err;
+    }
+    *ret_batches = block;
+    *ret_end_offset = run.end_offset;
+    return ERR_OK;
+}
+
+/* I1: each entry is met by the walk at its offset. */
+static void check_entry(const struct segment *self, size_t *next, const struct batch_header *header,
+                        uint64_t position)
+{
+    struct index_entry entry;
+
+    if (*next == index_count(self->index)) {
+        return;
+    }
+    entry = index_get(self->index, *next);
+    ASSERT(entry.position >= position);
+    if (entry.position == position) {
+        ASSERT(entry.offset == header->base_offset);
+        *next += 1;
+    }
+}
+
+void segment_check(const struct segment *self)
+{
+    struct store_window window = {.store = self->store, .capacity = SCAN_WINDOW_SIZE};
+    struct batch_header last = {.append_time_us = INT64_MIN};
+    uint64_t position = STORE_HEADER_SIZE;
+    uint64_t offset = self->base_offset;
+    uint64_t file_size = 0;
+    size_t next = 0;
+
+    ASSERT(self->sealed == (self->index->map != NULL)); /* I3 */
+    ASSERT(self->store->io->size(self->store->io, self->store->fd, &file_size) == 0);
+    window.data = malloc(window.capacity);
+    ASSERT(window.data != NULL);
+    while (position < store_size(self->store)) {
+        struct batch_header header = {0};
+
+        ASSERT(store_window_header(&window, position, &header, NULL) == ERR_OK);
+        ASSERT(store_window_check_body(&window, position, &header, NULL) == ERR_OK);
+        ASSERT(header.base_offset == offset); /* I2 */
+        ASSERT(header.raft_index >= last.raft_index);
+        ASSERT(header.append_time_us >= last.append_time_us);
+        check_entry(self, &next, &header, position);
+        last = header;
+        position += header.size;
+        offset = batch_end_offset(&header);
+    }
+    free(window.data);
+    ASSERT(position == store_size(self->store));
+    ASSERT(file_size >= position); /* More only behind a write that failed. */
+    ASSERT(offset == self->end_offset);
+    ASSERT(next == index_count(self->index));
+    ASSERT(IMPLIES(offset > self->base_offset, last.raft_index == self->last_raft_index));
+    ASSERT(IMPLIES(offset > self->base_offset, next > 0));
+}

@@ -1,0 +1,83 @@
+/*
+ * The segments of a log in order, and the bounds of what may be read of them.
+ *
+ *      items  [ 0 ][ 1 ] … [ count - 1, active ]      start ──────► end
+ *
+ * One writer changes the list; any thread looks an offset up and gets a reference that outlives
+ * whatever the writer does next. The lock is held for look-ups and pointer moves, never while a
+ * file is touched.
+ *
+ * Invariants:
+ *   I1  A segment and the bounds that a look-up gives belong together: both are read under the
+ *       lock. The bounds alone may be read without it.
+ *   I2  What lies in [start, end) is in the list and stays readable for who holds a reference.
+ */
+#ifndef QUORLOG_LOG_SEGMENT_LIST_H
+#define QUORLOG_LOG_SEGMENT_LIST_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "log/segment.h"
+
+struct segment_list {
+    pthread_mutex_t lock;   /* Guards all but the atomics against readers. */
+    struct segment **items; /* owned, each with one reference */
+    size_t count;
+    size_t capacity;
+    _Atomic uint64_t start;
+    _Atomic uint64_t end;
+};
+
+void segment_list_init(struct segment_list *self);
+void segment_list_fini(struct segment_list *self);
+
+/* (writer) Room for one more. ERR_NOMEM. */
+enum err segment_list_reserve(struct segment_list *self);
+
+/* (writer) Adds a segment, taken over, at the end; room was reserved. */
+void segment_list_push(struct segment_list *self, struct segment *segment);
+
+/* (writer) Puts `segment`, taken over, in the place of the last one, which loses its reference. */
+void segment_list_replace_last(struct segment_list *self, struct segment *segment);
+
+/* (writer) Takes the last / the first one out; the caller owns its reference. */
+struct segment *segment_list_pop_back(struct segment_list *self);
+struct segment *segment_list_pop_front(struct segment_list *self);
+
+/* (writer) Moves the bounds; look-ups that come later see both. */
+void segment_list_set_bounds(struct segment_list *self, uint64_t start, uint64_t end);
+
+/* (writer) Starts anew with `segment`, taken over, and bounds [next_offset, next_offset). *empty,
+ * an empty list with room, gets the segments that were there. */
+void segment_list_exchange(struct segment_list *self, struct segment_list *empty,
+                           struct segment *segment, uint64_t next_offset);
+
+/* (writer) Publishes what was appended to the last segment. */
+static inline void segment_list_set_end(struct segment_list *self, uint64_t end)
+{
+    atomic_store_explicit(&self->end, end, memory_order_release);
+}
+
+/* (writer) The last one, borrowed; the one that holds offset, borrowed, as its number. */
+struct segment *segment_list_last(const struct segment_list *self);
+size_t segment_list_locate(const struct segment_list *self, uint64_t offset);
+
+/* (writer) Whether a reader holds the last segment or its store. False is certain: later look-ups
+ * see the bounds of now. */
+bool segment_list_last_is_shared(struct segment_list *self);
+
+/* (any) The segment that holds offset, with a reference for the caller, and how far it may be read
+ * (the lower of end and end_max). ERR_RANGE outside of [start, end], ERR_AGAIN at that limit. */
+enum err segment_list_find(struct segment_list *self, uint64_t offset, uint64_t end_max,
+                           struct segment **ret_segment, uint64_t *ret_limit,
+                           struct err_info *info);
+
+/* (any) All segments with data in [start, end), with references, in an owned array, NULL when
+ * there are none; and the bounds. ERR_NOMEM. */
+enum err segment_list_snapshot(struct segment_list *self, struct segment ***ret_segments,
+                               size_t *ret_count, uint64_t *ret_start, uint64_t *ret_end);
+
+#endif

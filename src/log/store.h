@@ -1,0 +1,129 @@
+/*
+ * A store: the file of one segment that holds its batches, one after the other.
+ *
+ *       0                 4                 8                12                16
+ *       +-----------------+-----------------+-----------------+-----------------+
+ *     0 | magic "QLS1"    | crc32c          | version         | flags           |
+ *       +-----------------+-----------------+-----------------+-----------------+
+ *    16 | base_offset                       | generation                        |
+ *       +-----------------------------------+-----------------------------------+
+ *    32 | batch (log/batch.h) | batch | …   nothing between, nothing after
+ *       +- - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - -
+ *
+ *   Little-endian. crc32c covers [8, 32). version is 1. A set flag that is not known means a
+ *   format that this program must not touch; none is defined yet. base_offset is that of the first
+ *   batch, and in the file's name. generation counts the resets of the log: a file of a lower
+ *   generation than another one of its directory is a leftover.
+ *
+ * Invariants:
+ *   I1  size is published (release) only after the bytes below it can be read.
+ *   I2  Bytes below size never change while anybody but the writer holds a reference.
+ */
+#ifndef QUORLOG_LOG_STORE_H
+#define QUORLOG_LOG_STORE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/io.h"
+#include "log/batch.h"
+
+enum {
+    STORE_HEADER_SIZE = 32,
+    /* The largest batch believed when found in a file: larger than any limit of options, so that
+     * lowering a limit makes nothing unreadable. */
+    STORE_BATCH_SIZE_MAX = 1 << 30,
+};
+
+struct store {
+    struct io *io; /* borrowed */
+    atomic_uint refs;
+    int fd; /* owned */
+    uint64_t base_offset;
+    uint64_t generation;
+    _Atomic uint64_t size; /* bytes, header included */
+    /* (writer) */
+    uint64_t synced_size;     /* Bytes below it are on the disk. */
+    uint64_t write_back_from; /* Bytes below it were given to write-back. */
+    char path[];
+};
+
+/* What a new store begins with, and whether it is made beside `path`, to be moved there later. */
+struct store_options {
+    struct io *io;    /* borrowed until the last reference goes */
+    const char *path; /* in, copied */
+    uint64_t base_offset;
+    uint64_t generation;
+    bool temporary; /* Made as PATH.tmp until store_commit; else path must not exist. */
+};
+
+/* Creates the file with its header, not synced. One reference, owned by the caller. ERR_EXISTS,
+ * ERR_IO, ERR_NOSPACE, ERR_NOMEM. */
+enum err store_create(const struct store_options *options, struct store **ret_store,
+                      struct err_info *info);
+
+/* Opens an existing file; what follows the header is not looked at. ERR_CORRUPT for a damaged
+ * header or one of another base offset, ERR_VERSION for a newer format, ERR_IO, ERR_NOMEM. */
+enum err store_open(struct io *io, const char *path, uint64_t base_offset, struct store **ret_store,
+                    struct err_info *info);
+
+/* Moves a temporary store to its path, replacing what is there. Synced by the caller before, and
+ * the directory after. */
+enum err store_commit(struct store *self, struct err_info *info);
+
+/* A temporary copy of the first `size` bytes, synced: to be committed in place of self, which
+ * stays as it is for those who read it. */
+enum err store_copy(const struct store *self, uint64_t size, struct store **ret_store,
+                    struct err_info *info);
+
+struct store *store_ref(struct store *self);
+void store_unref(struct store *self); /* NULL is fine. */
+
+static inline uint64_t store_size(const struct store *self)
+{
+    return atomic_load_explicit(&self->size, memory_order_acquire);
+}
+
+/* (writer) Writes the parts, `size` bytes in all, at the end. On failure the size is unchanged and
+ * what lies beyond it undefined. */
+enum err store_append(struct store *self, const struct iovec *parts, int count, size_t size,
+                      struct err_info *info);
+
+/* (writer) Starts write-back of what was appended, once it is at least `at_least` bytes. */
+void store_write_back(struct store *self, uint64_t at_least);
+
+/* (writer) Cuts the file to `size` bytes, durably. Nobody else may hold a reference (I2). */
+enum err store_truncate(struct store *self, uint64_t size, struct err_info *info);
+
+/* (any) Makes all bytes appended before the call durable. */
+enum err store_sync(const struct store *self, struct err_info *info);
+
+/* (any) Exactly size bytes. ERR_CORRUPT when the file ends before. */
+enum err store_read(const struct store *self, uint64_t position, void *data, size_t size,
+                    struct err_info *info);
+
+/* "'PATH' at position N: " before the text in info; returns err. */
+enum err store_error(const struct store *self, uint64_t position, enum err err,
+                     struct err_info *info);
+
+/* Reads a store forward, a piece at a time, so that small batches do not cost a call each. */
+struct store_window {
+    const struct store *store; /* borrowed */
+    uint8_t *data;             /* borrowed: capacity bytes, at least a batch header */
+    size_t capacity;
+    uint64_t position; /* of data[0] in the file */
+    size_t size;       /* bytes in data */
+};
+
+/* The header of the batch at `position`, verified, and the batch inside the file. ERR_CORRUPT
+ * names file and position; ERR_IO. */
+enum err store_window_header(struct store_window *self, uint64_t position,
+                             struct batch_header *ret_header, struct err_info *info);
+
+/* Verifies the body of that batch, whatever its size. ERR_CORRUPT, ERR_IO. */
+enum err store_window_check_body(struct store_window *self, uint64_t position,
+                                 const struct batch_header *header, struct err_info *info);
+
+#endif

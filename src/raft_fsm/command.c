@@ -1,0 +1,311 @@
+#include "raft_fsm/command.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "raft_fsm/entry.h"
+#include "replicated.pb-c.h"
+
+enum { PAYLOAD_VERSION = 1 };
+
+/* Where the fields stand; the diagram is in the header. */
+enum {
+    AT_VERSION = 0,
+    AT_TIME = 8,
+    AT_SIZE = 0,
+    AT_TYPE = 4,
+    AT_TOPIC_ID = 0,
+    AT_BODY_DIGEST = 8,
+};
+
+_Static_assert(COMMAND_PAYLOAD_HEADER_SIZE % 8 == 0, "commands start aligned");
+_Static_assert(COMMAND_HEADER_SIZE % 8 == 0, "bodies start aligned");
+_Static_assert(COMMAND_PAYLOAD_HEADER_SIZE + COMMAND_HEADER_SIZE + COMMAND_PRODUCE_HEADER_SIZE +
+                       COMMAND_BATCH_SIZE_MAX <=
+                   ENTRY_PAYLOAD_SIZE_MAX,
+               "the largest batch fits an entry");
+
+static bool all_zero(const uint8_t *from, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (from[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool name_char(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+}
+
+enum err topic_name_check(const char *name, size_t size, struct err_info *info)
+{
+    if (size == 0) {
+        return err_set(info, ERR_INVALID, "a topic's name is empty");
+    }
+    if (size > TOPIC_NAME_SIZE_MAX) {
+        return err_set(info, ERR_INVALID, "a topic's name has %zu characters, more than %d", size,
+                       TOPIC_NAME_SIZE_MAX);
+    }
+    for (size_t i = 0; i < size; i++) {
+        if (!name_char(name[i])) {
+            return err_set(info, ERR_INVALID,
+                           "a topic's name has letters, digits, '.', '_' and '-' only; "
+                           "character %zu is another",
+                           i + 1);
+        }
+    }
+    if (name[0] == '-') {
+        return err_set(info, ERR_INVALID, "a topic's name does not start with '-'");
+    }
+    if (name[0] == '.' && (size == 1 || (size == 2 && name[1] == '.'))) {
+        return err_set(info, ERR_INVALID, "a topic's name is not '.' or '..'");
+    }
+    return ERR_OK;
+}
+
+void command_fini(struct command *self)
+{
+    if (self->type == COMMAND_PRODUCE) {
+        block_unref(self->produce.batch.block);
+        self->produce.batch = (struct slice){0};
+    }
+}
+
+/* ---- writing ---- */
+
+static size_t body_size(const struct command *self)
+{
+    Replicated__TopicCreate create = REPLICATED__TOPIC_CREATE__INIT;
+    Replicated__TopicDelete delete = REPLICATED__TOPIC_DELETE__INIT;
+
+    switch (self->type) {
+    case COMMAND_PRODUCE:
+        return COMMAND_PRODUCE_HEADER_SIZE + self->produce.batch.size;
+    case COMMAND_TOPIC_CREATE:
+        create.name = (char *)(uintptr_t)self->topic_name;
+        return replicated__topic_create__get_packed_size(&create);
+    case COMMAND_TOPIC_DELETE:
+        delete.name = (char *)(uintptr_t)self->topic_name;
+        return replicated__topic_delete__get_packed_size(&delete);
+    case COMMAND_INIT_PRODUCER:
+        return 0;
+    }
+    ASSERT(!"a type that does not exist");
+    return 0;
+}
+
+static void put_body(const struct command *self, uint8_t *to)
+{
+    Replicated__TopicCreate create = REPLICATED__TOPIC_CREATE__INIT;
+    Replicated__TopicDelete delete = REPLICATED__TOPIC_DELETE__INIT;
+
+    switch (self->type) {
+    case COMMAND_PRODUCE:
+        bytes_put_u64(to + AT_TOPIC_ID, self->produce.topic_id);
+        memcpy(to + AT_BODY_DIGEST, self->produce.body_digest, DIGEST_SIZE);
+        memcpy(to + COMMAND_PRODUCE_HEADER_SIZE, self->produce.batch.data,
+               self->produce.batch.size);
+        break;
+    case COMMAND_TOPIC_CREATE:
+        create.name = (char *)(uintptr_t)self->topic_name;
+        (void)replicated__topic_create__pack(&create, to); /* body_size bytes */
+        break;
+    case COMMAND_TOPIC_DELETE:
+        delete.name = (char *)(uintptr_t)self->topic_name;
+        (void)replicated__topic_delete__pack(&delete, to); /* body_size bytes */
+        break;
+    case COMMAND_INIT_PRODUCER:
+        break;
+    }
+}
+
+size_t command_encoded_size(const struct command *self)
+{
+    return COMMAND_HEADER_SIZE + bytes_round_up(body_size(self), 8);
+}
+
+size_t command_encode_header(int64_t time_us, uint8_t *to)
+{
+    memset(to, 0, COMMAND_PAYLOAD_HEADER_SIZE);
+    to[AT_VERSION] = PAYLOAD_VERSION;
+    bytes_put_u64(to + AT_TIME, (uint64_t)time_us);
+    return COMMAND_PAYLOAD_HEADER_SIZE;
+}
+
+size_t command_encode(const struct command *self, uint8_t *to)
+{
+    size_t size = body_size(self);
+    size_t end = COMMAND_HEADER_SIZE + bytes_round_up(size, 8);
+
+    ASSERT(size <= ENTRY_PAYLOAD_SIZE_MAX);
+    ASSERT(IMPLIES(self->type == COMMAND_PRODUCE,
+                   self->produce.batch.size > BATCH_HEADER_SIZE &&
+                       self->produce.batch.size <= COMMAND_BATCH_SIZE_MAX));
+    memset(to, 0, COMMAND_HEADER_SIZE);
+    bytes_put_u32(to + AT_SIZE, (uint32_t)size);
+    to[AT_TYPE] = (uint8_t)self->type;
+    put_body(self, to + COMMAND_HEADER_SIZE);
+    memset(to + COMMAND_HEADER_SIZE + size, 0, end - COMMAND_HEADER_SIZE - size);
+    return end;
+}
+
+/* ---- reading ---- */
+
+enum err command_reader_begin(struct command_reader *self, const uint8_t *payload, size_t size,
+                              struct err_info *info)
+{
+    ASSERT(payload != NULL || size == 0);
+    if (size < COMMAND_PAYLOAD_HEADER_SIZE) {
+        return err_set(info, ERR_CORRUPT, "an entry's payload of %zu bytes has no header", size);
+    }
+    if (payload[AT_VERSION] != PAYLOAD_VERSION) {
+        return err_set(info, ERR_VERSION,
+                       "an entry's payload has version %u; this program knows version %d",
+                       payload[AT_VERSION], PAYLOAD_VERSION);
+    }
+    if (!all_zero(payload + AT_VERSION + 1, AT_TIME - AT_VERSION - 1)) {
+        return err_set(info, ERR_CORRUPT, "reserved bytes of an entry's payload are not zero");
+    }
+    *self = (struct command_reader){
+        .data = payload,
+        .size = size,
+        .position = COMMAND_PAYLOAD_HEADER_SIZE,
+        .time_us = (int64_t)bytes_get_u64(payload + AT_TIME),
+    };
+    return ERR_OK;
+}
+
+static enum err read_produce(const uint8_t *body, size_t size, struct command_view *ret_command,
+                             struct err_info *info)
+{
+    const uint8_t *batch = body + COMMAND_PRODUCE_HEADER_SIZE;
+    enum err err;
+
+    if (size < COMMAND_PRODUCE_HEADER_SIZE) {
+        return err_set(info, ERR_CORRUPT, "a produce command of %zu bytes is cut off", size);
+    }
+    size -= COMMAND_PRODUCE_HEADER_SIZE;
+    err = batch_header_decode_produced(batch, size, COMMAND_BATCH_SIZE_MAX,
+                                       &ret_command->produce.header, info);
+    if (err != ERR_OK) {
+        /* Whatever is wrong with it, the edge should have refused it. */
+        (void)err_prefix(info, err, "a produce command");
+        if (info != NULL) {
+            info->code = ERR_CORRUPT;
+        }
+        return ERR_CORRUPT;
+    }
+    ASSERT(ret_command->produce.header.size == size);
+    ret_command->produce.topic_id = bytes_get_u64(body + AT_TOPIC_ID);
+    ret_command->produce.body_digest = body + AT_BODY_DIGEST;
+    ret_command->produce.body = batch + BATCH_HEADER_SIZE;
+    ret_command->produce.body_size = size - BATCH_HEADER_SIZE;
+    return ERR_OK;
+}
+
+/* A field that is not known would be obeyed by newer nodes and not by this one. */
+static enum err check_name_message(const ProtobufCMessage *message, const char *name, size_t size,
+                                   struct err_info *info)
+{
+    if (message->n_unknown_fields > 0) {
+        return err_set(info, ERR_VERSION, "a topic command has fields that are not known");
+    }
+    if (protobuf_c_message_get_packed_size(message) != size ||
+        topic_name_check(name, strlen(name), NULL) != ERR_OK) {
+        return err_set(info, ERR_CORRUPT, "a topic command has a name that no topic may have");
+    }
+    return ERR_OK;
+}
+
+static enum err read_name(const ProtobufCMessageDescriptor *descriptor, const uint8_t *body,
+                          size_t size, char ret_name[TOPIC_NAME_SIZE_MAX + 1],
+                          struct err_info *info)
+{
+    /* Longer than any name, so that what follows allocates little. */
+    const size_t size_max = 4096;
+    ProtobufCMessage *message;
+    const char *name;
+    enum err err;
+
+    message = size <= size_max ? protobuf_c_message_unpack(descriptor, NULL, size, body) : NULL;
+    if (message == NULL) {
+        return err_set(info, ERR_CORRUPT, "a topic command of %zu bytes does not decode", size);
+    }
+    name = descriptor == &replicated__topic_create__descriptor
+               ? ((Replicated__TopicCreate *)message)->name
+               : ((Replicated__TopicDelete *)message)->name;
+    err = check_name_message(message, name, size, info);
+    if (err == ERR_OK) {
+        memcpy(ret_name, name, strlen(name) + 1); /* Checked: at most TOPIC_NAME_SIZE_MAX. */
+    }
+    protobuf_c_message_free_unpacked(message, NULL);
+    return err;
+}
+
+static enum err read_body(uint8_t type, const uint8_t *body, size_t size,
+                          struct command_view *ret_command, struct err_info *info)
+{
+    switch (type) {
+    case COMMAND_PRODUCE:
+        return read_produce(body, size, ret_command, info);
+    case COMMAND_TOPIC_CREATE:
+        return read_name(&replicated__topic_create__descriptor, body, size, ret_command->topic_name,
+                         info);
+    case COMMAND_TOPIC_DELETE:
+        return read_name(&replicated__topic_delete__descriptor, body, size, ret_command->topic_name,
+                         info);
+    case COMMAND_INIT_PRODUCER:
+        if (size != 0) {
+            return err_set(info, ERR_CORRUPT, "an init-producer command has a body of %zu bytes",
+                           size);
+        }
+        return ERR_OK;
+    default:
+        return err_set(info, ERR_VERSION, "a command of type %u is not known", type);
+    }
+}
+
+enum err command_reader_next(struct command_reader *self, struct command_view *ret_command,
+                             struct err_info *info)
+{
+    const uint8_t *at = self->data + self->position;
+    size_t left = self->size - self->position;
+    struct command_view command = {0};
+    size_t size;
+    size_t end;
+    enum err err;
+
+    ASSERT(self->position >= COMMAND_PAYLOAD_HEADER_SIZE && self->position <= self->size);
+    if (left == 0) {
+        return ERR_AGAIN;
+    }
+    if (self->count == COMMAND_COUNT_MAX) {
+        return err_set(info, ERR_CORRUPT, "an entry with more than %d commands", COMMAND_COUNT_MAX);
+    }
+    if (left < COMMAND_HEADER_SIZE) {
+        return err_set(info, ERR_CORRUPT, "the header of a command is cut off");
+    }
+    size = bytes_get_u32(at + AT_SIZE);
+    if (size > left - COMMAND_HEADER_SIZE || bytes_round_up(size, 8) > left - COMMAND_HEADER_SIZE) {
+        return err_set(info, ERR_CORRUPT, "a command of %zu bytes is cut off", size);
+    }
+    end = COMMAND_HEADER_SIZE + bytes_round_up(size, 8);
+    if (!all_zero(at + AT_TYPE + 1, COMMAND_HEADER_SIZE - AT_TYPE - 1) ||
+        !all_zero(at + COMMAND_HEADER_SIZE + size, end - COMMAND_HEADER_SIZE - size)) {
+        return err_set(info, ERR_CORRUPT, "reserved bytes of a command are not zero");
+    }
+    command.type = (enum command_type)at[AT_TYPE];
+    err = read_body(at[AT_TYPE], at + COMMAND_HEADER_SIZE, size, &command, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    self->position += end;
+    self->count++;
+    *ret_command = command;
+    return ERR_OK;
+}

@@ -1,0 +1,113 @@
+/*
+ * Commands: what an ENTRY_COMMAND's payload holds. Everything that waits when the leader proposes
+ * is packed into one entry.
+ *
+ *   entry     0         1            8            16
+ *   payload   +---------+------------+------------+- - - - - - -+- - - - - - -+
+ *             | version | zeros      | time_us    | command     | command …   |
+ *             | u8 (1)  | (7 B)      | i64        |             |             |
+ *             +---------+------------+------------+- - - - - - -+- - - - - - -+
+ *             time_us: the leader's wall clock when it packed the entry. The state machine uses the
+ *             largest one seen so far, so its time never goes down.
+ *
+ *   command   0          4      5       6       8
+ *             +----------+------+-------+-------+- - - - - - -+- - - -+
+ *             | size u32 | type | 0     | 0 u16 | body, size  | zeros |
+ *             |          | u8   |       |       | bytes       | to 8  |
+ *             +----------+------+-------+-------+- - - - - - -+- - - -+
+ *
+ *   PRODUCE       body: topic_id u64 | SHA-256 of the batch's body, 32 bytes | the batch as the
+ *                 producer sent it (log/batch.h, stamped fields zero)
+ *   TOPIC_CREATE, TOPIC_DELETE   body: protobuf (proto/replicated.proto)
+ *   INIT_PRODUCER body: empty
+ *
+ *   At most COMMAND_COUNT_MAX commands in a payload: a command's number in its entry is a part of
+ *   the ids that are made from it (raft_fsm/fsm.h).
+ */
+#ifndef QUORLOG_RAFT_FSM_COMMAND_H
+#define QUORLOG_RAFT_FSM_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/block.h"
+#include "base/err.h"
+#include "raft_fsm/digest.h"
+
+enum {
+    COMMAND_PAYLOAD_HEADER_SIZE = 16,
+    COMMAND_HEADER_SIZE = 8,
+    COMMAND_PRODUCE_HEADER_SIZE = 8 + DIGEST_SIZE,
+    COMMAND_COUNT_MAX = 4096,
+    COMMAND_BATCH_SIZE_MAX = 16 * 1024 * 1024, /* bytes of a PRODUCE's batch, header included */
+    TOPIC_NAME_SIZE_MAX = 200,                 /* bytes, without a closing zero */
+};
+
+enum command_type {
+    COMMAND_PRODUCE = 1,
+    COMMAND_TOPIC_CREATE = 2,
+    COMMAND_TOPIC_DELETE = 3,
+    COMMAND_INIT_PRODUCER = 4,
+};
+
+/* A command on its way into an entry. */
+struct command {
+    enum command_type type;
+    union {
+        struct {
+            uint64_t topic_id;
+            uint8_t body_digest[DIGEST_SIZE];
+            struct slice batch; /* verified by batch_check_produced; owns a reference */
+        } produce;
+        char topic_name[TOPIC_NAME_SIZE_MAX + 1]; /* TOPIC_CREATE, TOPIC_DELETE; checked */
+    };
+};
+
+/* A command as it is read from an entry; pointers go into the payload. */
+struct command_view {
+    enum command_type type;
+    union {
+        struct {
+            uint64_t topic_id;
+            const uint8_t *body_digest;
+            struct batch_header header; /* stamped fields zero */
+            const uint8_t *body;
+            size_t body_size;
+        } produce;
+        char topic_name[TOPIC_NAME_SIZE_MAX + 1];
+    };
+};
+
+/* ERR_OK for a name that a topic may have: [A-Za-z0-9._-]{1,200}, not "." or "..", not starting
+ * with "-". ERR_INVALID with text. */
+enum err topic_name_check(const char *name, size_t size, struct err_info *info);
+
+void command_fini(struct command *self);
+
+/* Bytes that the command takes in a payload, padding included. */
+size_t command_encoded_size(const struct command *self);
+
+/* Writes the payload's header, or one command; returns the bytes written. */
+size_t command_encode_header(int64_t time_us, uint8_t *to);
+size_t command_encode(const struct command *self, uint8_t *to);
+
+/*
+ * Reads a payload. begin verifies its header; next gives one command after the other and ERR_AGAIN
+ * at the end. ERR_CORRUPT for what no encoder makes (the entry's checksum held, so a newer or
+ * broken node wrote it), ERR_VERSION for a payload version or command type that is not known:
+ * either stops the node, which could not stay equal to the others.
+ */
+struct command_reader {
+    const uint8_t *data;
+    size_t size;
+    size_t position;
+    int64_t time_us;
+    unsigned count; /* commands given so far */
+};
+enum err command_reader_begin(struct command_reader *self, const uint8_t *payload, size_t size,
+                              struct err_info *info);
+enum err command_reader_next(struct command_reader *self, struct command_view *ret_command,
+                             struct err_info *info);
+
+#endif

@@ -1,0 +1,626 @@
+#include "raft_fsm/fsm.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "raft_fsm/fsm_internal.h"
+
+_Static_assert(TOPIC_NAME_SIZE_MAX + 1 + 20 < 255, "a topic's directory fits a file name");
+_Static_assert(FSM_DIR_NAME_SIZE > TOPIC_NAME_SIZE_MAX + 1 + 20, "and its buffer");
+
+enum err fsm_fail(struct fsm *self, enum err err)
+{
+    ASSERT(err != ERR_OK);
+    self->failed = true;
+    return err;
+}
+
+/* ---- topics and their directories ---- */
+
+void fsm_dir_name(char buffer[FSM_DIR_NAME_SIZE], const char *name, uint64_t id)
+{
+    int size = snprintf(buffer, FSM_DIR_NAME_SIZE, "%s-%" PRIu64, name, id);
+
+    ASSERT(size > 0 && size < FSM_DIR_NAME_SIZE);
+}
+
+/* Whether fsm_dir_name makes such names. */
+static bool is_dir_name(const char *dir_name)
+{
+    const char *dash = strrchr(dir_name, '-');
+    char again[FSM_DIR_NAME_SIZE];
+    char name[TOPIC_NAME_SIZE_MAX + 1];
+    uint64_t id = 0;
+
+    if (dash == NULL || dash - dir_name > TOPIC_NAME_SIZE_MAX ||
+        sscanf(dash + 1, "%20" SCNu64, &id) != 1) {
+        return false;
+    }
+    memcpy(name, dir_name, (size_t)(dash - dir_name));
+    name[dash - dir_name] = '\0';
+    if (topic_name_check(name, strlen(name), NULL) != ERR_OK) {
+        return false;
+    }
+    fsm_dir_name(again, name, id);
+    return strcmp(again, dir_name) == 0;
+}
+
+static void tell_report(const struct fsm *self, const struct manifest_topic *topic,
+                        const struct log_report *report)
+{
+    if (report->torn) {
+        diag_event(self->diag, DIAG_WARN, "raft_fsm", "torn_tail",
+                   "topic=%s file=%s position=%" PRIu64 " bytes=%" PRIu64 " end=%" PRIu64,
+                   topic->name, report->path, report->position, report->size_cut, report->end);
+    }
+    if (report->indexes_rebuilt > 0) {
+        diag_event(self->diag, DIAG_INFO, "raft_fsm", "indexes_rebuilt", "topic=%s count=%u",
+                   topic->name, report->indexes_rebuilt);
+    }
+}
+
+enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,
+                      struct err_info *info)
+{
+    char name[FSM_DIR_NAME_SIZE];
+    char path[IO_PATH_SIZE];
+    struct log_report report = {0};
+    const struct log_options options = {
+        .io = self->io,
+        .dir = path,
+        .start = topic->start,
+        .durable_end = topic->end,
+        .segment_size_max = self->segment_size_max,
+        .batch_size_max = COMMAND_BATCH_SIZE_MAX,
+        .index_interval = self->index_interval,
+        .write_back_size = self->write_back_size,
+    };
+    enum err err;
+
+    fsm_dir_name(name, topic->name, topic->id);
+    err = io_path(path, self->dir, name, info);
+    if (err == ERR_OK) {
+        err = log_open(&options, ret_log, &report, info);
+    }
+    if (err == ERR_OK) {
+        tell_report(self, topic, &report);
+    }
+    return err;
+}
+
+enum err fsm_make_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,
+                      struct err_info *info)
+{
+    char name[FSM_DIR_NAME_SIZE];
+    char path[IO_PATH_SIZE];
+    struct manifest_topic empty = *topic;
+    enum err err;
+    int rv;
+
+    fsm_dir_name(name, topic->name, topic->id);
+    err = io_path(path, self->dir, name, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    /* An earlier try may have come so far and no further. */
+    rv = self->io->mkdir(self->io, path, 0750);
+    if (rv < 0 && err_from_errno(-rv) != ERR_EXISTS) {
+        return io_error(rv, "make directory", path, info);
+    }
+    self->dir_changes++; /* Synced with the logs, before a manifest promises it. */
+    empty.end = empty.start;
+    return fsm_open_log(self, &empty, ret_log, info);
+}
+
+enum err fsm_check_end(struct log *log, const struct manifest_topic *topic, struct err_info *info)
+{
+    struct batch_header header;
+    enum err err;
+
+    if (topic->end == 0 || topic->end <= log_start(log)) {
+        return ERR_OK; /* There is no batch to look at. */
+    }
+    err = log_read_header(log, topic->end - 1, &header, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (batch_end_offset(&header) != topic->end) {
+        return err_set(info, ERR_CORRUPT,
+                       "the batch at offset %" PRIu64 " ends at %" PRIu64 " and not at %" PRIu64,
+                       header.base_offset, batch_end_offset(&header), topic->end);
+    }
+    if (memcmp(header.digest, topic->digest, DIGEST_SIZE) != 0) {
+        return err_set(info, ERR_CORRUPT, "the digest of the batch at offset %" PRIu64 " differs",
+                       header.base_offset);
+    }
+    return ERR_OK;
+}
+
+static enum err drop(struct fsm *self, const struct deleted_topic *what)
+{
+    struct deleted_topic *deleted = malloc(sizeof *deleted);
+
+    if (deleted == NULL) {
+        return ERR_NOMEM;
+    }
+    *deleted = *what;
+    deleted->next = self->deleted;
+    self->deleted = deleted;
+    return ERR_OK;
+}
+
+enum err fsm_drop_topic(struct fsm *self, struct topic *topic, uint64_t index)
+{
+    struct deleted_topic deleted = {.topic = topic, .id = topic->id, .index = index};
+    enum err err;
+
+    memcpy(deleted.name, topic->name, sizeof deleted.name);
+    err = drop(self, &deleted);
+    if (err == ERR_OK) {
+        topic_ref(topic);
+        producers_forget_topic(self->producers, topic->id);
+        catalog_remove(self->catalog, topic);
+    }
+    return err;
+}
+
+enum err fsm_drop_staged(struct fsm *self, struct staged_topic *staged, uint64_t index)
+{
+    struct deleted_topic deleted = {.id = staged->id, .index = index};
+    enum err err;
+
+    memcpy(deleted.name, staged->name, sizeof deleted.name);
+    err = drop(self, &deleted);
+    if (err == ERR_OK) {
+        fsm_free_staged(staged);
+    }
+    return err;
+}
+
+void fsm_free_staged(struct staged_topic *staged)
+{
+    if (staged != NULL) {
+        log_close(staged->log);
+        free(staged);
+    }
+}
+
+struct staged_topic *fsm_take_staged(struct fsm *self, uint64_t id)
+{
+    for (struct staged_topic **at = &self->staged; *at != NULL; at = &(*at)->next) {
+        struct staged_topic *staged = *at;
+
+        if (staged->id == id) {
+            *at = staged->next;
+            staged->next = NULL;
+            return staged;
+        }
+    }
+    return NULL;
+}
+
+/* ---- opening ---- */
+
+/* The names in the directory that are topics'. */
+struct listing {
+    char **names; /* owned */
+    size_t count;
+    size_t capacity;
+    enum err err;
+};
+
+static void listing_fini(struct listing *listing)
+{
+    for (size_t i = 0; i < listing->count; i++) {
+        free(listing->names[i]);
+    }
+    free(listing->names);
+}
+
+static int note_name(void *arg, const char *name)
+{
+    struct listing *listing = arg;
+
+    if (!is_dir_name(name)) {
+        return 0; /* Not ours: left alone. */
+    }
+    if (listing->count == listing->capacity) {
+        size_t capacity = listing->capacity == 0 ? 64 : listing->capacity * 2;
+        char **grown = realloc(listing->names, capacity * sizeof *grown);
+
+        if (grown == NULL) {
+            listing->err = ERR_NOMEM;
+            return 1;
+        }
+        listing->names = grown;
+        listing->capacity = capacity;
+    }
+    listing->names[listing->count] = strdup(name);
+    if (listing->names[listing->count] == NULL) {
+        listing->err = ERR_NOMEM;
+        return 1;
+    }
+    listing->count++;
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const char *const *left = a;
+    const char *const *right = b;
+
+    return strcmp(*left, *right);
+}
+
+static enum err list_dirs(struct fsm *self, struct listing *listing, struct err_info *info)
+{
+    int rv = self->io->list(self->io, self->dir, note_name, listing);
+
+    if (listing->err != ERR_OK) {
+        return err_set(info, listing->err, "list '%s': %s", self->dir, err_text(listing->err));
+    }
+    if (rv < 0) {
+        return io_error(rv, "list", self->dir, info);
+    }
+    if (listing->count > 0) {
+        qsort(listing->names, listing->count, sizeof *listing->names, compare_names);
+    }
+    return ERR_OK;
+}
+
+static bool listing_has(const struct listing *listing, const char *name)
+{
+    return listing->count > 0 && bsearch(&name, listing->names, listing->count,
+                                         sizeof *listing->names, compare_names) != NULL;
+}
+
+/* What the person who reads it can do about it. */
+static enum err damaged(const struct fsm *self, const struct manifest_topic *topic,
+                        struct err_info *info)
+{
+    char what[sizeof info->text] = "";
+
+    if (info != NULL) {
+        memcpy(what, info->text, sizeof what);
+    }
+    return err_set(info, ERR_CORRUPT,
+                   "this node's copy of topic '%s' is damaged: %.220s. Stop the node; then remove "
+                   "it from the cluster and add it again with an empty directory, or restore "
+                   "'%s/%s-%" PRIu64 "' from a backup of this node",
+                   topic->name, what, self->dir, topic->name, topic->id);
+}
+
+/* What lies above the manifest's end was written by later entries. */
+static enum err check_above(const struct fsm *self, struct log *log,
+                            const struct manifest_topic *topic, struct err_info *info)
+{
+    struct batch_header header;
+    enum err err;
+
+    if (log_end(log) <= topic->end || topic->end < log_start(log)) {
+        return ERR_OK;
+    }
+    err = log_read_header(log, topic->end, &header, info);
+    if (err == ERR_OK && header.raft_index <= self->applied_index) {
+        return err_set(info, ERR_CORRUPT,
+                       "the batch at offset %" PRIu64 " is of entry %" PRIu64
+                       ", which the snapshot at %" PRIu64 " does not have",
+                       header.base_offset, header.raft_index, self->applied_index);
+    }
+    return err;
+}
+
+static enum err open_checked_log(struct fsm *self, const struct manifest_topic *topic,
+                                 const struct listing *listing, struct log **ret_log,
+                                 struct err_info *info)
+{
+    char name[FSM_DIR_NAME_SIZE];
+    struct log *log;
+    enum err err;
+
+    fsm_dir_name(name, topic->name, topic->id);
+    if (!listing_has(listing, name)) {
+        return err_set(info, ERR_CORRUPT, "its directory is missing");
+    }
+    err = fsm_open_log(self, topic, &log, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (log_end(log) < topic->end) {
+        err = err_set(info, ERR_CORRUPT,
+                      "it ends at offset %" PRIu64 ", but those below %" PRIu64 " were synced",
+                      log_end(log), topic->end);
+    }
+    if (err == ERR_OK) {
+        err = fsm_check_end(log, topic, info);
+    }
+    if (err == ERR_OK) {
+        err = check_above(self, log, topic, info);
+    }
+    if (err != ERR_OK) {
+        log_close(log);
+        return err;
+    }
+    *ret_log = log;
+    return ERR_OK;
+}
+
+static enum err open_topic(struct fsm *self, const struct manifest_topic *promised,
+                           const struct listing *listing, struct err_info *info)
+{
+    struct err_info reason = {0};
+    struct topic *topic;
+    struct log *log = NULL;
+    enum err err;
+
+    err = open_checked_log(self, promised, listing, &log, &reason);
+    if (err == ERR_CORRUPT || err == ERR_RANGE) {
+        if (info != NULL) {
+            *info = reason;
+        }
+        return damaged(self, promised, info);
+    }
+    if (err != ERR_OK) {
+        return err_set(info, err, "topic '%s': %s", promised->name, reason.text);
+    }
+    err = catalog_add(self->catalog, promised->id, promised->name, log, promised->created_time_us,
+                      &topic);
+    if (err != ERR_OK) {
+        log_close(log);
+        return err_set(info, err == ERR_NOMEM ? err : ERR_CORRUPT, "topic '%s': %s", promised->name,
+                       err_text(err));
+    }
+    topic->start = promised->start;
+    topic->end = promised->end;
+    memcpy(topic->digest, promised->digest, DIGEST_SIZE);
+    return ERR_OK;
+}
+
+static enum err remove_unknown(struct fsm *self, const struct manifest *manifest,
+                               struct listing *listing, struct err_info *info)
+{
+    for (size_t i = 0; i < listing->count; i++) {
+        const char *name = listing->names[i];
+        uint64_t id = 0;
+        const struct manifest_topic *topic;
+        char expected[FSM_DIR_NAME_SIZE] = "";
+        enum err err;
+
+        (void)sscanf(strrchr(name, '-') + 1, "%20" SCNu64, &id); /* is_dir_name has read it. */
+        topic = manifest == NULL ? NULL : manifest_find(manifest, id);
+        if (topic != NULL) {
+            fsm_dir_name(expected, topic->name, topic->id);
+        }
+        if (strcmp(name, expected) == 0) {
+            continue;
+        }
+        err = io_remove_dir(self->io, self->dir, name, info);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err open_state(struct fsm *self, const struct manifest *manifest, struct err_info *info)
+{
+    struct listing listing = {0};
+    enum err err;
+
+    if (manifest != NULL) {
+        self->applied_index = manifest->applied_index;
+        self->time_us = manifest->time_us;
+        err = producers_copy(manifest->producers, &self->producers);
+    } else {
+        err = producers_new(&self->producers);
+    }
+    if (err == ERR_OK) {
+        err = catalog_new(FSM_TOPICS_MAX, &self->catalog);
+    }
+    if (err != ERR_OK) {
+        return err_set(info, err, "%s", err_text(err));
+    }
+    err = list_dirs(self, &listing, info);
+    for (size_t i = 0; manifest != NULL && i < manifest->topic_count && err == ERR_OK; i++) {
+        err = open_topic(self, &manifest->topics[i], &listing, info);
+    }
+    if (err == ERR_OK) {
+        err = remove_unknown(self, manifest, &listing, info);
+    }
+    listing_fini(&listing);
+    return err;
+}
+
+enum err fsm_open(const struct fsm_options *options, const struct manifest *manifest,
+                  struct fsm **ret_fsm, struct err_info *info)
+{
+    struct fsm *self = calloc(1, sizeof *self);
+    enum err err;
+
+    ASSERT(options->io != NULL && options->dir != NULL);
+    ASSERT(IMPLIES(manifest != NULL, manifest->producers != NULL));
+    if (self == NULL) {
+        return err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+    }
+    self->io = options->io;
+    self->diag = options->diag;
+    self->segment_size_max = options->segment_size_max;
+    self->index_interval = options->index_interval;
+    self->write_back_size = options->write_back_size;
+    self->dir = strdup(options->dir);
+    err = self->dir == NULL ? err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM))
+                            : open_state(self, manifest, info);
+    if (err != ERR_OK) {
+        fsm_close(self);
+        return err;
+    }
+    fsm_check(self);
+    *ret_fsm = self;
+    return ERR_OK;
+}
+
+static void free_deleted(struct deleted_topic *deleted)
+{
+    topic_unref(deleted->topic);
+    free(deleted);
+}
+
+void fsm_close(struct fsm *self)
+{
+    if (self == NULL) {
+        return;
+    }
+    ASSERT(!self->syncing);
+    fsm_install_abandon(self);
+    while (self->staged != NULL) {
+        fsm_free_staged(fsm_take_staged(self, self->staged->id));
+    }
+    while (self->deleted != NULL) {
+        struct deleted_topic *deleted = self->deleted;
+
+        self->deleted = deleted->next;
+        free_deleted(deleted);
+    }
+    catalog_free(self->catalog);
+    producers_free(self->producers);
+    free(self->dir);
+    free(self);
+}
+
+struct catalog *fsm_catalog(struct fsm *self)
+{
+    return self->catalog;
+}
+
+uint64_t fsm_applied_index(const struct fsm *self)
+{
+    return self->applied_index;
+}
+
+int64_t fsm_time_us(const struct fsm *self)
+{
+    return self->time_us;
+}
+
+uint64_t fsm_records_applied(const struct fsm *self)
+{
+    return self->records_applied;
+}
+
+/* ---- snapshots ---- */
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct manifest_topic *left = a;
+    const struct manifest_topic *right = b;
+
+    return (left->id > right->id) - (left->id < right->id);
+}
+
+static void put_topic(const struct topic *topic, struct manifest_topic *ret_topic)
+{
+    *ret_topic = (struct manifest_topic){.id = topic->id,
+                                         .start = topic->start,
+                                         .end = topic->end,
+                                         .created_time_us = topic->created_time_us};
+    memcpy(ret_topic->name, topic->name, sizeof ret_topic->name);
+    memcpy(ret_topic->digest, topic->digest, DIGEST_SIZE);
+}
+
+enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest)
+{
+    struct manifest manifest = {.applied_index = self->applied_index, .time_us = self->time_us};
+    struct topic **topics;
+    enum err err;
+
+    ASSERT(!self->failed);
+    err = catalog_list(self->catalog, &topics, &manifest.topic_count);
+    if (err != ERR_OK) {
+        return err;
+    }
+    manifest.topics = calloc(manifest.topic_count + 1, sizeof *manifest.topics);
+    for (size_t i = 0; i < manifest.topic_count; i++) {
+        if (manifest.topics != NULL) {
+            put_topic(topics[i], &manifest.topics[i]);
+        }
+        topic_unref(topics[i]);
+    }
+    free(topics);
+    if (manifest.topics == NULL) {
+        return ERR_NOMEM;
+    }
+    qsort(manifest.topics, manifest.topic_count, sizeof *manifest.topics, compare_ids);
+    err = producers_copy(self->producers, &manifest.producers);
+    if (err != ERR_OK) {
+        free(manifest.topics);
+        return err;
+    }
+    *ret_manifest = manifest;
+    return ERR_OK;
+}
+
+enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info)
+{
+    struct deleted_topic **at = &self->deleted;
+
+    ASSERT(!self->syncing);
+    ASSERT(index <= self->applied_index);
+    while (*at != NULL) {
+        struct deleted_topic *deleted = *at;
+        char name[FSM_DIR_NAME_SIZE];
+        enum err err;
+
+        if (deleted->index > index) {
+            at = &deleted->next;
+            continue;
+        }
+        /* Readers that hold the topic go on with the files that they have open. */
+        fsm_dir_name(name, deleted->name, deleted->id);
+        err = io_remove_dir(self->io, self->dir, name, info);
+        if (err != ERR_OK) {
+            return fsm_fail(self, err);
+        }
+        *at = deleted->next;
+        free_deleted(deleted);
+    }
+    return ERR_OK;
+}
+
+struct topic *fsm_find_promised(struct fsm *self, uint64_t id)
+{
+    struct topic *topic = catalog_peek_id(self->catalog, id);
+
+    for (struct deleted_topic *deleted = self->deleted; deleted != NULL && topic == NULL;
+         deleted = deleted->next) {
+        topic = deleted->id == id ? deleted->topic : NULL;
+    }
+    if (topic != NULL) {
+        topic_ref(topic);
+    }
+    return topic;
+}
+
+void fsm_check(const struct fsm *self)
+{
+    struct topic **topics;
+    size_t count;
+
+    producers_check(self->producers);
+    if (catalog_list(self->catalog, &topics, &count) != ERR_OK) {
+        return; /* No memory to look with. */
+    }
+    ASSERT(count <= FSM_TOPICS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        const struct topic *topic = topics[i];
+
+        ASSERT(topic->start <= topic->end);
+        ASSERT(topic->end <= log_end(topic->log)); /* F1 */
+        ASSERT(fsm_topic_created_index(topic->id) <= self->applied_index);
+        ASSERT(!atomic_load(&topic->deleted));
+        topic_unref(topics[i]);
+    }
+    free(topics);
+}

@@ -1,0 +1,156 @@
+/*
+ * The state machine: applies committed entries to the topics' logs, the same way on every node.
+ *
+ * Deterministic: an entry and the state before it decide the state after it; no clock, no chance,
+ * no configuration of the node enters (time comes from the leader inside the entry). What a client
+ * can cause is data in a result, never a failure; a failure is the local disk, or a divergence, and
+ * stops the process. Called by the raft thread only.
+ *
+ * After a restart the journal is replayed from the newest snapshot on. Topics' logs may already
+ * hold what is replayed: such a batch is compared (offset, raft index, digest) instead of written,
+ * and a difference is ERR_DIVERGED. The state that no file holds (producers, names) follows from
+ * replay.
+ *
+ * A topic's id is the raft index of the entry that created it times COMMAND_COUNT_MAX plus the
+ * command's number in that entry: unique, and the same on every node.
+ *
+ * Files: dir/<name>-<id> is a topic's directory. A deleted topic's directory goes only after a
+ * snapshot without it is durable (fsm_forget), since until then the old snapshot, replayed after a
+ * crash or sent to another node, still promises it.
+ *
+ * Invariants:
+ *   F1  topic->end <= log_end(topic->log), and equal unless entries are being replayed or an
+ * install was given up. F2  A log holds committed batches only. F3  Entries are applied in order of
+ * index, without a gap. F4  Every topic's start is the first offset of a batch, or its end. F5
+ * After a failure nothing is applied, synced or installed any more (ERR_FAILED); only opening again
+ * leaves that state.
+ */
+#ifndef QUORLOG_RAFT_FSM_FSM_H
+#define QUORLOG_RAFT_FSM_FSM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/diag.h"
+#include "base/err.h"
+#include "base/io.h"
+#include "raft_fsm/catalog.h"
+#include "raft_fsm/entry.h"
+#include "raft_fsm/manifest.h"
+
+struct fsm;
+
+/* Topics of a group. Not a setting: it decides what an entry does, so it is the same everywhere. */
+enum { FSM_TOPICS_MAX = 10000 };
+
+struct fsm_options {
+    struct io *io;             /* borrowed */
+    const char *dir;           /* in, copied; exists */
+    const struct diag *diag;   /* borrowed; may be NULL: torn tails are told there */
+    uint64_t segment_size_max; /* as in struct log_options, 0: default */
+    uint32_t index_interval;
+    uint32_t write_back_size;
+};
+
+/* What one command did. err is what the client is told:
+ *   PRODUCE        OK, TOPIC_UNKNOWN, and what producers_decide says but EXISTS (see duplicate)
+ *   TOPIC_CREATE   OK, TOPIC_EXISTS (topic_id: the existing one's), LIMIT
+ *   TOPIC_DELETE   OK, TOPIC_UNKNOWN
+ *   INIT_PRODUCER  OK, LIMIT
+ * The fields from base_offset on are set when it is OK. */
+struct fsm_result {
+    enum err err;
+    uint64_t topic_id;    /* PRODUCE, TOPIC_CREATE, TOPIC_DELETE; 0 where there is no topic */
+    uint64_t base_offset; /* PRODUCE */
+    uint32_t record_count;
+    bool duplicate;      /* PRODUCE: an earlier try had been written; err is OK */
+    uint64_t raft_index; /* of the entry that wrote it */
+    uint64_t raft_term;
+    int64_t append_time_us;
+    uint64_t producer_id; /* INIT_PRODUCER */
+    uint16_t producer_epoch;
+};
+
+/* Called for every command of an entry in order: number 0, 1, …; may be NULL. */
+typedef void (*fsm_result_cb)(void *arg, unsigned number, const struct fsm_result *result);
+
+/*
+ * Opens the state of `manifest` (NULL: the empty state at index 0): opens the logs of its topics,
+ * which must hold what it promises (ERR_CORRUPT otherwise, naming topic, file and position), and
+ * removes directories of topics that it does not have, once all others are open. The manifest is
+ * copied. Blocks. ERR_VERSION, ERR_IO, ERR_NOSPACE, ERR_NOMEM too.
+ */
+enum err fsm_open(const struct fsm_options *options, const struct manifest *manifest,
+                  struct fsm **ret_fsm, struct err_info *info);
+/* NULL is fine. Not while a sync is under way. Topics that front threads refer to stay theirs. */
+void fsm_close(struct fsm *self);
+
+struct catalog *fsm_catalog(struct fsm *self); /* borrowed while the fsm is open */
+uint64_t fsm_applied_index(const struct fsm *self);
+int64_t fsm_time_us(const struct fsm *self);
+
+/* Applies an entry of any type; entry->index must be applied index + 1 (F3). Fails only as said
+ * above: ERR_IO, ERR_NOSPACE, ERR_NOMEM, ERR_DIVERGED, ERR_CORRUPT, ERR_VERSION; ERR_FAILED after
+ * that (F5). */
+enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb, void *arg,
+                   struct err_info *info);
+
+/* Records applied since open, those that the log held already included; for statistics. */
+uint64_t fsm_records_applied(const struct fsm *self);
+
+/* ---- snapshots ---- */
+
+/* The state as a manifest (deep copy). */
+enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest);
+
+/* Making the logs durable: as log_sync_begin/run/end, for all topics, those of an install plan too.
+ * run on any thread; one sync at a time. What fsm_manifest gave before begin is durable after an
+ * end that is OK. */
+struct fsm_sync;
+enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync); /* NULL: nothing dirty */
+enum err fsm_sync_run(struct fsm_sync *sync, struct err_info *info);
+enum err fsm_sync_end(struct fsm *self, struct fsm_sync *sync);
+
+/* A snapshot at `index` is durable: directories of topics deleted at or before it go. Not while a
+ * sync is under way. */
+enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info);
+
+/* A topic by id, also one that is deleted but not yet forgotten, with a reference; NULL if none.
+ * For serving the batches that an older manifest promises. */
+struct topic *fsm_find_promised(struct fsm *self, uint64_t id);
+
+/*
+ * Installing another replica's manifest, in steps:
+ *   plan     compares it with what is here; gives the ranges that are missing. Creates logs for
+ *            topics that are new. Nothing that is visible changes.
+ *   fill     appends fetched batches to a topic's log, after verifying them: whole batches, in
+ *            order, each chained to the one before by its digest (ERR_CORRUPT otherwise, nothing
+ *            was appended; another replica may have better ones). Readers of a topic that existed
+ *            before see them at once: they are committed.
+ *   finish   all ranges are filled (ERR_AGAIN otherwise), ends and digests match the manifest
+ *            (ERR_DIVERGED otherwise): sync the logs first (fsm_sync_*), then this makes the
+ *            manifest the state. Topics that it does not have are deleted; their directories go
+ *            with fsm_forget, for the manifest's applied index.
+ *   abandon  gives the plan up; what was filled stays on the disk and shortens the next plan.
+ * While a plan exists nothing is applied.
+ */
+struct fsm_missing {
+    uint64_t topic_id;
+    uint64_t offset; /* next one to fetch */
+    uint64_t end;
+};
+/* ERR_INVALID for a manifest that is not ahead of the state; ERR_DIVERGED when the two cannot have
+ * the same history; ERR_IO, ERR_NOSPACE, ERR_NOMEM. There is no plan then. */
+enum err fsm_install_plan(struct fsm *self, const struct manifest *manifest, struct err_info *info);
+/* The next range that is missing; false when none is. */
+bool fsm_install_missing(const struct fsm *self, struct fsm_missing *ret_missing);
+enum err fsm_install_fill(struct fsm *self, uint64_t topic_id, const uint8_t *batches, size_t size,
+                          struct err_info *info);
+enum err fsm_install_finish(struct fsm *self, struct err_info *info);
+void fsm_install_abandon(struct fsm *self);
+
+/* ASSERTs F1 and what else can be checked cheaply. */
+void fsm_check(const struct fsm *self);
+
+#endif

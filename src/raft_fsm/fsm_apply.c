@@ -1,0 +1,315 @@
+/*
+ * Applying entries.
+ *
+ * The outcome of each command is decided here, from the entry and the state only. An error that is
+ * returned is this node's own (disk, memory, divergence) and ends in the failed state: an entry may
+ * then be half applied, in memory; what is on the disk is replayed and compared after opening
+ * again.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "raft_fsm/fsm_internal.h"
+
+/* The command that is being applied. */
+struct step {
+    const struct entry *entry;
+    unsigned number; /* of the command in the entry */
+    struct command_view command;
+    struct fsm_result result;
+    struct err_info *info;
+};
+
+/* Where memory is short, nobody has said so yet. */
+static enum err say_where(const struct step *step, enum err err, const char *topic_name)
+{
+    ASSERT(err != ERR_OK);
+    if (step->info != NULL && step->info->code != err) {
+        (void)err_set(step->info, err, "%s", err_text(err));
+    }
+    (void)err_prefix(step->info, err, "topic '%s'", topic_name);
+    return err;
+}
+
+static enum err differs(const struct step *step, const struct topic *topic,
+                        const struct batch_header *here)
+{
+    return err_set(step->info, ERR_DIVERGED,
+                   "topic '%s' at offset %" PRIu64 ": this node holds a batch at %" PRIu64
+                   " of entry %" PRIu64 " that is not the one that entry %" PRIu64 " writes",
+                   topic->name, topic->end, here->base_offset, here->raft_index,
+                   step->entry->index);
+}
+
+/* The log holds the batch already, from before a restart or from an install: it must be equal. */
+static enum err compare_batch(const struct step *step, const struct topic *topic,
+                              const struct batch_header *header)
+{
+    struct batch_header here;
+    enum err err;
+
+    if (header->base_offset < log_start(topic->log)) {
+        return ERR_OK; /* It was there, and was trimmed since. */
+    }
+    err = log_read_header(topic->log, header->base_offset, &here, step->info);
+    if (err != ERR_OK) {
+        return say_where(step, err, topic->name);
+    }
+    if (here.base_offset != header->base_offset || here.raft_index != header->raft_index ||
+        memcmp(here.digest, header->digest, DIGEST_SIZE) != 0) {
+        return differs(step, topic, &here);
+    }
+    return ERR_OK;
+}
+
+static enum err place_batch(const struct step *step, struct topic *topic,
+                            const struct batch_header *header)
+{
+    enum err err;
+
+    ASSERT(header->base_offset == topic->end);
+    if (log_end(topic->log) > topic->end) {
+        return compare_batch(step, topic, header);
+    }
+    ASSERT(log_end(topic->log) == topic->end); /* F1 */
+    err = log_append(topic->log, header, step->command.produce.body, step->info);
+    return err == ERR_OK ? ERR_OK : say_where(step, err, topic->name);
+}
+
+static void tell_duplicate(struct step *step, const struct window_batch *before)
+{
+    step->result.duplicate = true;
+    step->result.base_offset = before->base_offset;
+    step->result.record_count = before->record_count;
+    step->result.raft_index = before->raft_index;
+    step->result.raft_term = before->raft_term;
+    step->result.append_time_us = before->append_time_us;
+}
+
+/* Decides whether the batch is to be written; if not, the result is complete. */
+static bool decide_produce(struct fsm *self, struct step *step)
+{
+    const struct batch_header *header = &step->command.produce.header;
+    struct window_batch before;
+    enum err err;
+
+    if (header->producer_id == 0) {
+        return true;
+    }
+    err = producers_decide(self->producers, step->result.topic_id, self->time_us, header, &before);
+    if (err == ERR_EXISTS) {
+        tell_duplicate(step, &before);
+        return false;
+    }
+    step->result.err = err;
+    return err == ERR_OK;
+}
+
+static enum err apply_produce(struct fsm *self, struct step *step)
+{
+    struct topic *topic = catalog_peek_id(self->catalog, step->command.produce.topic_id);
+    struct batch_header header = step->command.produce.header;
+    enum err err;
+
+    if (topic == NULL) {
+        step->result.err = ERR_TOPIC_UNKNOWN;
+        return ERR_OK;
+    }
+    step->result.topic_id = topic->id;
+    if (!decide_produce(self, step)) {
+        return ERR_OK;
+    }
+    ASSERT(topic->end <= UINT64_MAX - header.record_count); /* 2^32 batches of 2^32 records */
+    header.base_offset = topic->end;
+    header.raft_index = step->entry->index;
+    header.raft_term = step->entry->term;
+    header.append_time_us = self->time_us;
+    digest_chain(topic->digest, &header, step->command.produce.body_digest, header.digest);
+    err = place_batch(step, topic, &header);
+    if (err != ERR_OK) {
+        return err;
+    }
+    topic->end = batch_end_offset(&header);
+    memcpy(topic->digest, header.digest, DIGEST_SIZE);
+    self->records_applied += header.record_count;
+    if (header.producer_id != 0) {
+        err = producers_note(self->producers, topic->id, self->time_us, &header);
+    }
+    step->result.base_offset = header.base_offset;
+    step->result.record_count = header.record_count;
+    step->result.raft_index = header.raft_index;
+    step->result.raft_term = header.raft_term;
+    step->result.append_time_us = header.append_time_us;
+    return err;
+}
+
+static void tell_written(const struct fsm *self, struct step *step)
+{
+    ASSERT(step->result.err == ERR_OK);
+    step->result.raft_index = step->entry->index;
+    step->result.raft_term = step->entry->term;
+    step->result.append_time_us = self->time_us;
+}
+
+/* The log of a topic that is being created: one that an install left, or a new one. */
+static enum err new_log(struct fsm *self, const struct step *step,
+                        const struct manifest_topic *topic, struct log **ret_log)
+{
+    struct staged_topic *staged = fsm_take_staged(self, topic->id);
+
+    if (staged == NULL) {
+        return fsm_make_log(self, topic, ret_log, step->info);
+    }
+    if (strcmp(staged->name, topic->name) != 0) {
+        enum err err = err_set(step->info, ERR_DIVERGED,
+                               "topic %" PRIu64 " is '%s' here, and '%s' in entry %" PRIu64,
+                               topic->id, staged->name, topic->name, step->entry->index);
+
+        fsm_free_staged(staged);
+        return err;
+    }
+    *ret_log = staged->log;
+    staged->log = NULL;
+    fsm_free_staged(staged);
+    return ERR_OK;
+}
+
+static enum err apply_create(struct fsm *self, struct step *step)
+{
+    struct topic *topic = catalog_peek(self->catalog, step->command.topic_name);
+    struct manifest_topic created = {.id = step->entry->index * COMMAND_COUNT_MAX + step->number,
+                                     .created_time_us = self->time_us};
+    struct log *log;
+    enum err err;
+
+    if (topic != NULL) {
+        step->result.err = ERR_TOPIC_EXISTS;
+        step->result.topic_id = topic->id;
+        return ERR_OK;
+    }
+    if (catalog_count(self->catalog) >= FSM_TOPICS_MAX) {
+        step->result.err = ERR_LIMIT;
+        return ERR_OK;
+    }
+    memcpy(created.name, step->command.topic_name, sizeof created.name);
+    err = new_log(self, step, &created, &log);
+    if (err != ERR_OK) {
+        return say_where(step, err, created.name);
+    }
+    err =
+        catalog_add(self->catalog, created.id, created.name, log, created.created_time_us, &topic);
+    if (err != ERR_OK) {
+        ASSERT(err == ERR_NOMEM); /* The rest was asked before. */
+        log_close(log);
+        return err;
+    }
+    step->result.topic_id = topic->id;
+    tell_written(self, step);
+    return ERR_OK;
+}
+
+static enum err apply_delete(struct fsm *self, struct step *step)
+{
+    struct topic *topic = catalog_peek(self->catalog, step->command.topic_name);
+    enum err err;
+
+    if (topic == NULL) {
+        step->result.err = ERR_TOPIC_UNKNOWN;
+        return ERR_OK;
+    }
+    step->result.topic_id = topic->id;
+    err = fsm_drop_topic(self, topic, step->entry->index);
+    if (err == ERR_OK) {
+        tell_written(self, step);
+    }
+    return err;
+}
+
+static enum err apply_init_producer(struct fsm *self, struct step *step)
+{
+    enum err err = producers_init(self->producers, self->time_us, &step->result.producer_id,
+                                  &step->result.producer_epoch);
+
+    if (err == ERR_LIMIT) {
+        step->result.err = err;
+        return ERR_OK;
+    }
+    if (err == ERR_OK) {
+        tell_written(self, step);
+    }
+    return err;
+}
+
+static enum err apply_command(struct fsm *self, struct step *step)
+{
+    switch (step->command.type) {
+    case COMMAND_PRODUCE:
+        return apply_produce(self, step);
+    case COMMAND_TOPIC_CREATE:
+        return apply_create(self, step);
+    case COMMAND_TOPIC_DELETE:
+        return apply_delete(self, step);
+    case COMMAND_INIT_PRODUCER:
+        return apply_init_producer(self, step);
+    }
+    ASSERT(!"the reader knows all types");
+    return ERR_CORRUPT;
+}
+
+static enum err apply_commands(struct fsm *self, const struct entry *entry, fsm_result_cb cb,
+                               void *arg, struct err_info *info)
+{
+    struct step step = {.entry = entry, .info = info};
+    struct command_reader reader;
+    enum err err;
+
+    err = command_reader_begin(&reader, entry_payload(entry), entry->size, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    /* Never down: the clocks of two leaders may differ. */
+    self->time_us = reader.time_us > self->time_us ? reader.time_us : self->time_us;
+    for (;;) {
+        err = command_reader_next(&reader, &step.command, info);
+        if (err != ERR_OK) {
+            return err == ERR_AGAIN ? ERR_OK : err;
+        }
+        step.number = reader.count - 1;
+        step.result = (struct fsm_result){0};
+        err = apply_command(self, &step);
+        if (err != ERR_OK) {
+            return err;
+        }
+        if (cb != NULL) {
+            cb(arg, step.number, &step.result);
+        }
+    }
+}
+
+enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb, void *arg,
+                   struct err_info *info)
+{
+    enum err err = ERR_OK;
+
+    ASSERT(self->install == NULL);
+    ASSERT(entry->index == self->applied_index + 1); /* F3 */
+    if (self->failed) {
+        return err_set(info, ERR_FAILED, "%s", err_text(ERR_FAILED)); /* F5 */
+    }
+    if (info != NULL) {
+        *info = (struct err_info){0};
+    }
+    if (entry->type == ENTRY_COMMAND) {
+        err = apply_commands(self, entry, cb, arg, info);
+    }
+    if (err != ERR_OK) {
+        if (info != NULL && info->code != err) {
+            (void)err_set(info, err, "%s", err_text(err)); /* As in say_where. */
+        }
+        (void)err_prefix(info, err, "entry %" PRIu64, entry->index);
+        return fsm_fail(self, err);
+    }
+    self->applied_index = entry->index;
+    return ERR_OK;
+}

@@ -1,0 +1,701 @@
+/*
+ * The raft thread. See group.h.
+ *
+ * Everything that reaches the thread wakes one uv_async; its callback is one turn:
+ *
+ *      completions (journal, jobs) → messages → requests (unless the replica is full) → flush
+ *
+ * so that all that waited is packed into one entry, one journal write and one message a peer. The
+ * timer's callback is a turn, too. Nothing else touches the replica.
+ *
+ * Failure modes: a replica call that fails ends everything here: `fatal` is said once, later turns
+ * do nothing but give back what they are handed.
+ *
+ *      RUNNING ── stop asked ──► RESIGNING ── not leading, or time is up ──► CLOSING ──► CLOSED
+ *         └──────── fatal ────► FAILED ── stop asked ────────────────────────┘
+ */
+#include "raft_fsm/group.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "raft_fsm/group_peers.h"
+#include "raft_fsm/journal_thread.h"
+
+enum group_state { GROUP_RUNNING, GROUP_FAILED, GROUP_RESIGNING, GROUP_CLOSING, GROUP_CLOSED };
+
+struct group {
+    struct group_options options;
+    struct group_events events;
+    enum group_state state; /* raft thread */
+
+    pthread_t thread;
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_timer_t timer;
+    struct replica *replica;
+    struct journal_thread *journal_thread;
+    struct journal_task *early; /* tasks from opening, before the journal's thread runs */
+    struct journal_task **early_tail;
+    struct group_peers *peers;
+
+    struct mailbox requests;    /* struct group_request */
+    struct mailbox messages;    /* struct incoming */
+    struct mailbox completions; /* struct completion */
+
+    uv_work_t work; /* the job under way, if jobs is not NULL */
+    struct replica_job *jobs;
+    struct replica_job **jobs_tail;
+
+    atomic_uint_fast64_t stop_at_ms; /* 0: not asked to stop */
+    uint64_t transfer_ms;
+
+    pthread_mutex_t lock; /* Guards status, generations, and journal_thread's going. */
+    struct replica_status status;
+    struct {
+        uint64_t id;
+        uint64_t generation;
+    } generations[2 * MEMBERSHIP_MAX];
+    uint64_t last_generation;
+    atomic_uint_fast64_t leader_id;
+    atomic_uint_fast64_t applied_index;
+    struct membership members; /* that the links follow; raft thread */
+};
+
+/* A peer's message on its way in. */
+struct incoming {
+    struct mail mail;
+    struct message message;
+    uint64_t generation;
+};
+
+struct completion {
+    struct mail mail;
+    struct journal_task *tasks;
+};
+
+static void turn(struct group *self);
+
+static void lock(struct group *self)
+{
+    int rv = pthread_mutex_lock(&self->lock);
+
+    ASSERT(rv == 0);
+}
+
+static void unlock(struct group *self)
+{
+    int rv = pthread_mutex_unlock(&self->lock);
+
+    ASSERT(rv == 0);
+}
+
+static uint64_t now_ms(void)
+{
+    return clock_monotonic_ms(clock_real());
+}
+
+static bool working(const struct group *self)
+{
+    return self->state == GROUP_RUNNING || self->state == GROUP_RESIGNING;
+}
+
+/* What a replica call returned. */
+static void check(struct group *self, enum err err, const struct err_info *info)
+{
+    if (err != ERR_OK && working(self)) {
+        self->state = GROUP_FAILED;
+        self->events.fatal(self->events.arg, err, info->text);
+    }
+}
+
+/* ---- what the replica asks for ---- */
+
+static void post_journal(void *arg, struct journal_task *task)
+{
+    struct group *self = arg;
+
+    if (self->journal_thread == NULL) {
+        task->next = NULL;
+        *self->early_tail = task;
+        self->early_tail = &task->next;
+    } else {
+        journal_thread_post(self->journal_thread, task);
+    }
+}
+
+/* On the journal's thread. */
+static void on_journal_done(void *arg, struct journal_task *list)
+{
+    struct group *self = arg;
+    struct completion *completion = calloc(1, sizeof *completion);
+    enum err err;
+
+    ASSERT(completion != NULL); /* Durable entries must be told of; a supervisor starts us again. */
+    completion->tasks = list;
+    err = mailbox_post_always(&self->completions, &completion->mail, 0);
+    ASSERT(err == ERR_OK); /* It is closed after this thread has ended. */
+}
+
+static void send_message(void *arg, const struct message *message)
+{
+    struct group *self = arg;
+
+    group_peers_send(self->peers, message);
+}
+
+static void on_job_run(uv_work_t *work)
+{
+    struct group *self = work->data;
+
+    self->jobs->run(self->jobs);
+}
+
+static void start_job(struct group *self);
+
+static void on_job_done(uv_work_t *work, int status)
+{
+    struct group *self = work->data;
+    struct replica_job *job = self->jobs;
+    struct err_info info = {0};
+
+    ASSERT(status == 0); /* Jobs are never canceled. */
+    self->jobs = job->next;
+    if (self->jobs == NULL) {
+        self->jobs_tail = &self->jobs;
+    }
+    if (working(self)) {
+        check(self, replica_job_done(self->replica, job, &info), &info);
+    } else {
+        replica_job_discard(self->replica, job);
+    }
+    if (self->jobs != NULL) {
+        start_job(self);
+    }
+    turn(self);
+}
+
+static void start_job(struct group *self)
+{
+    int rv = uv_queue_work(&self->loop, &self->work, on_job_run, on_job_done);
+
+    ASSERT(rv == 0);
+}
+
+static void queue_job(void *arg, struct replica_job *job)
+{
+    struct group *self = arg;
+    bool idle = self->jobs == NULL;
+
+    job->next = NULL;
+    *self->jobs_tail = job;
+    self->jobs_tail = &job->next;
+    if (idle) {
+        start_job(self);
+    }
+}
+
+static void publish(void *arg)
+{
+    struct group *self = arg;
+    struct replica_status status;
+
+    if (self->replica == NULL) {
+        return; /* Opening; published when that is done. */
+    }
+    replica_status(self->replica, &status);
+    lock(self);
+    self->status = status;
+    unlock(self);
+    atomic_store_explicit(&self->leader_id, status.leader_id, memory_order_release);
+    atomic_store_explicit(&self->applied_index, status.applied_index, memory_order_release);
+    if (memcmp(&self->members, &status.membership, sizeof self->members) != 0) {
+        self->members = status.membership;
+        group_peers_update(self->peers, &self->members);
+    }
+    self->events.published(self->events.arg);
+}
+
+/* ---- turns ---- */
+
+static void take_completions(struct group *self)
+{
+    struct mail *mail = mailbox_take(&self->completions);
+
+    while (mail != NULL) {
+        struct completion *completion = (struct completion *)mail;
+        struct err_info info = {0};
+
+        mail = mail->next;
+        if (working(self)) {
+            check(self, replica_journal_done(self->replica, completion->tasks, &info), &info);
+        } else {
+            while (completion->tasks != NULL) {
+                struct journal_task *next = completion->tasks->next;
+
+                journal_task_free(completion->tasks);
+                completion->tasks = next;
+            }
+        }
+        free(completion);
+    }
+}
+
+/* True unless a newer connection of that peer exists. */
+static bool is_current(struct group *self, const struct incoming *incoming)
+{
+    bool current = false;
+
+    lock(self);
+    for (size_t i = 0; i < sizeof self->generations / sizeof self->generations[0]; i++) {
+        if (self->generations[i].id == incoming->message.from) {
+            current = self->generations[i].generation == incoming->generation;
+        }
+    }
+    unlock(self);
+    return current;
+}
+
+static void take_messages(struct group *self)
+{
+    struct mail *mail = mailbox_take(&self->messages);
+
+    while (mail != NULL) {
+        struct incoming *incoming = (struct incoming *)mail;
+        struct err_info info = {0};
+
+        mail = mail->next;
+        if (working(self) && is_current(self, incoming)) {
+            check(self, replica_receive(self->replica, &incoming->message, &info), &info);
+        }
+        message_fini(&incoming->message);
+        free(incoming);
+    }
+}
+
+static void on_proposal_done(struct proposal *proposal)
+{
+    struct group_request *request =
+        (struct group_request *)((char *)proposal - offsetof(struct group_request, proposal));
+
+    request->done(request);
+}
+
+static void refuse(struct group_request *request, enum err err)
+{
+    request->proposal.result = (struct fsm_result){.err = err};
+    request->done(request);
+}
+
+static void take_requests(struct group *self)
+{
+    struct mail *mail;
+
+    if (working(self) && replica_full(self->replica)) {
+        return; /* They wait in their mailbox, whose bound the senders feel. */
+    }
+    mail = mailbox_take(&self->requests);
+    while (mail != NULL) {
+        struct group_request *request = (struct group_request *)mail;
+
+        mail = mail->next;
+        if (self->state == GROUP_RUNNING) {
+            replica_propose(self->replica, &request->proposal);
+        } else {
+            refuse(request, self->state == GROUP_RESIGNING ? ERR_NOT_LEADER : ERR_SHUTDOWN);
+        }
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    turn(timer->data);
+}
+
+static void arm(struct group *self)
+{
+    uint64_t now = now_ms();
+    uint64_t deadline = replica_deadline_ms(self->replica);
+    uint64_t wait_ms = deadline > now ? deadline - now : 0;
+    int rv;
+
+    if (self->state == GROUP_RESIGNING && wait_ms > 10) {
+        wait_ms = 10;
+    }
+    uv_update_time(&self->loop);
+    rv = uv_timer_start(&self->timer, on_timer, wait_ms, 0);
+    ASSERT(rv == 0);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    (void)handle; /* The loop ends when none is left. */
+}
+
+static void on_peers_closed(void *arg)
+{
+    struct group *self = arg;
+
+    self->state = GROUP_CLOSED;
+    uv_close((uv_handle_t *)&self->wake, on_handle_closed);
+    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
+}
+
+/* Takes the steps to the end when stop was asked for. */
+static void stop_step(struct group *self)
+{
+    uint64_t stop_at_ms = atomic_load(&self->stop_at_ms);
+
+    if (stop_at_ms == 0 || self->state >= GROUP_CLOSING) {
+        return;
+    }
+    if (self->state == GROUP_RUNNING) {
+        self->state = GROUP_RESIGNING;
+    }
+    if (self->state == GROUP_RESIGNING && now_ms() < stop_at_ms) {
+        enum err err = replica_resign(self->replica);
+
+        if (err == ERR_OK || err == ERR_AGAIN) {
+            return; /* Asked again in the next turn. */
+        }
+    }
+    self->state = GROUP_CLOSING;
+    group_peers_close(self->peers, on_peers_closed, self);
+}
+
+static void turn(struct group *self)
+{
+    struct err_info info = {0};
+
+    if (self->state == GROUP_CLOSED) {
+        return;
+    }
+    take_completions(self);
+    take_messages(self);
+    if (working(self) && now_ms() >= replica_deadline_ms(self->replica)) {
+        check(self, replica_tick(self->replica, &info), &info);
+    }
+    take_requests(self);
+    if (working(self)) {
+        check(self, replica_flush(self->replica, &info), &info);
+    }
+    stop_step(self);
+    if (working(self)) {
+        arm(self);
+    }
+}
+
+static void on_wake(uv_async_t *async)
+{
+    turn(async->data);
+}
+
+/* Any thread. */
+static void wake(void *arg)
+{
+    struct group *self = arg;
+    int rv = uv_async_send(&self->wake);
+
+    ASSERT(rv == 0);
+}
+
+static void *thread_main(void *arg)
+{
+    struct group *self = arg;
+
+    publish(self);
+    turn(self);
+    (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Ends when all handles are closed. */
+    return NULL;
+}
+
+/* ---- start and stop ---- */
+
+static void set_defaults(struct group_options *options)
+{
+    if (options->mailbox_size_max == 0) {
+        options->mailbox_size_max = 64 << 20;
+    }
+    if (options->peer_queue_size_max == 0) {
+        options->peer_queue_size_max = 16 << 20;
+    }
+    if (options->frame_size_max == 0) {
+        options->frame_size_max = 32 << 20;
+    }
+}
+
+static void init(struct group *self, const struct group_options *options,
+                 const struct group_events *events)
+{
+    int rv;
+
+    self->options = *options;
+    set_defaults(&self->options);
+    self->events = *events;
+    self->early_tail = &self->early;
+    self->jobs_tail = &self->jobs;
+    self->work.data = self;
+    atomic_init(&self->stop_at_ms, 0);
+    atomic_init(&self->leader_id, 0);
+    atomic_init(&self->applied_index, 0);
+    rv = pthread_mutex_init(&self->lock, NULL);
+    ASSERT(rv == 0);
+    rv = uv_loop_init(&self->loop);
+    ASSERT(rv == 0);
+    rv = uv_async_init(&self->loop, &self->wake, on_wake);
+    ASSERT(rv == 0);
+    self->wake.data = self;
+    rv = uv_timer_init(&self->loop, &self->timer);
+    ASSERT(rv == 0);
+    self->timer.data = self;
+    mailbox_init(&self->requests, self->options.mailbox_size_max, wake, self);
+    mailbox_init(&self->messages, self->options.mailbox_size_max, wake, self);
+    mailbox_init(&self->completions, SIZE_MAX, wake, self);
+}
+
+/* Gives back what init made; the loop has no handle but the two. */
+static void fini(struct group *self)
+{
+    int rv;
+
+    mailbox_close(&self->requests);
+    mailbox_close(&self->messages);
+    mailbox_close(&self->completions);
+    mailbox_fini(&self->requests);
+    mailbox_fini(&self->messages);
+    mailbox_fini(&self->completions);
+    rv = uv_loop_close(&self->loop);
+    ASSERT(rv == 0);
+    rv = pthread_mutex_destroy(&self->lock);
+    ASSERT(rv == 0);
+    free(self);
+}
+
+static void fini_unstarted(struct group *self)
+{
+    group_peers_free(self->peers);
+    uv_close((uv_handle_t *)&self->wake, on_handle_closed);
+    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
+    (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Closes the two. */
+    fini(self);
+}
+
+static enum err start_threads(struct group *self, struct journal *journal, struct err_info *info)
+{
+    enum err err;
+
+    err = journal_thread_start(journal, on_journal_done, self, &self->journal_thread);
+    if (err != ERR_OK) {
+        return err_set(info, err, "the journal's thread cannot be started: %s", err_text(err));
+    }
+    while (self->early != NULL) {
+        struct journal_task *next = self->early->next;
+
+        journal_thread_post(self->journal_thread, self->early);
+        self->early = next;
+    }
+    if (pthread_create(&self->thread, NULL, thread_main, self) != 0) {
+        journal_thread_stop(self->journal_thread);
+        self->journal_thread = NULL;
+        take_completions(self);
+        return err_set(info, ERR_LIMIT, "the raft thread cannot be started");
+    }
+    return ERR_OK;
+}
+
+enum err group_start(const struct group_options *options, const struct group_events *events,
+                     struct group **ret_group, struct err_info *info)
+{
+    struct group *self = calloc(1, sizeof *self);
+    const struct replica_host host = {
+        .arg = self,
+        .clock = clock_real(),
+        .io = options->io,
+        .diag = options->diag,
+        .journal = post_journal,
+        .send = send_message,
+        .job = queue_job,
+        .published = publish,
+    };
+    struct journal *journal;
+    enum err err;
+
+    if (self == NULL) {
+        return err_set(info, ERR_NOMEM, "out of memory");
+    }
+    init(self, options, events);
+    err = group_peers_new(
+        &(struct group_peers_options){
+            .loop = &self->loop,
+            .self_id = options->replica.id,
+            .queue_size_max = self->options.peer_queue_size_max,
+            .frame_size_max = self->options.frame_size_max,
+            .diag = options->diag,
+            .events = &self->events,
+        },
+        &self->peers);
+    if (err != ERR_OK) {
+        (void)err_set(info, err, "out of memory");
+        goto err_after_init;
+    }
+    err = replica_open(&options->replica, &host, &self->replica, &journal, info);
+    if (err != ERR_OK) {
+        goto err_after_init;
+    }
+    err = start_threads(self, journal, info);
+    if (err != ERR_OK) {
+        goto err_after_open;
+    }
+    *ret_group = self;
+    return ERR_OK;
+
+err_after_open:
+    replica_close(self->replica);
+err_after_init:
+    fini_unstarted(self);
+    return err;
+}
+
+void group_stop(struct group *self, uint64_t transfer_ms)
+{
+    struct journal_thread *journal_thread;
+    int rv;
+
+    atomic_store(&self->stop_at_ms, now_ms() + transfer_ms);
+    wake(self);
+    rv = pthread_join(self->thread, NULL);
+    ASSERT(rv == 0);
+    mailbox_close(&self->requests);
+    mailbox_close(&self->messages);
+    lock(self);
+    journal_thread = self->journal_thread;
+    self->journal_thread = NULL;
+    unlock(self);
+    journal_thread_stop(journal_thread);
+    /* What came too late: each is answered or given back. The state is CLOSED. */
+    take_completions(self);
+    take_messages(self);
+    take_requests(self);
+    replica_fail(self->replica, ERR_SHUTDOWN);
+}
+
+void group_free(struct group *self)
+{
+    replica_close(self->replica);
+    group_peers_free(self->peers);
+    fini(self);
+}
+
+/* ---- from other threads ---- */
+
+enum err group_submit(struct group *self, struct group_request *request)
+{
+    ASSERT(request->done != NULL);
+    request->proposal.done = on_proposal_done;
+    return mailbox_post(&self->requests, &request->mail, request->size);
+}
+
+uint64_t group_peer_connected(struct group *self, uint64_t peer_id)
+{
+    uint64_t generation;
+    size_t slot = 0;
+
+    ASSERT(peer_id != 0);
+    lock(self);
+    generation = ++self->last_generation;
+    /* The peer's slot, or the one that was not used for longest. */
+    for (size_t i = 0; i < sizeof self->generations / sizeof self->generations[0]; i++) {
+        if (self->generations[i].id == peer_id) {
+            slot = i;
+            break;
+        }
+        if (self->generations[i].generation < self->generations[slot].generation) {
+            slot = i;
+        }
+    }
+    self->generations[slot].id = peer_id;
+    self->generations[slot].generation = generation;
+    unlock(self);
+    return generation;
+}
+
+enum err group_deliver(struct group *self, uint64_t peer_id, uint64_t generation,
+                       const struct frame *frame, struct err_info *info)
+{
+    struct incoming *incoming = calloc(1, sizeof *incoming);
+    enum err err;
+
+    if (incoming == NULL) {
+        return ERR_BUSY;
+    }
+    err = message_decode(frame->header, frame->header_size, frame->block, frame->body,
+                         frame->body_size, &incoming->message, info);
+    if (err != ERR_OK) {
+        free(incoming);
+        return err;
+    }
+    if (incoming->message.from != peer_id) {
+        err = err_set(info, ERR_PROTOCOL, "node %llu sent a message in the name of node %llu",
+                      (unsigned long long)peer_id, (unsigned long long)incoming->message.from);
+    } else {
+        incoming->generation = generation;
+        err = mailbox_post(&self->messages, &incoming->mail, frame->body_size + sizeof *incoming);
+    }
+    if (err != ERR_OK) {
+        message_fini(&incoming->message);
+        free(incoming);
+    }
+    return err;
+}
+
+void group_status(struct group *self, struct replica_status *ret_status)
+{
+    lock(self);
+    *ret_status = self->status;
+    unlock(self);
+}
+
+uint64_t group_leader_id(struct group *self)
+{
+    return atomic_load_explicit(&self->leader_id, memory_order_acquire);
+}
+
+uint64_t group_applied_index(struct group *self)
+{
+    return atomic_load_explicit(&self->applied_index, memory_order_acquire);
+}
+
+bool group_member_address(struct group *self, uint64_t id, char ret_address[MEMBER_ADDRESS_SIZE])
+{
+    const struct member *member;
+    bool found = false;
+
+    lock(self);
+    member = membership_find(&self->status.membership, id);
+    if (member != NULL) {
+        memcpy(ret_address, member->address, MEMBER_ADDRESS_SIZE);
+        found = true;
+    }
+    unlock(self);
+    return found;
+}
+
+struct catalog *group_catalog(struct group *self)
+{
+    return replica_catalog(self->replica);
+}
+
+void group_stats(struct group *self, struct group_stats *ret_stats)
+{
+    *ret_stats = (struct group_stats){0};
+    lock(self);
+    ret_stats->records = self->status.records;
+    if (self->journal_thread != NULL) {
+        journal_thread_stats(self->journal_thread, &ret_stats->journal);
+    }
+    unlock(self);
+}

@@ -1,0 +1,111 @@
+/*
+ * A raft group on this node: a replica with a thread, a journal and connections to its peers.
+ *
+ * This is the module's public face. The raft thread runs a uv loop of its own; whoever is on
+ * another thread talks to it through its mailbox (group_submit, group_deliver) and reads what it
+ * publishes (group_status, the catalog). A node may have several groups; nothing here is global.
+ *
+ *   front threads ── group_submit ──► mailbox ──► raft thread ── tasks ──► journal thread
+ *        ▲                                          │  ▲  │                    │
+ *        └──────────── request->done ───────────────┘  │  └── links ──► peers  │
+ *   frames from peers ── group_deliver ────────────────┘◄──── durable ─────────┘
+ *
+ * When a disk fails or safety is broken the group says so through `fatal` and does nothing more:
+ * the process has to end, a supervisor starts it again.
+ */
+#ifndef QUORLOG_RAFT_FSM_GROUP_H
+#define QUORLOG_RAFT_FSM_GROUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mailbox.h"
+#include "raft_fsm/catalog.h"
+#include "raft_fsm/replica.h"
+#include "transport/transport.h"
+
+struct group;
+
+struct group_options {
+    struct replica_options replica; /* copied as it says */
+    const char *cluster_id;         /* in, copied: what links say in their hello */
+    const struct diag *diag;        /* borrowed */
+    struct io *io;                  /* borrowed */
+    size_t mailbox_size_max;        /* bytes of requests and messages waiting; 0: 64 MiB */
+    size_t peer_queue_size_max;     /* bytes waiting to be sent to one peer; 0: 16 MiB */
+    size_t frame_size_max;          /* of frames from peers; 0: 32 MiB */
+};
+
+struct group_events {
+    void *arg;
+    /* Called on the raft thread after anything in group_status or the ends of topics changed; many
+     * changes, one call. Must be quick: wake others, no more. */
+    void (*published)(void *arg);
+    /* Called on the raft thread, once: the node must stop. */
+    void (*fatal)(void *arg, enum err err, const char *text);
+    /* The hello frame for a connection to node `to`: called on the raft thread whenever a link
+     * comes up; sends it. */
+    void (*hello)(void *arg, struct conn *conn, uint64_t to);
+    /* The first frame on a link came: OK when it is a hello reply that fits, else the reason. */
+    enum err (*hello_reply)(void *arg, const struct frame *frame, uint64_t to,
+                            struct err_info *info);
+};
+
+/* Opens the replica (blocks, may take long) and starts its threads. */
+enum err group_start(const struct group_options *options, const struct group_events *events,
+                     struct group **ret_group, struct err_info *info);
+
+/* Any thread but the raft thread. Hands leadership over if it has it (waits at most transfer_ms),
+ * stops the threads and closes all. Requests that are not done are done with ERR_SHUTDOWN before it
+ * returns. From then on group_submit and group_deliver say ERR_SHUTDOWN; what was published last,
+ * and the catalog, can still be read. */
+void group_stop(struct group *self, uint64_t transfer_ms);
+
+/* After group_stop, when no other thread calls anything here any more. */
+void group_free(struct group *self);
+
+/* A request, embedded by its owner. */
+struct group_request {
+    struct mail mail;
+    struct proposal proposal; /* command set by the owner; done and result by the group */
+    size_t size;              /* bytes that it keeps in memory, for the mailbox's bound */
+    /* Called on the raft thread, exactly once after group_submit returned OK; the owner posts the
+     * request to its own thread from here. proposal.result holds the outcome. ERR_NOT_LEADER means
+     * not proposed. */
+    void (*done)(struct group_request *request);
+};
+
+/* Any thread. ERR_BUSY when the mailbox is full, ERR_SHUTDOWN. */
+enum err group_submit(struct group *self, struct group_request *request);
+
+/*
+ * Any thread. A peer's connection was accepted here and said hello: *ret_generation identifies it.
+ * What an older connection of that peer still delivers is dropped from now on.
+ */
+uint64_t group_peer_connected(struct group *self, uint64_t peer_id);
+
+/* Any thread. A raft frame from a peer; verified and decoded here, on the caller's thread.
+ * ERR_BUSY: dropped, since the mailbox is full. ERR_CORRUPT, ERR_PROTOCOL: end the connection. */
+enum err group_deliver(struct group *self, uint64_t peer_id, uint64_t generation,
+                       const struct frame *frame, struct err_info *info);
+
+/* Any thread: a copy of what was last published. */
+void group_status(struct group *self, struct replica_status *ret_status);
+
+/* Any thread, cheap: 0 while none is known. */
+uint64_t group_leader_id(struct group *self);
+uint64_t group_applied_index(struct group *self);
+
+/* Any thread: the address of a member; false when there is none of that id. */
+bool group_member_address(struct group *self, uint64_t id, char ret_address[MEMBER_ADDRESS_SIZE]);
+
+struct catalog *group_catalog(struct group *self); /* borrowed until group_free */
+
+struct group_stats {
+    struct journal_stats journal;
+    uint64_t records;
+};
+void group_stats(struct group *self, struct group_stats *ret_stats);
+
+#endif

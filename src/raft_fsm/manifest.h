@@ -1,0 +1,76 @@
+/*
+ * Manifests and the snapshot file.
+ *
+ * A raft snapshot holds no records: its manifest names the topics with their start, end and digest,
+ * the producer table and the applied index (proto/replicated.proto, message Manifest), followed by
+ * the CRC-32C of those bytes, u32. The node's newest snapshot is the file `snapshot`:
+ *
+ *      0          4          8          12         16
+ *      +----------+----------+----------+----------+- - - - - - - - - - - -+
+ *      | magic    | version  | crc32c   | size u32 | SnapshotFile, size B  |
+ *      | "QLSF"   | u32 (1)  | [16, end)|          | (protobuf)            |
+ *      +----------+----------+----------+----------+- - - - - - - - - - - -+
+ *      replaced as a whole (temporary file, sync, rename, sync of the directory).
+ */
+#ifndef QUORLOG_RAFT_FSM_MANIFEST_H
+#define QUORLOG_RAFT_FSM_MANIFEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/block.h"
+#include "base/err.h"
+#include "base/io.h"
+#include "raft_fsm/command.h"
+#include "raft_fsm/message.h"
+#include "raft_fsm/producers.h"
+
+enum { MANIFEST_SIZE_MAX = 256 * 1024 * 1024 };
+
+struct manifest_topic {
+    uint64_t id;
+    char name[TOPIC_NAME_SIZE_MAX + 1];
+    uint64_t start;
+    uint64_t end;
+    uint8_t digest[DIGEST_SIZE]; /* of the last batch below end; zeros while end is 0 */
+    int64_t created_time_us;
+};
+
+struct manifest {
+    uint64_t applied_index;
+    int64_t time_us;
+    struct manifest_topic *topics; /* owned; by id */
+    size_t topic_count;
+    struct producers *producers; /* owned */
+};
+
+/* Frees what the manifest owns and leaves it empty; fine on an empty one. */
+void manifest_fini(struct manifest *self);
+
+/* A second one that owns all it has. ERR_NOMEM. */
+enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifest);
+
+/* The topic of this id; NULL when there is none. Borrowed. */
+const struct manifest_topic *manifest_find(const struct manifest *self, uint64_t id);
+
+/* Equal manifests give equal bytes. *ret_bytes owns a reference. ERR_NOMEM, ERR_TOO_LARGE. */
+enum err manifest_encode(const struct manifest *self, struct slice *ret_bytes);
+
+/* ERR_CORRUPT; ERR_VERSION for fields that only a newer program writes: a replica that left them
+ * out would differ; ERR_NOMEM. */
+enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret_manifest,
+                         struct err_info *info);
+
+/* Durable when it returns OK; after an error or a crash the old snapshot or the new one is there.
+ * ERR_TOO_LARGE, ERR_NOMEM, ERR_IO, ERR_NOSPACE. */
+enum err snapshot_save(struct io *io, const char *dir, const struct snapshot *snapshot,
+                       struct err_info *info);
+/* ERR_NOT_FOUND, ERR_CORRUPT, ERR_VERSION, ERR_IO, ERR_NOMEM. *ret_snapshot owns references. The
+ * manifest and the membership in it are bytes still. */
+enum err snapshot_load(struct io *io, const char *dir, struct snapshot *ret_snapshot,
+                       struct err_info *info);
+void snapshot_fini(struct snapshot *self);
+/* A second one with references of its own. */
+void snapshot_ref(const struct snapshot *self, struct snapshot *ret_snapshot);
+
+#endif

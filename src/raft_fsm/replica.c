@@ -1,0 +1,568 @@
+/*
+ * The replica's life: opening, what happens to it, closing. See replica.h.
+ */
+#include "raft_fsm/replica.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "raft_fsm/replica_internal.h"
+
+uint64_t replica_now_ms(const struct replica *self)
+{
+    return clock_monotonic_ms(self->host.clock);
+}
+
+enum err replica_driver_failed(struct replica *self, enum err err, struct err_info *info)
+{
+    if (self->apply_info.code != ERR_OK) {
+        if (info != NULL) {
+            *info = self->apply_info;
+        }
+        return self->apply_info.code;
+    }
+    return err_set(info, err, "the raft core cannot go on: %s", err_text(err));
+}
+
+void replica_post_task(struct replica *self, struct journal_task *task)
+{
+    if (self->opening) {
+        task->next = NULL;
+        *self->held_tail = task;
+        self->held_tail = &task->next;
+    } else {
+        self->host.journal(self->host.arg, task);
+    }
+}
+
+struct job *replica_job_of(struct replica_job *job)
+{
+    _Static_assert(offsetof(struct job, job) == 0, "a job begins with its replica_job");
+    return (struct job *)job;
+}
+
+/* ---- what the driver asks for ---- */
+
+static enum err save_ballot(void *arg, uint64_t term, uint64_t vote)
+{
+    struct replica *self = arg;
+
+    return ballot_write(&self->ballot, term, vote, &self->apply_info);
+}
+
+static void append(void *arg, const struct entry *entries, unsigned count)
+{
+    struct replica *self = arg;
+    struct journal_task *task = journal_task_new(JOURNAL_APPEND, count);
+
+    ASSERT(task != NULL); /* The driver cannot go back; the supervisor starts us again. */
+    for (unsigned i = 0; i < count; i++) {
+        task->entries[i] = entries[i];
+        entry_ref(&entries[i]);
+    }
+    replica_post_task(self, task);
+}
+
+static void send_message(void *arg, const struct message *message)
+{
+    struct replica *self = arg;
+
+    self->host.send(self->host.arg, message);
+}
+
+static enum err apply(void *arg, const struct entry *entry)
+{
+    struct replica *self = arg;
+    struct pending *pending = replica_take_pending(self, entry);
+    enum err err;
+
+    err = fsm_apply(self->fsm, entry, pending != NULL ? replica_answer : NULL, pending,
+                    &self->apply_info);
+    if (err != ERR_OK) {
+        self->apply_info.code = err;
+    }
+    if (pending != NULL) {
+        replica_answered(self, pending);
+    }
+    self->size_since_snapshot += entry_frame_size(entry->size);
+    self->changed = true;
+    return err;
+}
+
+static void changed(void *arg)
+{
+    struct replica *self = arg;
+
+    self->changed = true;
+    if (self->driver != NULL && raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {
+        replica_fail_pending(self, ERR_LEADERSHIP_LOST);
+    }
+}
+
+/* ---- opening ---- */
+
+static void set_defaults(struct replica_options *options)
+{
+    options->heartbeat_ms = options->heartbeat_ms != 0 ? options->heartbeat_ms : 50;
+    options->election_ms = options->election_ms != 0 ? options->election_ms : 300;
+    options->snapshot_size = options->snapshot_size != 0 ? options->snapshot_size : 64 << 20;
+    options->trailing_size = options->trailing_size != 0 ? options->trailing_size : 16 << 20;
+    options->entry_size_max = options->entry_size_max != 0 ? options->entry_size_max : 1 << 20;
+    options->inflight_size_max =
+        options->inflight_size_max != 0 ? options->inflight_size_max : 32 << 20;
+}
+
+static enum err make_dirs(const struct replica *self, struct err_info *info)
+{
+    enum err err = io_make_dir(self->host.io, self->dir, "journal", info);
+
+    return err == ERR_OK ? io_make_dir(self->host.io, self->dir, "topics", info) : err;
+}
+
+static enum err open_journal(const struct replica *self, struct journal **ret_journal,
+                             struct journal_contents *ret_contents, struct err_info *info)
+{
+    char dir[IO_PATH_SIZE];
+    enum err err = io_path(dir, self->dir, "journal", info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = journal_open(
+        &(struct journal_options){
+            .io = self->host.io,
+            .dir = dir,
+            .node_id = self->options.id,
+            .segment_size = self->options.journal_segment_size,
+            .no_direct = self->options.no_direct,
+        },
+        ret_journal, ret_contents, info);
+    if (err == ERR_OK && ret_contents->torn) {
+        diag_event(self->host.diag, DIAG_WARN, "raft_fsm", "journal_tail_cut",
+                   "file=%s position=%llu", ret_contents->torn_path,
+                   (unsigned long long)ret_contents->torn_position);
+    }
+    return err;
+}
+
+static enum err open_fsm(struct replica *self, const struct snapshot *snapshot,
+                         struct err_info *info)
+{
+    char dir[IO_PATH_SIZE];
+    struct fsm_options options = {
+        .io = self->host.io,
+        .dir = dir,
+        .diag = self->host.diag,
+        .segment_size_max = self->options.segment_size_max,
+    };
+    struct manifest manifest;
+    enum err err = io_path(dir, self->dir, "topics", info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (snapshot == NULL) {
+        return fsm_open(&options, NULL, &self->fsm, info);
+    }
+    err = manifest_decode(snapshot->manifest.data, snapshot->manifest.size, &manifest, info);
+    if (err != ERR_OK) {
+        return err_prefix(info, err, "the snapshot in '%s'", self->dir);
+    }
+    err = fsm_open(&options, &manifest, &self->fsm, info);
+    manifest_fini(&manifest);
+    return err;
+}
+
+/* The first entry of a cluster: its members. */
+static enum err first_entry(const struct membership *members, struct entry *ret_entry)
+{
+    size_t size = membership_encoded_size(members);
+    struct block *block = entry_block_new((uint32_t)size);
+
+    if (block == NULL) {
+        return ERR_NOMEM;
+    }
+    membership_encode(members, block->data + ENTRY_HEADER_SIZE);
+    entry_seal(block, (uint32_t)size, 1, 1, ENTRY_CHANGE, ret_entry);
+    return ERR_OK;
+}
+
+/*
+ * Begins a cluster in an empty directory: entry 1 first, then term 1, so that a crash in between is
+ * found (term 0 with at most that one entry) and finished.
+ */
+static enum err bootstrap(struct replica *self, struct journal *journal,
+                          struct journal_contents *contents, struct err_info *info)
+{
+    enum err err;
+
+    ASSERT(self->ballot.term == 0);
+    if (contents->count == 0) {
+        contents->entries = calloc(1, sizeof *contents->entries);
+        if (contents->entries == NULL) {
+            return err_set(info, ERR_NOMEM, "out of memory");
+        }
+        err = first_entry(self->options.bootstrap, &contents->entries[0]);
+        if (err != ERR_OK) {
+            return err_set(info, err, "%s", err_text(err));
+        }
+        contents->count = 1;
+        contents->first_index = 1;
+        err = journal_append(journal, contents->entries, 1, info);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ballot_write(&self->ballot, 1, 0, info);
+}
+
+static enum err start_driver(struct replica *self, struct journal *journal,
+                             const struct snapshot *snapshot,
+                             const struct journal_contents *contents, struct err_info *info)
+{
+    const struct raft_driver_options options = {
+        .id = self->options.id,
+        .address = self->address,
+        .seed = self->options.seed != 0 ? self->options.seed
+                                        : self->host.clock->random(self->host.clock) | 1,
+        .heartbeat_ms = self->options.heartbeat_ms,
+        .election_ms = self->options.election_ms,
+        .trailing_size = self->options.trailing_size,
+        .diag = self->host.diag,
+    };
+    const struct raft_driver_host host = {
+        .arg = self,
+        .save_ballot = save_ballot,
+        .append = append,
+        .send = send_message,
+        .apply = apply,
+        .install = replica_install_begin,
+        .changed = changed,
+    };
+    const struct raft_driver_disk disk = {
+        .term = self->ballot.term,
+        .vote = self->ballot.vote,
+        .snapshot = snapshot,
+        .first_index = contents->first_index,
+        .entries = contents->entries,
+        .count = contents->count,
+    };
+    bool reset = false;
+    enum err err;
+
+    err = raft_driver_new(&options, &host, &self->driver);
+    if (err != ERR_OK) {
+        return err_set(info, err, "the raft core cannot be made: %s", err_text(err));
+    }
+    err = raft_driver_start(self->driver, replica_now_ms(self), &disk, &reset, info);
+    if (err == ERR_OK && reset) {
+        /* Before any task that start posted: those are held. */
+        err = journal_reset(journal, snapshot->index + 1, info);
+    }
+    return err;
+}
+
+static void give_back(struct replica *self)
+{
+    replica_drop_taking(self);
+    if (self->installing.state != INSTALLING_IDLE) {
+        snapshot_fini(&self->installing.snapshot);
+    }
+    while (self->held != NULL) {
+        struct journal_task *next = self->held->next;
+
+        journal_task_free(self->held);
+        self->held = next;
+    }
+    raft_driver_free(self->driver);
+    if (self->fsm != NULL) {
+        fsm_close(self->fsm);
+    }
+    ballot_close(&self->ballot);
+    free(self);
+}
+
+static enum err open_parts(struct replica *self, struct journal **ret_journal,
+                           struct err_info *info)
+{
+    struct journal_contents contents = {0};
+    struct snapshot snapshot = {0};
+    bool fresh;
+    enum err err;
+
+    err = snapshot_load(self->host.io, self->dir, &snapshot, info);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        return err;
+    }
+    self->snapshot_index = snapshot.index;
+    err = open_journal(self, ret_journal, &contents, info);
+    if (err != ERR_OK) {
+        goto err_after_load;
+    }
+    /* With data in the directory the ballot must be there: without it this node might vote twice.
+     */
+    fresh = snapshot.index == 0 && contents.count == 0;
+    err = ballot_open(&self->ballot, self->host.io, self->dir, self->options.id, fresh, info);
+    if (err == ERR_OK && self->ballot.term == 0 && snapshot.index == 0 &&
+        self->options.bootstrap != NULL) {
+        err = bootstrap(self, *ret_journal, &contents, info);
+    }
+    if (err == ERR_OK) {
+        err = open_fsm(self, snapshot.index != 0 ? &snapshot : NULL, info);
+    }
+    if (err == ERR_OK) {
+        err = start_driver(self, *ret_journal, snapshot.index != 0 ? &snapshot : NULL, &contents,
+                           info);
+    }
+    if (err != ERR_OK) {
+        journal_close(*ret_journal);
+        *ret_journal = NULL;
+    }
+    journal_contents_fini(&contents);
+err_after_load:
+    snapshot_fini(&snapshot);
+    return err;
+}
+
+enum err replica_open(const struct replica_options *options, const struct replica_host *host,
+                      struct replica **ret_replica, struct journal **ret_journal,
+                      struct err_info *info)
+{
+    struct replica *self;
+    enum err err;
+
+    ASSERT(options->id != 0 && host->clock != NULL && host->io != NULL);
+    if (strlen(options->address) >= MEMBER_ADDRESS_SIZE || strlen(options->dir) >= IO_PATH_SIZE) {
+        return err_set(info, ERR_TOO_LARGE, "the address or the directory's path is too long");
+    }
+    self = calloc(1, sizeof *self);
+    if (self == NULL) {
+        return err_set(info, ERR_NOMEM, "out of memory");
+    }
+    self->options = *options;
+    set_defaults(&self->options);
+    (void)snprintf(self->address, sizeof self->address, "%s", options->address); /* fits */
+    (void)snprintf(self->dir, sizeof self->dir, "%s", options->dir);             /* fits */
+    self->host = *host;
+    self->ballot.fd = -1;
+    self->queue_tail = &self->queue;
+    self->pending_tail = &self->pending;
+    self->held_tail = &self->held;
+    self->opening = true;
+    err = make_dirs(self, info);
+    if (err == ERR_OK) {
+        err = open_parts(self, ret_journal, info);
+    }
+    if (err != ERR_OK) {
+        give_back(self);
+        return err;
+    }
+    self->opening = false;
+    for (struct journal_task *task = self->held; task != NULL;) {
+        struct journal_task *next = task->next;
+
+        self->host.journal(self->host.arg, task);
+        task = next;
+    }
+    self->held = NULL;
+    *ret_replica = self;
+    return ERR_OK;
+}
+
+void replica_fail(struct replica *self, enum err err)
+{
+    replica_fail_pending(self, err);
+    replica_fail_queue(self, err);
+}
+
+void replica_close(struct replica *self)
+{
+    replica_fail(self, ERR_SHUTDOWN);
+    give_back(self);
+}
+
+/* ---- what happens ---- */
+
+/* The end of every call: what follows from what has changed. */
+static enum err settle(struct replica *self, enum err err, struct err_info *info)
+{
+    if (err == ERR_OK) {
+        err = replica_maybe_snapshot(self, info);
+    }
+    if (self->changed) {
+        self->changed = false;
+        self->host.published(self->host.arg);
+    }
+    return err;
+}
+
+uint64_t replica_deadline_ms(const struct replica *self)
+{
+    uint64_t driver_ms = raft_driver_deadline_ms(self->driver);
+    uint64_t install_ms = replica_install_deadline_ms(self);
+
+    return driver_ms < install_ms ? driver_ms : install_ms;
+}
+
+enum err replica_tick(struct replica *self, struct err_info *info)
+{
+    uint64_t now_ms = replica_now_ms(self);
+    enum err err = ERR_OK;
+
+    if (now_ms >= raft_driver_deadline_ms(self->driver)) {
+        err = raft_driver_tick(self->driver, now_ms);
+        err = err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
+    }
+    if (err == ERR_OK) {
+        err = replica_install_tick(self, info);
+    }
+    return settle(self, err, info);
+}
+
+enum err replica_receive(struct replica *self, const struct message *message, struct err_info *info)
+{
+    enum err err;
+
+    if (message->to != self->options.id || message->from == self->options.id) {
+        return ERR_OK; /* Not for us: a node took over another's address. */
+    }
+    switch (message->type) {
+    case MESSAGE_FETCH:
+        err = replica_receive_fetch(self, message, info);
+        break;
+    case MESSAGE_FETCH_RESULT:
+        err = replica_receive_fetch_result(self, message, info);
+        break;
+    case MESSAGE_APPEND:
+    case MESSAGE_APPEND_RESULT:
+    case MESSAGE_VOTE:
+    case MESSAGE_VOTE_RESULT:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_TIMEOUT_NOW:
+    default:
+        err = raft_driver_receive(self->driver, replica_now_ms(self), message);
+        err = err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
+        break;
+    }
+    return settle(self, err, info);
+}
+
+/* Answers to `calls` appends. */
+static enum err appended(struct replica *self, unsigned calls, struct err_info *info)
+{
+    enum err err;
+
+    if (calls == 0) {
+        return ERR_OK;
+    }
+    err = raft_driver_appended(self->driver, replica_now_ms(self), calls);
+    return err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
+}
+
+enum err replica_journal_done(struct replica *self, struct journal_task *list,
+                              struct err_info *info)
+{
+    enum err err = ERR_OK;
+    unsigned calls = 0;
+
+    while (list != NULL) {
+        struct journal_task *next = list->next;
+
+        if (err == ERR_OK && list->err != ERR_OK) {
+            err = err_set(info, list->err, "the journal in '%s/journal' failed: %s", self->dir,
+                          err_text(list->err));
+        }
+        if (err == ERR_OK && list->type == JOURNAL_APPEND) {
+            calls++;
+        } else if (err == ERR_OK && list->type == JOURNAL_RESET) {
+            err = appended(self, calls, info);
+            calls = 0;
+            err = err == ERR_OK ? replica_install_reset_done(self, info) : err;
+        }
+        journal_task_free(list);
+        list = next;
+    }
+    if (err == ERR_OK) {
+        err = appended(self, calls, info);
+    }
+    return settle(self, err, info);
+}
+
+enum err replica_job_done(struct replica *self, struct replica_job *base, struct err_info *info)
+{
+    struct job *job = replica_job_of(base);
+
+    ASSERT(job->replica == self);
+    return settle(self, job->finish(self, job, info), info);
+}
+
+void replica_job_discard(struct replica *self, struct replica_job *base)
+{
+    struct job *job = replica_job_of(base);
+
+    ASSERT(job->replica == self);
+    job->err = ERR_CANCELED;
+    (void)job->finish(self, job, NULL); /* Of interest to nobody, see the header. */
+}
+
+enum err replica_resign(struct replica *self)
+{
+    if (raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {
+        return ERR_NOT_LEADER;
+    }
+    if (raft_driver_transferring(self->driver)) {
+        return ERR_OK;
+    }
+    return raft_driver_transfer(self->driver, replica_now_ms(self), 0);
+}
+
+/* ---- accessors ---- */
+
+void replica_status(const struct replica *self, struct replica_status *ret_status)
+{
+    *ret_status = (struct replica_status){
+        .id = self->options.id,
+        .role = raft_driver_role(self->driver),
+        .term = raft_driver_term(self->driver),
+        .leader_id = raft_driver_leader(self->driver),
+        .commit_index = raft_driver_commit_index(self->driver),
+        .applied_index = fsm_applied_index(self->fsm),
+        .first_index = raft_driver_first_index(self->driver),
+        .last_index = raft_driver_last_index(self->driver),
+        .snapshot_index = self->snapshot_index,
+        .installing = self->installing.state != INSTALLING_IDLE,
+        .records = fsm_records_applied(self->fsm),
+        .memory = raft_driver_memory(self->driver),
+    };
+    raft_driver_membership(self->driver, &ret_status->membership);
+}
+
+struct catalog *replica_catalog(struct replica *self)
+{
+    return fsm_catalog(self->fsm);
+}
+
+struct raft_driver *replica_driver(struct replica *self)
+{
+    return self->driver;
+}
+
+struct fsm *replica_fsm(struct replica *self)
+{
+    return self->fsm;
+}
+
+void replica_check(const struct replica *self)
+{
+    raft_driver_check(self->driver);
+    fsm_check(self->fsm);
+    ASSERT(IMPLIES(self->pending != NULL, raft_driver_role(self->driver) == RAFT_ROLE_LEADER));
+    ASSERT(IMPLIES(self->pending == NULL, self->pending_size == 0));
+    ASSERT(IMPLIES(self->queue == NULL, self->queue_size == 0));
+    ASSERT(self->fetches_served <= 4);
+    ASSERT(IMPLIES(self->installing.state == INSTALLING_IDLE,
+                   fsm_applied_index(self->fsm) == raft_driver_applied_index(self->driver)));
+}

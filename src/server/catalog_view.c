@@ -1,0 +1,237 @@
+/*
+ * Looking at topics: TOPIC_LIST and TOPIC_DESCRIBE. The digest of a topic's last batch is read from
+ * its log, so a thread of the pool does it all.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "quorlog.pb-c.h"
+#include "server/api.h"
+#include "server/front.h"
+
+/* Topics in one answer: at most 300 bytes each, in a header of 64 KiB. */
+enum { PAGE_MAX = 200, INFO_SIZE_MAX = 300 };
+_Static_assert(PAGE_MAX *INFO_SIZE_MAX < FRAME_HEADER_SIZE_MAX, "a page fits into a header");
+
+/* A topic, as an answer shows it. */
+struct view_topic {
+    char name[TOPIC_NAME_SIZE_MAX + 1];
+    uint8_t digest[DIGEST_SIZE];
+    bool has_digest;
+    uint64_t id;
+    uint64_t start;
+    uint64_t end;
+    uint64_t size;
+    unsigned segments;
+    int64_t created_time_us;
+};
+
+struct view {
+    struct request request;
+    struct front *front;
+    struct catalog *catalog; /* borrowed: it lasts longer than the front's work */
+    bool list;
+    char name[TOPIC_NAME_SIZE_MAX + 1]; /* the topic, or the one behind which the list begins */
+    struct work work;
+    enum err err;
+    bool more;
+    size_t count;
+    struct view_topic topics[]; /* PAGE_MAX, or 1 */
+};
+
+static void look_at(struct topic *topic, struct view_topic *ret_view)
+{
+    struct batch_header header;
+
+    *ret_view = (struct view_topic){
+        .id = topic->id,
+        .start = log_start(topic->log),
+        .end = log_end(topic->log),
+        .size = log_size(topic->log),
+        .segments = log_segment_count(topic->log),
+        .created_time_us = topic->created_time_us,
+    };
+    (void)snprintf(ret_view->name, sizeof ret_view->name, "%s", topic->name); /* Same size. */
+    /* Without a digest where it cannot be read: the rest is worth telling. */
+    if (ret_view->end > ret_view->start &&
+        log_read_header(topic->log, ret_view->end - 1, &header, NULL) == ERR_OK) {
+        memcpy(ret_view->digest, header.digest, DIGEST_SIZE);
+        ret_view->has_digest = true;
+    }
+}
+
+static enum err look_at_all(struct view *self)
+{
+    struct topic **topics = NULL;
+    size_t count = 0;
+    enum err err = catalog_list(self->catalog, &topics, &count);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(topics[i]->name, self->name) > 0) {
+            if (self->count < PAGE_MAX) {
+                look_at(topics[i], &self->topics[self->count++]);
+            } else {
+                self->more = true;
+            }
+        }
+        topic_unref(topics[i]);
+    }
+    free(topics);
+    return ERR_OK;
+}
+
+static void on_work(struct work *work)
+{
+    struct view *self = (struct view *)((char *)work - offsetof(struct view, work));
+    struct topic *topic;
+
+    ASSERT(self->count == 0);
+    if (self->list) {
+        self->err = look_at_all(self);
+        return;
+    }
+    topic = catalog_find(self->catalog, self->name);
+    self->err = topic == NULL ? ERR_TOPIC_UNKNOWN : ERR_OK;
+    if (topic != NULL) {
+        look_at(topic, &self->topics[self->count++]);
+        topic_unref(topic);
+    }
+}
+
+static void fill(struct view_topic *view, Quorlog__TopicInfo *ret_info)
+{
+    quorlog__topic_info__init(ret_info);
+    ret_info->name = view->name;
+    ret_info->id = view->id;
+    ret_info->start = view->start;
+    ret_info->end = view->end;
+    ret_info->size = view->size;
+    ret_info->segments = view->segments;
+    ret_info->created_time_us = view->created_time_us;
+    ret_info->digest.data = view->digest;
+    ret_info->digest.len = view->has_digest ? DIGEST_SIZE : 0;
+}
+
+static void reply_list(struct view *self)
+{
+    Quorlog__TopicListReply reply = QUORLOG__TOPIC_LIST_REPLY__INIT;
+    Quorlog__TopicInfo infos[PAGE_MAX];
+    Quorlog__TopicInfo *pointers[PAGE_MAX];
+
+    ASSERT(self->count <= PAGE_MAX);
+    for (size_t i = 0; i < self->count; i++) {
+        fill(&self->topics[i], &infos[i]);
+        pointers[i] = &infos[i];
+    }
+    reply.topics = pointers;
+    reply.n_topics = self->count;
+    reply.node_id = self->front->node->identity.node_id;
+    reply.more = self->more;
+    request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST_REPLY, &reply.base, NULL);
+}
+
+static void reply_describe(struct view *self)
+{
+    Quorlog__TopicDescribeReply reply = QUORLOG__TOPIC_DESCRIBE_REPLY__INIT;
+    Quorlog__TopicInfo info;
+
+    ASSERT(self->count == 1);
+    fill(&self->topics[0], &info);
+    reply.topic = &info;
+    reply.node_id = self->front->node->identity.node_id;
+    request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE_REPLY, &reply.base,
+                  NULL);
+}
+
+static void on_work_done(struct work *work)
+{
+    struct view *self = (struct view *)((char *)work - offsetof(struct view, work));
+    struct failure failure;
+
+    if (self->err != ERR_OK) {
+        (void)failure_set(&failure, self->err, "%s%s%s: %s",
+                          self->list ? "list topics" : "describe topic '",
+                          self->list ? "" : self->name, self->list ? "" : "'",
+                          err_text(self->err));
+        failure.unknown = false;
+        request_fail(&self->request, &failure);
+    } else if (self->request.session != NULL) {
+        if (self->list) {
+            reply_list(self);
+        } else {
+            reply_describe(self);
+        }
+    }
+    free(self);
+}
+
+static void on_cancel(struct request *request, enum err err)
+{
+    struct view *self = (struct view *)((char *)request - offsetof(struct view, request));
+
+    if (err == ERR_SHUTDOWN) {
+        request_fail_plain(request, err, "look at topics");
+    }
+    request_end(request);
+    if (work_cancel(&self->work)) {
+        free(self);
+    }
+}
+
+static void begin(struct session *session, const struct frame *frame, bool list, const char *name)
+{
+    struct front *front = session_front(session);
+    size_t count = list ? PAGE_MAX : 1;
+    size_t size = sizeof(struct view) + count * sizeof(struct view_topic);
+    struct view *self = calloc(1, size);
+    struct failure failure;
+
+    if (self == NULL) {
+        (void)failure_set(&failure, ERR_NOMEM, "look at topics: %s", err_text(ERR_NOMEM));
+        api_refuse(session, frame, &failure);
+        return;
+    }
+    self->front = front;
+    self->catalog = group_catalog(front->node->group);
+    self->list = list;
+    (void)snprintf(self->name, sizeof self->name, "%s", name); /* A longer one is none. */
+    self->request.cancel = on_cancel;
+    self->work.run = on_work;
+    self->work.done = on_work_done;
+    request_begin(&self->request, session, frame, size);
+    work_start(&self->work, front);
+}
+
+void api_topic_list(struct session *session, const struct frame *frame)
+{
+    Quorlog__TopicListRequest *request =
+        quorlog__topic_list_request__unpack(NULL, frame->header_size, frame->header);
+
+    if (request == NULL) {
+        api_refuse_header(session, frame, "TOPIC_LIST");
+        return;
+    }
+    begin(session, frame, true, request->after);
+    quorlog__topic_list_request__free_unpacked(request, NULL);
+}
+
+void api_topic_describe(struct session *session, const struct frame *frame)
+{
+    Quorlog__TopicDescribeRequest *request =
+        quorlog__topic_describe_request__unpack(NULL, frame->header_size, frame->header);
+
+    if (request == NULL) {
+        api_refuse_header(session, frame, "TOPIC_DESCRIBE");
+        return;
+    }
+    if (api_check_topic(session, frame, "describe", request->topic)) {
+        begin(session, frame, false, request->topic);
+    }
+    quorlog__topic_describe_request__free_unpacked(request, NULL);
+}

@@ -1,0 +1,637 @@
+#include "server/consume.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/assert.h"
+#include "quorlog.pb-c.h"
+#include "raft_fsm/catalog.h"
+#include "server/api.h"
+#include "server/front.h"
+#include "server/seek.h"
+
+enum {
+    DEADLINE_DEFAULT_MS = 30000,
+    BYTES_DEFAULT = 1 << 20,
+    BYTES_MAX = 8 << 20, /* one answer, unless a single batch is larger */
+};
+
+enum reading_state {
+    READING_DECIDING,
+    READING_APPLYING,
+    READING_WAITING,
+    READING_BLOCKED,
+    READING_WORKING,
+    READING_OVER,
+};
+
+struct reading {
+    struct request request;
+    struct front *front;
+    enum reading_state state;
+    bool stream;
+    bool positioned; /* next is set */
+    bool announced;  /* a stream has told where it starts */
+    bool expired;    /* the deadline passed */
+    struct topic *topic; /* owned reference; NULL: not looked up yet */
+    char name[TOPIC_NAME_SIZE_MAX + 1];
+    Quorlog__Start start;
+    uint64_t offset;
+    int64_t time_us;
+    uint64_t next;         /* offset of the record to be read next */
+    uint64_t records_left; /* UINT64_MAX: no bound */
+    uint32_t bytes_max;
+    uint32_t wait_ms;
+    uint32_t deadline_ms;
+    uint64_t at_least;
+    int64_t credit; /* bytes; streams */
+    struct deadline deadline;
+    uint64_t end_seen; /* WAITING: what was not enough */
+    /* The next two belong to the worker while WORKING. */
+    struct work work;
+    struct seek seek;
+    struct reading *all_prev;
+    struct reading *all_next;
+    struct reading *prev; /* in readings.waiting */
+    struct reading *next_waiting;
+};
+
+static void step(struct reading *self);
+
+static struct reading *of_request(struct request *request)
+{
+    return (struct reading *)((char *)request - offsetof(struct reading, request));
+}
+
+/* ---- state ---- */
+
+static bool waits(enum reading_state state)
+{
+    return state == READING_APPLYING || state == READING_WAITING;
+}
+
+static void move(struct reading *self, enum reading_state state)
+{
+    struct readings *readings = &self->front->readings;
+
+    ASSERT(self->state != READING_OVER);
+    /* All leads from and to the decision, and anything may end. */
+    ASSERT(self->state == READING_DECIDING || state == READING_DECIDING || state == READING_OVER);
+    if (waits(self->state)) {
+        DL_DELETE2(readings->waiting, self, prev, next_waiting);
+    }
+    self->state = state;
+    if (waits(state)) {
+        DL_APPEND2(readings->waiting, self, prev, next_waiting);
+        front_watch(self->front);
+    }
+}
+
+static void release(struct reading *self)
+{
+    struct front *front = self->front;
+
+    ASSERT(self->state == READING_OVER && self->request.session == NULL);
+    ASSERT(self->deadline.place == 0);
+    DL_DELETE2(front->readings.all, self, all_prev, all_next);
+    topic_unref(self->topic);
+    seek_fini(&self->seek);
+    free(self);
+    front_check_finished(front);
+}
+
+/* Nobody wants more of it. Frees, unless a worker has it, who then does. */
+static void over(struct reading *self)
+{
+    bool working = self->state == READING_WORKING && !work_cancel(&self->work);
+
+    deadlines_cancel(&self->front->deadlines, &self->deadline);
+    request_end(&self->request);
+    if (!working) {
+        move(self, READING_OVER);
+        release(self);
+    }
+}
+
+static void fail(struct reading *self, struct failure *failure)
+{
+    failure->unknown = false; /* Reading changes nothing. */
+    (void)err_prefix(&failure->info, failure->info.code, "consume '%s'", self->name);
+    request_fail(&self->request, failure);
+    over(self);
+}
+
+static void fail_range(struct reading *self)
+{
+    struct failure failure;
+    uint64_t start = log_start(self->topic->log);
+    uint64_t end = log_end(self->topic->log);
+
+    (void)failure_set(&failure, ERR_RANGE,
+                      "offset %" PRIu64 " is not among those that node %" PRIu64
+                      " can read, from %" PRIu64 " to before %" PRIu64,
+                      self->next, self->front->node->identity.node_id, start, end);
+    failure.log_start = start;
+    failure.log_end = end;
+    fail(self, &failure);
+}
+
+static void fail_unknown_topic(struct reading *self)
+{
+    struct failure failure;
+
+    (void)failure_set(&failure, ERR_TOPIC_UNKNOWN, "there is no such topic on node %" PRIu64,
+                      self->front->node->identity.node_id);
+    fail(self, &failure);
+}
+
+static void on_cancel(struct request *request, enum err err)
+{
+    struct reading *self = of_request(request);
+
+    if (err == ERR_SHUTDOWN) {
+        request_fail_plain(request, err, "consume");
+    }
+    over(self);
+}
+
+static void on_drained(struct request *request)
+{
+    struct reading *self = of_request(request);
+
+    if (self->state == READING_BLOCKED) {
+        move(self, READING_DECIDING);
+        step(self);
+    }
+}
+
+static void on_deadline(struct deadline *deadline)
+{
+    struct reading *self = (struct reading *)((char *)deadline - offsetof(struct reading, deadline));
+
+    ASSERT(waits(self->state));
+    self->expired = true;
+    move(self, READING_DECIDING);
+    step(self);
+}
+
+/* ---- answers ---- */
+
+static void send_batches(struct reading *self, const struct slice *body, uint64_t next)
+{
+    Quorlog__ConsumeReply reply = QUORLOG__CONSUME_REPLY__INIT;
+
+    ASSERT(next >= self->next);
+    reply.offset = self->next;
+    reply.next_offset = next;
+    reply.log_start = log_start(self->topic->log);
+    reply.log_end = log_end(self->topic->log);
+    reply.node_id = self->front->node->identity.node_id;
+    self->announced = true;
+    session_send(self->request.session, QUORLOG__FRAME_TYPE__FRAME_CONSUME_REPLY, self->request.id,
+                 &reply.base, body);
+}
+
+static void end_stream(struct reading *self)
+{
+    session_send(self->request.session, QUORLOG__FRAME_TYPE__FRAME_STREAM_END, self->request.id,
+                 NULL, NULL);
+    over(self);
+}
+
+/* ---- work ---- */
+
+static void on_work(struct work *work)
+{
+    struct reading *self = (struct reading *)((char *)work - offsetof(struct reading, work));
+
+    seek_run(&self->seek);
+}
+
+static void took(struct reading *self)
+{
+    struct seek *seek = &self->seek;
+    struct slice body = {.block = seek->block, .data = seek->block->data, .size = seek->block->size};
+    uint64_t count = seek->end - self->next;
+
+    send_batches(self, &body, seek->end);
+    self->next = seek->end;
+    self->credit -= (int64_t)body.size;
+    self->records_left -= self->records_left == UINT64_MAX ? 0 : count;
+    block_unref(seek->block);
+    seek->block = NULL;
+    if (!self->stream) {
+        over(self);
+    } else if (self->records_left == 0) {
+        end_stream(self);
+    } else {
+        step(self);
+    }
+}
+
+static void on_work_done(struct work *work)
+{
+    struct reading *self = (struct reading *)((char *)work - offsetof(struct reading, work));
+    struct seek *seek = &self->seek;
+    struct failure failure;
+
+    ASSERT(self->state == READING_WORKING);
+    if (self->request.session == NULL) {
+        move(self, READING_OVER);
+        release(self);
+        return;
+    }
+    move(self, READING_DECIDING);
+    if (seek->err == ERR_RANGE) {
+        fail_range(self);
+    } else if (seek->err == ERR_OK && seek->by_time) {
+        self->next = seek->offset;
+        self->positioned = true;
+        step(self);
+    } else if (seek->err == ERR_OK) {
+        took(self);
+    } else if (seek->err == ERR_AGAIN) {
+        step(self);
+    } else {
+        (void)failure_set(&failure, seek->err, "%s", seek->info.text);
+        fail(self, &failure);
+    }
+}
+
+static void start_work(struct reading *self, bool by_time)
+{
+    size_t size_max = self->bytes_max;
+    uint64_t left = UINT64_MAX - self->next;
+
+    ASSERT(self->seek.block == NULL);
+    if (self->stream && self->credit < (int64_t)size_max) {
+        size_max = self->credit > 1 ? (size_t)self->credit : 1;
+    }
+    self->seek = (struct seek){
+        .log = self->topic->log,
+        .by_time = by_time,
+        .time_us = self->time_us,
+        .offset = self->next,
+        .end_max = self->records_left < left ? self->next + self->records_left : UINT64_MAX,
+        .size_max = size_max,
+    };
+    self->work.run = on_work;
+    self->work.done = on_work_done;
+    move(self, READING_WORKING);
+    work_start(&self->work, self->front);
+}
+
+/* ---- decisions ---- */
+
+static bool ready(const struct reading *self)
+{
+    if (self->state == READING_APPLYING) {
+        return group_applied_index(self->front->node->group) >= self->at_least;
+    }
+    return log_end(self->topic->log) != self->end_seen ||
+           atomic_load_explicit(&self->topic->deleted, memory_order_acquire);
+}
+
+/* Waits for `state` to be over, for up to wait_ms from the first time on; 0: as long as it takes.
+ * Returns false when it need not wait, or cannot; the latter has failed it. */
+static bool wait_for(struct reading *self, enum reading_state state, uint64_t wait_ms)
+{
+    struct failure failure;
+
+    ASSERT(waits(state));
+    if (wait_ms > 0 && self->deadline.place == 0 &&
+        front_deadline(self->front, &self->deadline, front_now_ms(self->front) + wait_ms) !=
+            ERR_OK) {
+        (void)failure_set(&failure, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+        fail(self, &failure);
+        return true;
+    }
+    move(self, state);
+    if (ready(self)) { /* It happened between the look and the list. */
+        move(self, READING_DECIDING);
+        return false;
+    }
+    return true;
+}
+
+/* next for everything but a time; false: a worker has to look for it. */
+static bool position(struct reading *self)
+{
+    uint64_t start = log_start(self->topic->log);
+    uint64_t end = log_end(self->topic->log);
+
+    if (self->positioned) {
+        return true;
+    }
+    switch (self->start) {
+    case QUORLOG__START__START_EARLIEST:
+        self->next = start;
+        break;
+    case QUORLOG__START__START_LATEST:
+        self->next = end;
+        break;
+    case QUORLOG__START__START_TAIL:
+        self->next = self->offset < end - start ? end - self->offset : start;
+        break;
+    case QUORLOG__START__START_TIME:
+        return false;
+    case QUORLOG__START__START_OFFSET:
+    default: /* Checked when it came. */
+        self->next = self->offset;
+        break;
+    }
+    self->positioned = true;
+    return true;
+}
+
+/* There is nothing at `next` yet. Returns whether the decision is made. */
+static bool at_end(struct reading *self, uint64_t end)
+{
+    bool beyond = self->next > end;
+    uint64_t wait_ms = self->stream ? (beyond ? self->deadline_ms : 0) : self->wait_ms;
+
+    ASSERT(self->next >= end);
+    if ((self->expired && (beyond || !self->stream)) || (!self->stream && wait_ms == 0)) {
+        if (beyond) {
+            fail_range(self);
+        } else {
+            send_batches(self, NULL, self->next);
+            over(self);
+        }
+        return true;
+    }
+    if (self->stream && !beyond) {
+        self->expired = false;
+        deadlines_cancel(&self->front->deadlines, &self->deadline);
+        if (!self->announced) {
+            send_batches(self, NULL, self->next);
+        }
+    }
+    self->end_seen = end;
+    return wait_for(self, READING_WAITING, wait_ms);
+}
+
+/* The topic is there and next is set: reads, or waits. Returns whether the decision is made. */
+static bool decide_read(struct reading *self)
+{
+    uint64_t end = log_end(self->topic->log);
+
+    if (atomic_load_explicit(&self->topic->deleted, memory_order_acquire)) {
+        fail_unknown_topic(self);
+    } else if (self->next < log_start(self->topic->log)) {
+        fail_range(self);
+    } else if (self->next >= end) {
+        return at_end(self, end);
+    } else if (session_congested(self->request.session) || (self->stream && self->credit <= 0)) {
+        deadlines_cancel(&self->front->deadlines, &self->deadline);
+        move(self, READING_BLOCKED);
+    } else {
+        deadlines_cancel(&self->front->deadlines, &self->deadline);
+        start_work(self, false);
+    }
+    return true;
+}
+
+static bool decide(struct reading *self)
+{
+    struct node *node = self->front->node;
+    struct failure failure;
+
+    if (group_applied_index(node->group) < self->at_least) {
+        if (!self->expired) {
+            return wait_for(self, READING_APPLYING, self->deadline_ms);
+        }
+        (void)failure_set(&failure, ERR_TIMEOUT,
+                          "node %" PRIu64 " had applied entry %" PRIu64
+                          " only, not %" PRIu64 ", when the deadline passed: try another node",
+                          node->identity.node_id, group_applied_index(node->group),
+                          self->at_least);
+        fail(self, &failure);
+        return true;
+    }
+    if (self->at_least > 0) {
+        self->at_least = 0; /* The deadline was for this; what follows has its own. */
+        self->expired = false;
+        deadlines_cancel(&self->front->deadlines, &self->deadline);
+    }
+    if (self->topic == NULL) {
+        self->topic = catalog_find(group_catalog(node->group), self->name);
+    }
+    if (self->topic == NULL) {
+        fail_unknown_topic(self);
+        return true;
+    }
+    if (!position(self)) {
+        start_work(self, true);
+        return true;
+    }
+    return decide_read(self);
+}
+
+static void step(struct reading *self)
+{
+    bool decided;
+
+    do {
+        ASSERT(self->state == READING_DECIDING && self->request.session != NULL);
+        decided = decide(self);
+    } while (!decided);
+}
+
+void readings_published(struct front *front)
+{
+    struct reading *self;
+    struct reading *next;
+
+    DL_FOREACH_SAFE2(front->readings.waiting, self, next, next_waiting)
+    {
+        if (ready(self)) {
+            move(self, READING_DECIDING);
+            step(self);
+        }
+    }
+}
+
+void readings_stop(struct front *front)
+{
+    struct reading *self;
+    struct reading *next;
+
+    DL_FOREACH_SAFE2(front->readings.all, self, next, all_next)
+    {
+        if (self->request.session != NULL) {
+            on_cancel(&self->request, ERR_SHUTDOWN);
+        }
+    }
+}
+
+/* ---- frames ---- */
+
+static enum err check(const Quorlog__ConsumeRequest *request, struct failure *failure)
+{
+    if (request->start != QUORLOG__START__START_OFFSET &&
+        request->start != QUORLOG__START__START_EARLIEST &&
+        request->start != QUORLOG__START__START_LATEST &&
+        request->start != QUORLOG__START__START_TAIL &&
+        request->start != QUORLOG__START__START_TIME) {
+        return failure_set(failure, ERR_INVALID, "consume '%s': unknown kind of start: %d",
+                           request->topic, (int)request->start);
+    }
+    return ERR_OK;
+}
+
+static struct reading *new_reading(struct session *session, const struct frame *frame,
+                                   const Quorlog__ConsumeRequest *request)
+{
+    struct front *front = session_front(session);
+    struct reading *self = calloc(1, sizeof *self);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->front = front;
+    self->deadline.passed = on_deadline;
+    self->request.cancel = on_cancel;
+    self->request.drained = on_drained;
+    (void)snprintf(self->name, sizeof self->name, "%s", request->topic); /* Checked. */
+    self->start = request->start;
+    self->offset = request->offset;
+    self->time_us = request->time_us;
+    self->records_left = request->records_max == 0 ? UINT64_MAX : request->records_max;
+    self->bytes_max = request->bytes_max == 0 ? BYTES_DEFAULT : request->bytes_max;
+    self->bytes_max = self->bytes_max > BYTES_MAX ? BYTES_MAX : self->bytes_max;
+    self->wait_ms = request->wait_ms;
+    self->deadline_ms = request->deadline_ms == 0 ? DEADLINE_DEFAULT_MS : request->deadline_ms;
+    self->at_least = request->at_least;
+    DL_APPEND2(front->readings.all, self, all_prev, all_next);
+    request_begin(&self->request, session, frame, sizeof *self);
+    return self;
+}
+
+/* Checks what both kinds share; NULL: it was answered. */
+static struct reading *begin(struct session *session, const struct frame *frame,
+                             const Quorlog__ConsumeRequest *request)
+{
+    struct failure failure;
+    struct reading *self;
+
+    if (!api_check_topic(session, frame, "consume", request->topic)) {
+        return NULL;
+    }
+    if (check(request, &failure) != ERR_OK) {
+        api_refuse(session, frame, &failure);
+        return NULL;
+    }
+    self = new_reading(session, frame, request);
+    if (self == NULL) {
+        (void)failure_set(&failure, ERR_NOMEM, "consume '%s': %s", request->topic,
+                          err_text(ERR_NOMEM));
+        api_refuse(session, frame, &failure);
+    }
+    return self;
+}
+
+void api_consume(struct session *session, const struct frame *frame)
+{
+    Quorlog__ConsumeRequest *request =
+        quorlog__consume_request__unpack(NULL, frame->header_size, frame->header);
+    struct reading *self;
+
+    if (request == NULL) {
+        api_refuse_header(session, frame, "CONSUME");
+        return;
+    }
+    self = begin(session, frame, request);
+    quorlog__consume_request__free_unpacked(request, NULL);
+    if (self != NULL) {
+        step(self);
+    }
+}
+
+static int64_t add_credit(int64_t credit, uint64_t more)
+{
+    const int64_t credit_max = INT64_MAX / 2;
+
+    return more > (uint64_t)(credit_max - (credit > 0 ? credit : 0)) ? credit_max
+                                                                   : credit + (int64_t)more;
+}
+
+static void stream(struct session *session, const struct frame *frame,
+                   const Quorlog__ConsumeStreamRequest *request)
+{
+    struct failure failure;
+    struct reading *self;
+
+    if (request->from == NULL) {
+        (void)failure_set(&failure, ERR_INVALID, "consume: a stream that says not from where");
+        api_refuse(session, frame, &failure);
+        return;
+    }
+    if (session_find(session, frame->type, frame->request_id) != NULL) {
+        (void)failure_set(&failure, ERR_INVALID, "consume: a stream with this request id is open");
+        api_refuse(session, frame, &failure);
+        return;
+    }
+    self = begin(session, frame, request->from);
+    if (self != NULL) {
+        self->stream = true;
+        self->credit = add_credit(0, request->credit);
+        step(self);
+    }
+}
+
+void api_consume_stream(struct session *session, const struct frame *frame)
+{
+    Quorlog__ConsumeStreamRequest *request =
+        quorlog__consume_stream_request__unpack(NULL, frame->header_size, frame->header);
+
+    if (request == NULL) {
+        api_refuse_header(session, frame, "CONSUME_STREAM");
+        return;
+    }
+    stream(session, frame, request);
+    quorlog__consume_stream_request__free_unpacked(request, NULL);
+}
+
+/* The stream that a CREDIT or CANCEL is for. One that is not there has ended a moment ago, which
+ * the other side will see. */
+static struct reading *find_stream(struct session *session, const struct frame *frame)
+{
+    struct request *request =
+        session_find(session, QUORLOG__FRAME_TYPE__FRAME_CONSUME_STREAM, frame->request_id);
+
+    return request == NULL ? NULL : of_request(request);
+}
+
+void api_credit(struct session *session, const struct frame *frame)
+{
+    Quorlog__Credit *credit = quorlog__credit__unpack(NULL, frame->header_size, frame->header);
+    struct reading *self;
+
+    if (credit == NULL) {
+        api_refuse_header(session, frame, "CREDIT");
+        return;
+    }
+    self = find_stream(session, frame);
+    if (self != NULL) {
+        self->credit = add_credit(self->credit, credit->bytes);
+        if (self->state == READING_BLOCKED) {
+            move(self, READING_DECIDING);
+            step(self);
+        }
+    }
+    quorlog__credit__free_unpacked(credit, NULL);
+}
+
+void api_cancel(struct session *session, const struct frame *frame)
+{
+    struct reading *self = find_stream(session, frame);
+
+    if (self != NULL) {
+        end_stream(self);
+    }
+}

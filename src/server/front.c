@@ -1,0 +1,299 @@
+/*
+ * Happy path: letters bring sockets, sessions bring requests, the group's answers and what it
+ * publishes move them on. The end comes in two steps (front.h); the thread ends when the last
+ * handle of its loop is closed, which front_check_finished begins when nothing is left.
+ */
+#include "server/front.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "server/session.h"
+
+/* ---- time ---- */
+
+uint64_t front_now_ms(const struct front *self)
+{
+    return uv_now(&self->loop);
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static void arm_timer(struct front *self)
+{
+    uint64_t next_ms = deadlines_next_ms(&self->deadlines);
+    uint64_t now_ms = front_now_ms(self);
+    int rv;
+
+    if (next_ms == UINT64_MAX || self->state == FRONT_FINISHED) {
+        return;
+    }
+    rv = uv_timer_start(&self->timer, on_timer, next_ms > now_ms ? next_ms - now_ms : 0, 0);
+    ASSERT(rv == 0); /* Fails only for a closing handle. */
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct front *self = timer->data;
+    struct deadline *deadline;
+
+    while ((deadline = deadlines_pop(&self->deadlines, front_now_ms(self))) != NULL) {
+        deadline->passed(deadline);
+    }
+    arm_timer(self);
+}
+
+enum err front_deadline(struct front *self, struct deadline *deadline, uint64_t at_ms)
+{
+    enum err err = deadlines_set(&self->deadlines, deadline, at_ms);
+
+    /* A timer that runs for one that was canceled since comes early, and finds nothing. */
+    if (err == ERR_OK && deadlines_next_ms(&self->deadlines) == at_ms) {
+        arm_timer(self);
+    }
+    return err;
+}
+
+/* ---- what the group publishes ---- */
+
+void front_watch(struct front *self)
+{
+    /* An exchange, not a store: what is read next must not be older than it. */
+    (void)atomic_exchange(&self->waits, true);
+}
+
+void front_published(struct front *self)
+{
+    if (atomic_exchange(&self->waits, false)) {
+        int rv;
+
+        atomic_store(&self->published, true);
+        rv = uv_async_send(&self->async);
+        ASSERT(rv == 0);
+    }
+}
+
+static void look_at_group(struct front *self)
+{
+    if (!atomic_exchange(&self->published, false) || self->state != FRONT_RUNNING) {
+        return;
+    }
+    if (changes_wait(&self->changes) || self->readings.waiting != NULL) {
+        front_watch(self);
+    }
+    changes_published(self);
+    readings_published(self);
+}
+
+void front_answer(struct front *self, struct group_request *request)
+{
+    enum err err = mailbox_post_always(&self->answers, &request->mail, 0);
+
+    ASSERT(err == ERR_OK); /* Closed only after the group has stopped. */
+}
+
+/* ---- the end ---- */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct front *self = handle->data;
+
+    ASSERT(self->handles > 0);
+    self->handles--;
+}
+
+void front_check_finished(struct front *self)
+{
+    if (self->state != FRONT_FINISHING || self->sessions != NULL || self->remotes.list != NULL ||
+        self->readings.all != NULL || self->statuses.list != NULL || self->changes.count > 0 ||
+        self->works.under_way > 0) {
+        return;
+    }
+    self->state = FRONT_FINISHED;
+    uv_close((uv_handle_t *)&self->async, on_handle_closed);
+    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
+}
+
+static void stop(struct front *self)
+{
+    ASSERT(self->state == FRONT_RUNNING);
+    self->state = FRONT_STOPPING;
+    changes_stop(self);
+    readings_stop(self);
+    statuses_stop(self);
+}
+
+static void finish(struct front *self)
+{
+    struct session *session = self->sessions;
+
+    ASSERT(self->state == FRONT_STOPPING);
+    self->state = FRONT_FINISHING;
+    while (session != NULL) {
+        struct session *next = session_next(session);
+
+        session_stop(session); /* It is freed later, from the loop. */
+        session = next;
+    }
+    remotes_close(self);
+    front_check_finished(self);
+}
+
+/* ---- letters ---- */
+
+static void take_socket(struct front *self, struct letter *letter)
+{
+    if (self->state == FRONT_RUNNING) {
+        session_open(self, letter->fd);
+    } else {
+        (void)close(letter->fd); /* Nothing was said on it. */
+        atomic_fetch_sub(&self->node->sockets, 1);
+    }
+    free(letter);
+}
+
+static void read_letter(struct front *self, struct letter *letter)
+{
+    switch (letter->type) {
+    case LETTER_SOCKET:
+        take_socket(self, letter);
+        break;
+    case LETTER_STOP:
+        stop(self);
+        break;
+    case LETTER_FINISH:
+        finish(self);
+        break;
+    }
+}
+
+static void on_async(uv_async_t *async)
+{
+    struct front *self = async->data;
+    /* Letters are taken first and read last: whatever the group answered before a letter was
+     * posted is dealt with before it. */
+    struct mail *letters = mailbox_take(&self->letters);
+    struct mail *answers = mailbox_take(&self->answers);
+
+    while (answers != NULL) {
+        struct mail *next = answers->next;
+
+        change_answered((struct group_request *)((char *)answers -
+                                                 offsetof(struct group_request, mail)));
+        answers = next;
+    }
+    look_at_group(self);
+    while (letters != NULL) {
+        struct mail *next = letters->next;
+
+        read_letter(self, (struct letter *)((char *)letters - offsetof(struct letter, mail)));
+        letters = next;
+    }
+}
+
+static void wake(void *arg)
+{
+    struct front *self = arg;
+    int rv = uv_async_send(&self->async);
+
+    ASSERT(rv == 0);
+}
+
+void front_accept(struct front *self, int fd)
+{
+    struct letter *letter = malloc(sizeof *letter);
+    enum err err = ERR_NOMEM;
+
+    if (letter != NULL) {
+        *letter = (struct letter){.type = LETTER_SOCKET, .fd = fd};
+        err = mailbox_post(&self->letters, &letter->mail, sizeof *letter);
+    }
+    if (err != ERR_OK) {
+        free(letter);
+        (void)close(fd); /* Nothing was said on it. */
+        atomic_fetch_sub(&self->node->sockets, 1);
+        diag_event(self->node->diag, DIAG_WARN, "server", "connection_dropped", "reason=%s",
+                   err_name(err));
+    }
+}
+
+void front_stop(struct front *self)
+{
+    enum err err;
+
+    self->stop.type = LETTER_STOP;
+    err = mailbox_post_always(&self->letters, &self->stop.mail, 0);
+    ASSERT(err == ERR_OK);
+}
+
+void front_finish(struct front *self)
+{
+    enum err err;
+    int rv;
+
+    self->finish.type = LETTER_FINISH;
+    err = mailbox_post_always(&self->letters, &self->finish.mail, 0);
+    ASSERT(err == ERR_OK);
+    rv = uv_thread_join(&self->thread);
+    ASSERT(rv == 0);
+    mailbox_close(&self->letters);
+    mailbox_close(&self->answers);
+    mailbox_fini(&self->letters);
+    mailbox_fini(&self->answers);
+    deadlines_fini(&self->deadlines);
+    rv = uv_loop_close(&self->loop);
+    ASSERT(rv == 0); /* All handles are closed. */
+}
+
+/* ---- the beginning ---- */
+
+static void run(void *arg)
+{
+    struct front *self = arg;
+    int rv = uv_run(&self->loop, UV_RUN_DEFAULT);
+
+    ASSERT(rv == 0 && self->handles == 0);
+    ASSERT(self->state == FRONT_FINISHED);
+}
+
+enum err front_start(struct front *self, struct node *node, struct err_info *info)
+{
+    enum { LETTERS_SIZE_MAX = 65536 };
+    int rv;
+
+    ASSERT(self->node == NULL);
+    rv = uv_loop_init(&self->loop);
+    if (rv != 0) {
+        return err_set(info, err_from_uv(rv), "start a thread for connections: %s",
+                       uv_strerror(rv));
+    }
+    rv = uv_async_init(&self->loop, &self->async, on_async);
+    if (rv != 0) {
+        goto err_after_loop;
+    }
+    (void)uv_timer_init(&self->loop, &self->timer); /* Cannot fail. */
+    self->node = node;
+    self->handles = 2;
+    self->async.data = self;
+    self->timer.data = self;
+    mailbox_init(&self->letters, LETTERS_SIZE_MAX, wake, self);
+    mailbox_init(&self->answers, SIZE_MAX, wake, self);
+    changes_init(self);
+    rv = uv_thread_create(&self->thread, run, self);
+    if (rv == 0) {
+        return ERR_OK;
+    }
+    self->state = FRONT_FINISHED;
+    uv_close((uv_handle_t *)&self->async, on_handle_closed);
+    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
+    (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Until they are closed. */
+    mailbox_close(&self->letters);
+    mailbox_close(&self->answers);
+    mailbox_fini(&self->letters);
+    mailbox_fini(&self->answers);
+    self->node = NULL;
+err_after_loop:
+    (void)uv_loop_close(&self->loop); /* Nothing is open in it. */
+    return err_set(info, err_from_uv(rv), "start a thread for connections: %s", uv_strerror(rv));
+}

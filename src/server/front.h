@@ -1,0 +1,90 @@
+/*
+ * A front thread: a loop with its share of the connections, of what they ask for, and of links to
+ * other nodes. All that a front owns is touched by its own thread only; others reach it through
+ * its two mailboxes (letters, answers of the group) and front_published.
+ *
+ *      RUNNING --stop letter--> STOPPING --finish letter--> FINISHING --all closed--> thread ends
+ *
+ *      STOPPING   New requests are refused; reads and waits are over; what the group has, goes on.
+ *      FINISHING  The group has stopped: all its answers are here. Connections close.
+ */
+#ifndef QUORLOG_SERVER_FRONT_H
+#define QUORLOG_SERVER_FRONT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/mailbox.h"
+#include "server/change.h"
+#include "server/consume.h"
+#include "server/deadline.h"
+#include "server/node.h"
+#include "server/remote.h"
+#include "server/status.h"
+#include "server/work.h"
+
+struct session;
+
+enum front_state { FRONT_RUNNING, FRONT_STOPPING, FRONT_FINISHING, FRONT_FINISHED };
+
+enum letter_type { LETTER_SOCKET, LETTER_STOP, LETTER_FINISH };
+
+struct letter {
+    struct mail mail;
+    enum letter_type type;
+    int fd; /* SOCKET: passed on with the letter */
+};
+
+struct front {
+    struct node *node; /* borrowed */
+    enum front_state state;
+    uv_thread_t thread;
+    uv_loop_t loop;
+    uv_async_t async;
+    uv_timer_t timer;
+    unsigned handles; /* of async and timer, how many are open */
+    struct mailbox letters;
+    struct mailbox answers; /* struct group_request, done */
+    struct letter stop;
+    struct letter finish;
+    atomic_bool waits;     /* somebody here wants to know what the group publishes */
+    atomic_bool published; /* it did, and nobody here has looked yet */
+    struct session *sessions;
+    struct deadlines deadlines;
+    struct changes changes;
+    struct readings readings;
+    struct statuses statuses;
+    struct remotes remotes;
+    struct works works;
+};
+
+/* Starts the thread. ERR_NOMEM, ERR_IO; nothing is left then. */
+enum err front_start(struct front *self, struct node *node, struct err_info *info);
+
+/* (main thread) Passes a connected socket on; it is closed when that fails. */
+void front_accept(struct front *self, int fd);
+
+/* (main thread) The two steps of the end; after the second the thread is gone. */
+void front_stop(struct front *self);
+void front_finish(struct front *self);
+
+/* (raft thread) */
+void front_published(struct front *self);
+void front_answer(struct front *self, struct group_request *request);
+
+/* (own thread) Milliseconds of the loop's clock. */
+uint64_t front_now_ms(const struct front *self);
+
+/* (own thread) Call after adding something that waits for what the group publishes, and before the
+ * last look at it. */
+void front_watch(struct front *self);
+
+/* (own thread) Sets a deadline. ERR_NOMEM. */
+enum err front_deadline(struct front *self, struct deadline *deadline, uint64_t at_ms);
+
+/* (own thread) Something ended that FINISHING waits for. */
+void front_check_finished(struct front *self);
+
+#endif

@@ -1,0 +1,141 @@
+#include "server/hello.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "quorlog.pb-c.h"
+
+#ifndef QUORLOG_VERSION
+#error "QUORLOG_VERSION comes from the build"
+#endif
+
+enum err hello_send(const struct identity *identity, struct conn *conn, enum hello_kind kind,
+                    uint64_t to)
+{
+    uint8_t header[256];
+    char cluster_id[CLUSTER_ID_SIZE];
+    char client[] = "quorlog " QUORLOG_VERSION;
+    Quorlog__Hello hello = QUORLOG__HELLO__INIT;
+    struct frame_out frame = {.type = QUORLOG__FRAME_TYPE__FRAME_HELLO, .header = header};
+
+    ASSERT(kind == HELLO_NODE || kind == HELLO_PEER);
+    memcpy(cluster_id, identity->cluster_id, sizeof cluster_id);
+    hello.protocol_version = PROTOCOL_VERSION;
+    hello.kind = (Quorlog__ConnectionKind)kind;
+    hello.cluster_id = cluster_id;
+    hello.node_id = identity->node_id;
+    hello.client = client;
+    hello.to_node_id = to;
+    ASSERT(quorlog__hello__get_packed_size(&hello) <= sizeof header);
+    frame.header_size = quorlog__hello__pack(&hello, header);
+    return conn_send(conn, &frame, true);
+}
+
+static enum err check_fields(const struct identity *identity, const Quorlog__Hello *hello,
+                             struct err_info *info)
+{
+    bool client = hello->kind == QUORLOG__CONNECTION_KIND__CONNECTION_CLIENT;
+
+    if (hello->protocol_version != PROTOCOL_VERSION) {
+        return err_set(info, ERR_VERSION,
+                       "protocol version %u is not spoken here, but version %d: use a client or "
+                       "node that fits",
+                       hello->protocol_version, PROTOCOL_VERSION);
+    }
+    if (hello->kind != QUORLOG__CONNECTION_KIND__CONNECTION_CLIENT &&
+        hello->kind != QUORLOG__CONNECTION_KIND__CONNECTION_NODE &&
+        hello->kind != QUORLOG__CONNECTION_KIND__CONNECTION_PEER) {
+        return err_set(info, ERR_PROTOCOL, "unknown kind of connection: %d", (int)hello->kind);
+    }
+    if ((!client || hello->cluster_id[0] != '\0') &&
+        strcmp(hello->cluster_id, identity->cluster_id) != 0) {
+        return err_set(info, ERR_WRONG_CLUSTER,
+                       "this is node %" PRIu64 " of cluster %s, not of '%.64s'", identity->node_id,
+                       identity->cluster_id, hello->cluster_id);
+    }
+    if (!client && hello->to_node_id != identity->node_id) {
+        return err_set(info, ERR_INVALID,
+                       "this is node %" PRIu64 ", not %" PRIu64
+                       ": the address of one of the two is wrong",
+                       identity->node_id, (uint64_t)hello->to_node_id);
+    }
+    if (!client && (hello->node_id == 0 || hello->node_id == identity->node_id)) {
+        return err_set(info, ERR_INVALID, "a node with the number %" PRIu64 " cannot connect here",
+                       (uint64_t)hello->node_id);
+    }
+    return ERR_OK;
+}
+
+enum err hello_check(const struct identity *identity, const struct frame *frame,
+                     struct hello *ret_hello, struct err_info *info)
+{
+    Quorlog__Hello *hello;
+    enum err err;
+
+    if (frame->type != QUORLOG__FRAME_TYPE__FRAME_HELLO) {
+        return err_set(info, ERR_PROTOCOL,
+                       "the first frame of a connection must be HELLO, this was of type %u",
+                       frame->type);
+    }
+    hello = quorlog__hello__unpack(NULL, frame->header_size, frame->header);
+    if (hello == NULL) {
+        return err_set(info, ERR_PROTOCOL, "the header of the HELLO frame cannot be decoded");
+    }
+    err = check_fields(identity, hello, info);
+    if (err == ERR_OK) {
+        ret_hello->kind = (enum hello_kind)hello->kind;
+        ret_hello->node_id = hello->node_id;
+        (void)snprintf(ret_hello->client, sizeof ret_hello->client, "%s", hello->client);
+    }
+    quorlog__hello__free_unpacked(hello, NULL);
+    return err;
+}
+
+/* The node told why it refuses. */
+static enum err refused(const struct frame *frame, uint64_t to, struct err_info *info)
+{
+    Quorlog__Error *error = quorlog__error__unpack(NULL, frame->header_size, frame->header);
+    enum err err = ERR_PROTOCOL;
+
+    if (error == NULL) {
+        return err_set(info, ERR_PROTOCOL, "node %" PRIu64 " sent an error that cannot be decoded",
+                       to);
+    }
+    if (!err_from_number(error->code, &err) || err == ERR_OK) {
+        err = ERR_PROTOCOL;
+    }
+    (void)err_set(info, err, "node %" PRIu64 " refused: %.300s", to, error->text);
+    quorlog__error__free_unpacked(error, NULL);
+    return err;
+}
+
+enum err hello_check_reply(const struct identity *identity, const struct frame *frame, uint64_t to,
+                           struct err_info *info)
+{
+    Quorlog__HelloReply *reply;
+    enum err err = ERR_OK;
+
+    if (frame->type == QUORLOG__FRAME_TYPE__FRAME_ERROR) {
+        return refused(frame, to, info);
+    }
+    reply = frame->type == QUORLOG__FRAME_TYPE__FRAME_HELLO_REPLY
+                ? quorlog__hello_reply__unpack(NULL, frame->header_size, frame->header)
+                : NULL;
+    if (reply == NULL) {
+        return err_set(info, ERR_PROTOCOL, "node %" PRIu64 " did not answer the hello", to);
+    }
+    if (reply->protocol_version != PROTOCOL_VERSION) {
+        err = err_set(info, ERR_VERSION, "node %" PRIu64 " speaks protocol version %u", to,
+                      reply->protocol_version);
+    } else if (strcmp(reply->cluster_id, identity->cluster_id) != 0 || reply->node_id != to) {
+        err = err_set(info, ERR_WRONG_CLUSTER,
+                      "expected node %" PRIu64 " of cluster %s, found node %" PRIu64
+                      " of cluster %.64s",
+                      to, identity->cluster_id, (uint64_t)reply->node_id, reply->cluster_id);
+    }
+    quorlog__hello_reply__free_unpacked(reply, NULL);
+    return err;
+}

@@ -1,0 +1,42 @@
+/*
+ * The first frame of a connection, both ways: what a node says when it dials another, what it takes
+ * as an answer, and what it takes from others.
+ */
+#ifndef QUORLOG_SERVER_HELLO_H
+#define QUORLOG_SERVER_HELLO_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "server/identity.h"
+#include "transport/transport.h"
+
+enum {
+    PROTOCOL_VERSION = 1,
+    HELLO_FRAME_SIZE_MAX = 4096, /* bytes: limit of frames until the hello was taken */
+};
+
+/* As in proto/quorlog.proto. */
+enum hello_kind { HELLO_CLIENT = 0, HELLO_NODE = 1, HELLO_PEER = 2 };
+
+/* What a hello said, checked. */
+struct hello {
+    enum hello_kind kind;
+    uint64_t node_id;
+    char client[64];
+};
+
+/* Says hello as this node to node `to`. */
+enum err hello_send(const struct identity *identity, struct conn *conn, enum hello_kind kind,
+                    uint64_t to);
+
+/* Checks what came first on a connection. ERR_PROTOCOL (no hello, not decodable), ERR_VERSION,
+ * ERR_WRONG_CLUSTER, ERR_INVALID (meant for another node), all with text. */
+enum err hello_check(const struct identity *identity, const struct frame *frame,
+                     struct hello *ret_hello, struct err_info *info);
+
+/* Checks the answer to ours: OK when node `to` took it; the error that it told, or ERR_PROTOCOL. */
+enum err hello_check_reply(const struct identity *identity, const struct frame *frame, uint64_t to,
+                           struct err_info *info);
+
+#endif

@@ -1,0 +1,219 @@
+#include "server/identity.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "raft_fsm/digest.h"
+
+enum {
+    IDENTITY_VERSION = 1,
+    IDENTITY_FILE_SIZE_MAX = 4096,
+    CLUSTER_NAME_SIZE = 65,
+};
+
+/* What the file says. */
+struct record {
+    unsigned version;
+    char cluster[CLUSTER_NAME_SIZE];
+    char cluster_id[CLUSTER_ID_SIZE];
+    uint64_t node_id;
+};
+
+static int compare_members(const void *a, const void *b)
+{
+    const struct member *left = a;
+    const struct member *right = b;
+
+    return left->id < right->id ? -1 : left->id > right->id;
+}
+
+enum err identity_cluster_id(const struct config *config, char ret_id[CLUSTER_ID_SIZE],
+                             struct err_info *info)
+{
+    struct membership members;
+    uint8_t digest[DIGEST_SIZE];
+    struct buf text;
+    enum err err = config_membership(config, &members, info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    buf_init(&text, SIZE_MAX / 2);
+    err = buf_printf(&text, "%s\n", config->cluster);
+    /* A node alone may move to another port and stay the same cluster. */
+    if (config->bootstrap[0] == '\0') {
+        members.count = 0;
+    }
+    qsort(members.members, members.count, sizeof members.members[0], compare_members);
+    for (unsigned i = 0; i < members.count && err == ERR_OK; i++) {
+        err = buf_printf(&text, "%" PRIu64 "=%s\n", members.members[i].id,
+                         members.members[i].address);
+    }
+    if (err == ERR_OK) {
+        digest_bytes(text.data, text.size, digest);
+        for (size_t i = 0; i < CLUSTER_ID_SIZE / 2; i++) {
+            (void)snprintf(ret_id + 2 * i, 3, "%02x", digest[i]); /* Fits by its size. */
+        }
+    }
+    buf_fini(&text);
+    return err == ERR_OK ? ERR_OK : err_set(info, err, "no memory for the cluster's identity");
+}
+
+/* config->data, made when it is missing; its parent must be there. */
+static enum err make_data_dir(struct io *io, const char *data, struct err_info *info)
+{
+    char parent[CONFIG_TEXT_SIZE];
+    char name[CONFIG_TEXT_SIZE];
+    char *slash;
+    size_t size = strlen(data);
+
+    while (size > 1 && data[size - 1] == '/') {
+        size--;
+    }
+    if (size >= sizeof parent) {
+        return err_set(info, ERR_INVALID, "data: the path is too long");
+    }
+    memcpy(parent, data, size);
+    parent[size] = '\0';
+    if (strcmp(parent, "/") == 0 || strcmp(parent, ".") == 0) {
+        return ERR_OK;
+    }
+    slash = strrchr(parent, '/');
+    if (slash == NULL) {
+        return io_make_dir(io, ".", parent, info);
+    }
+    (void)snprintf(name, sizeof name, "%s", slash + 1); /* A part of parent: it fits. */
+    slash[slash == parent ? 1 : 0] = '\0';
+    return io_make_dir(io, parent, name, info);
+}
+
+static enum err take_lock(struct identity *self, const char *data, struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    enum err err = io_path(path, data, "lock", info);
+    int rv;
+
+    if (err == ERR_OK) {
+        err = io_open(self->io, path, O_RDWR | O_CREAT, &self->lock_fd, info);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    rv = self->io->lock(self->io, self->lock_fd);
+    if (err_from_errno(-rv) == ERR_AGAIN) {
+        return err_set(info, ERR_LOCKED,
+                       "the data directory '%s' is in use by another process; stop that one first, "
+                       "or give this node a directory of its own",
+                       data);
+    }
+    return rv < 0 ? io_error(rv, "lock", path, info) : ERR_OK;
+}
+
+static enum err parse(const char *path, char *text, struct record *ret_record,
+                      struct err_info *info)
+{
+    struct record record = {.version = 0};
+    int end = 0;
+    int count = sscanf(text,
+                       "version = %u\ncluster = %64s\ncluster_id = %32[0-9a-f]\nnode_id = %" SCNu64
+                       "\n%n",
+                       &record.version, record.cluster, record.cluster_id, &record.node_id, &end);
+
+    if (count >= 1 && record.version > IDENTITY_VERSION) {
+        return err_set(info, ERR_VERSION,
+                       "'%s' has version %u; this program knows version %d and older ones", path,
+                       record.version, IDENTITY_VERSION);
+    }
+    if (count != 4 || record.version == 0 || text[end] != '\0' || record.node_id == 0 ||
+        strlen(record.cluster_id) != CLUSTER_ID_SIZE - 1) {
+        return err_set(info, ERR_CORRUPT,
+                       "'%s' is damaged: restore it from a copy, or write it anew as another "
+                       "node's is written, with this node's number",
+                       path);
+    }
+    *ret_record = record;
+    return ERR_OK;
+}
+
+static enum err compare(const struct identity *self, const struct config *config,
+                        const struct record *record, struct err_info *info)
+{
+    if (record->node_id != self->node_id) {
+        return err_set(info, ERR_WRONG_CLUSTER,
+                       "the data directory '%s' belongs to node %" PRIu64
+                       ", but this node is configured as node %" PRIu64,
+                       config->data, record->node_id, self->node_id);
+    }
+    if (strcmp(record->cluster_id, self->cluster_id) != 0) {
+        return err_set(info, ERR_WRONG_CLUSTER,
+                       "the data directory '%s' belongs to cluster '%s' (%s), but this node is "
+                       "configured for cluster '%s' (%s): name or first members differ",
+                       config->data, record->cluster, record->cluster_id, config->cluster,
+                       self->cluster_id);
+    }
+    return ERR_OK;
+}
+
+static enum err write_new(const struct identity *self, const struct config *config,
+                          struct err_info *info)
+{
+    char text[IDENTITY_FILE_SIZE_MAX];
+    int size = snprintf(text, sizeof text,
+                        "version = %d\ncluster = %s\ncluster_id = %s\nnode_id = %" PRIu64 "\n",
+                        IDENTITY_VERSION, config->cluster, self->cluster_id, self->node_id);
+
+    ASSERT(size > 0 && (size_t)size < sizeof text); /* The name has 64 bytes at most. */
+    return io_replace_file(self->io, config->data, "identity", text, (size_t)size, info);
+}
+
+static enum err check_file(const struct identity *self, const struct config *config,
+                           struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    struct record record;
+    struct buf data;
+    enum err err = io_path(path, config->data, "identity", info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    buf_init(&data, IDENTITY_FILE_SIZE_MAX + 1);
+    err = io_read_file(self->io, path, IDENTITY_FILE_SIZE_MAX, &data, info);
+    if (err == ERR_NOT_FOUND) {
+        err = write_new(self, config, info);
+    } else if (err == ERR_OK) {
+        err = buf_append(&data, "", 1);
+        err = err != ERR_OK ? err : parse(path, (char *)data.data, &record, info);
+        err = err != ERR_OK ? err : compare(self, config, &record, info);
+    }
+    buf_fini(&data);
+    return err;
+}
+
+enum err identity_open(struct identity *self, struct io *io, const struct config *config,
+                       struct err_info *info)
+{
+    enum err err;
+
+    *self = (struct identity){.io = io, .node_id = config->id, .lock_fd = -1};
+    ASSERT(self->node_id > 0);
+    err = identity_cluster_id(config, self->cluster_id, info);
+    err = err != ERR_OK ? err : make_data_dir(io, config->data, info);
+    err = err != ERR_OK ? err : take_lock(self, config->data, info);
+    err = err != ERR_OK ? err : check_file(self, config, info);
+    if (err != ERR_OK) {
+        identity_close(self);
+    }
+    return err;
+}
+
+void identity_close(struct identity *self)
+{
+    ASSERT(self->io != NULL);
+    io_close(self->io, &self->lock_fd);
+    ASSERT(self->lock_fd == -1);
+}

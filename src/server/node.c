@@ -1,0 +1,243 @@
+#include "server/node.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "server/front.h"
+#include "server/hello.h"
+
+enum {
+    FRONTS_DEFAULT_MAX = 4,
+    SOCKETS_BEYOND_CLIENTS = 256, /* nodes, and connections that have not said hello */
+    FRAME_OVERHEAD = 1 << 20,     /* of a message of one batch, and more entries' headers */
+};
+
+/* ---- events of the group, on its thread ---- */
+
+static void on_published(void *arg)
+{
+    struct node *self = arg;
+
+    for (unsigned i = 0; i < self->front_count; i++) {
+        front_published(&self->fronts[i]);
+    }
+}
+
+static void on_fatal(void *arg, enum err err, const char *text)
+{
+    struct node *self = arg;
+
+    self->fatal(self->arg, err, text);
+}
+
+static void on_hello(void *arg, struct conn *conn, uint64_t to)
+{
+    struct node *self = arg;
+
+    /* Without a hello the other side ends the connection, and the link tries again. */
+    (void)hello_send(&self->identity, conn, HELLO_PEER, to);
+}
+
+static enum err on_hello_reply(void *arg, const struct frame *frame, uint64_t to,
+                               struct err_info *info)
+{
+    struct node *self = arg;
+
+    return hello_check_reply(&self->identity, frame, to, info);
+}
+
+/* ---- the listener ---- */
+
+static void on_accepted(void *arg, int fd)
+{
+    struct node *self = arg;
+    uint64_t sockets_max = self->config->connections_max + SOCKETS_BEYOND_CLIENTS;
+
+    ASSERT(self->front_count > 0);
+    if (atomic_fetch_add(&self->sockets, 1) >= sockets_max) {
+        atomic_fetch_sub(&self->sockets, 1);
+        (void)close(fd); /* Nothing was said on it. */
+        diag_event(self->diag, DIAG_WARN, "server", "connection_dropped", "reason=LIMIT");
+        return;
+    }
+    front_accept(&self->fronts[self->front_next], fd);
+    self->front_next = (self->front_next + 1) % self->front_count;
+}
+
+static void on_listener_failed(void *arg, enum err err, const char *text)
+{
+    struct node *self = arg;
+    char quoted[300];
+
+    diag_event(self->diag, DIAG_WARN, "server", "accept_failed", "reason=%s text=%s", err_name(err),
+               diag_quote(quoted, sizeof quoted, text));
+}
+
+static void on_listener_closed(void *arg)
+{
+    struct node *self = arg;
+
+    self->listener = NULL;
+}
+
+uint16_t node_port(const struct node *self)
+{
+    ASSERT(self->listener != NULL);
+    return listener_port(self->listener);
+}
+
+/* ---- start ---- */
+
+static enum err open_listener(struct node *self, struct err_info *info)
+{
+    static const struct listener_events events = {
+        .accepted = on_accepted, .failed = on_listener_failed, .closed = on_listener_closed};
+    uv_loop_t *loop = self->loop;
+    char host[256];
+    char port[8];
+    enum err err = listener_open(loop, self->config->listen, &events, self, &self->listener, info);
+
+    if (err != ERR_OK) {
+        return err_prefix(info, err, "listen");
+    }
+    config_advertised(self->config, self->address);
+    err = address_split(self->address, host, port, info);
+    if (err == ERR_OK && strcmp(port, "0") == 0) {
+        (void)snprintf(self->address, sizeof self->address, "%s%.240s%s:%u",
+                       strchr(host, ':') != NULL ? "[" : "", host,
+                       strchr(host, ':') != NULL ? "]" : "", listener_port(self->listener));
+    }
+    return err;
+}
+
+static enum err start_group(struct node *self, struct err_info *info)
+{
+    const struct config *config = self->config;
+    const struct group_events events = {.arg = self,
+                                        .published = on_published,
+                                        .fatal = on_fatal,
+                                        .hello = on_hello,
+                                        .hello_reply = on_hello_reply};
+    struct membership bootstrap;
+    char dir[IO_PATH_SIZE];
+    struct group_options options = {
+        .replica = {.id = config->id,
+                    .address = self->address,
+                    .dir = dir,
+                    .bootstrap = &bootstrap,
+                    .heartbeat_ms = (unsigned)config->heartbeat_ms,
+                    .election_ms = (unsigned)config->election_ms,
+                    .snapshot_size = config->snapshot_size,
+                    .trailing_size = config->trailing_size,
+                    .inflight_size_max = config->inflight_size,
+                    .journal_segment_size = config->journal_segment_size,
+                    .segment_size_max = config->segment_size,
+                    .no_direct = strcmp(config->direct_io, "off") == 0},
+        .cluster_id = self->identity.cluster_id,
+        .diag = self->diag,
+        .io = self->io,
+        .mailbox_size_max = config->mailbox_size,
+        .frame_size_max = config->frame_size_max + FRAME_OVERHEAD,
+    };
+    enum err err = config_membership(config, &bootstrap, info);
+
+    if (err == ERR_OK && config->bootstrap[0] == '\0') {
+        (void)snprintf(bootstrap.members[0].address, MEMBER_ADDRESS_SIZE, "%s", self->address);
+    }
+    err = err != ERR_OK ? err : io_make_dir(self->io, config->data, "group-1", info);
+    err = err != ERR_OK ? err : io_path(dir, config->data, "group-1", info);
+    return err != ERR_OK ? err : group_start(&options, &events, &self->group, info);
+}
+
+static unsigned default_fronts(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cores < 1 ? 1 : (cores > FRONTS_DEFAULT_MAX ? FRONTS_DEFAULT_MAX : (unsigned)cores);
+}
+
+static enum err start_fronts(struct node *self, struct err_info *info)
+{
+    enum err err = ERR_OK;
+
+    self->requests_size_max = self->config->requests_size_max / self->front_count;
+    for (unsigned i = 0; i < self->front_count && err == ERR_OK; i++) {
+        err = front_start(&self->fronts[i], self, info);
+        self->started_count += err == ERR_OK ? 1 : 0;
+    }
+    return err;
+}
+
+static void stop_listener(struct node *self)
+{
+    if (self->listener == NULL) {
+        return;
+    }
+    listener_close(self->listener);
+    while (self->listener != NULL) {
+        (void)uv_run(self->loop, UV_RUN_ONCE); /* Whether more is to come is not of interest. */
+    }
+}
+
+enum err node_start(const struct node_options *options, struct node **ret_node,
+                    struct err_info *info)
+{
+    struct node *self = calloc(1, sizeof *self);
+    enum err err;
+
+    if (self == NULL) {
+        return err_set(info, ERR_NOMEM, "no memory for a node");
+    }
+    ASSERT(options->fatal != NULL);
+    self->config = options->config;
+    self->loop = options->loop;
+    self->diag = options->diag;
+    self->io = options->io;
+    self->fatal = options->fatal;
+    self->arg = options->arg;
+    self->clock = clock_real();
+    self->started_ms = clock_monotonic_ms(self->clock);
+    err = identity_open(&self->identity, self->io, self->config, info);
+    if (err != ERR_OK) {
+        free(self);
+        return err;
+    }
+    self->front_count =
+        self->config->threads == 0 ? default_fronts() : (unsigned)self->config->threads;
+    self->fronts = calloc(self->front_count, sizeof *self->fronts);
+    err = self->fronts == NULL ? err_set(info, ERR_NOMEM, "no memory for a node") : ERR_OK;
+    err = err != ERR_OK ? err : open_listener(self, info);
+    err = err != ERR_OK ? err : start_group(self, info);
+    err = err != ERR_OK ? err : start_fronts(self, info);
+    if (err != ERR_OK) {
+        node_stop(self);
+        return err;
+    }
+    *ret_node = self;
+    return ERR_OK;
+}
+
+void node_stop(struct node *self)
+{
+    stop_listener(self);
+    for (unsigned i = 0; i < self->started_count; i++) {
+        front_stop(&self->fronts[i]);
+    }
+    if (self->group != NULL) {
+        group_stop(self->group, self->config->transfer_ms);
+    }
+    for (unsigned i = 0; i < self->started_count; i++) {
+        front_finish(&self->fronts[i]);
+    }
+    ASSERT(atomic_load(&self->sockets) == 0);
+    if (self->group != NULL) {
+        group_free(self->group);
+    }
+    identity_close(&self->identity);
+    free(self->fronts);
+    free(self);
+}

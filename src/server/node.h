@@ -1,0 +1,75 @@
+/*
+ * A node: everything that a server is, wired together. For server_run and for tests, which run one
+ * or several in a process.
+ *
+ *      main thread     the owner's loop: listener; deals accepted sockets to the fronts in turn
+ *      front threads   connections, requests, reads (front.h)
+ *      raft thread     the group (raft_fsm/group.h)
+ *
+ *   start: identity → listener → group → fronts → accept
+ *   stop:  listener closed → fronts refuse what is new and end reads and waits → group stops (hands
+ *          leadership over; what was submitted is answered) → fronts close connections and links,
+ *          their threads end → group freed → identity unlocked
+ *
+ * The order of stopping is what lets front threads use the group without asking whether it is
+ * still there.
+ */
+#ifndef QUORLOG_SERVER_NODE_H
+#define QUORLOG_SERVER_NODE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/diag.h"
+#include "base/err.h"
+#include "raft_fsm/group.h"
+#include "server/config.h"
+#include "server/identity.h"
+#include "transport/transport.h"
+
+struct front;
+
+struct node_options {
+    const struct config *config; /* borrowed until node_stop; validated */
+    uv_loop_t *loop;             /* borrowed: of the thread that calls node_start and node_stop */
+    const struct diag *diag;     /* borrowed */
+    struct io *io;               /* borrowed */
+    /* Called on the raft thread, once: a disk failed or safety is broken; the process must end. */
+    void (*fatal)(void *arg, enum err err, const char *text);
+    void *arg;
+};
+
+struct node {
+    const struct config *config;
+    const struct diag *diag;
+    struct io *io;
+    const struct clock *clock;
+    void (*fatal)(void *arg, enum err err, const char *text);
+    void *arg;
+    struct identity identity;
+    char address[MEMBER_ADDRESS_SIZE]; /* advertised */
+    uv_loop_t *loop;                   /* borrowed */
+    struct listener *listener;         /* owned; NULL: closed */
+    struct group *group;               /* owned */
+    struct front *fronts;              /* owned array */
+    unsigned front_count;
+    unsigned started_count; /* of them, how many run */
+    unsigned front_next; /* the one that gets the next connection */
+    uint64_t started_ms;
+    uint64_t requests_size_max; /* bytes, of one front */
+    atomic_uint sockets;        /* accepted and not yet closed */
+    atomic_uint clients;        /* of those, clients' after their hello */
+};
+
+/* Blocks until the group has read what is on the disk. Errors as server_run. */
+enum err node_start(const struct node_options *options, struct node **ret_node,
+                    struct err_info *info);
+
+/* Blocks until all is closed; runs the loop for the listener's end. Frees. */
+void node_stop(struct node *self);
+
+uint16_t node_port(const struct node *self);
+
+#endif

@@ -1,0 +1,111 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "log/batch.h"
+#include "quorlog.pb-c.h"
+#include "server/api.h"
+#include "server/change.h"
+#include "server/front.h"
+
+static enum err produce_command(struct change *self, struct command *ret_command)
+{
+    struct topic *topic = catalog_find(group_catalog(self->front->node->group), self->topic);
+
+    ASSERT(self->body.size > BATCH_HEADER_SIZE);
+    if (topic == NULL) {
+        return ERR_AGAIN;
+    }
+    if (!self->digested) {
+        digest_bytes(self->body.data + BATCH_HEADER_SIZE, self->body.size - BATCH_HEADER_SIZE,
+                     self->body_digest);
+        self->digested = true;
+    }
+    *ret_command = (struct command){.type = COMMAND_PRODUCE};
+    ret_command->produce.topic_id = topic->id;
+    memcpy(ret_command->produce.body_digest, self->body_digest, DIGEST_SIZE);
+    ret_command->produce.batch = self->body;
+    (void)block_ref(self->body.block); /* Now the command's too. */
+    topic_unref(topic);
+    return ERR_OK;
+}
+
+static void produce_reply(struct change *self, const struct fsm_result *result)
+{
+    Quorlog__ProduceReply reply = QUORLOG__PRODUCE_REPLY__INIT;
+
+    ASSERT(result->err == ERR_OK);
+    reply.offset = result->base_offset;
+    reply.record_count = result->record_count;
+    reply.term = result->raft_term;
+    reply.raft_index = result->raft_index;
+    reply.duplicate = result->duplicate;
+    reply.append_time_us = result->append_time_us;
+    reply.leader_id = self->front->node->identity.node_id;
+    request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
+}
+
+static size_t produce_pack(const struct change *self, uint32_t deadline_ms, uint8_t *to)
+{
+    Quorlog__ProduceRequest request = QUORLOG__PRODUCE_REQUEST__INIT;
+    char topic[TOPIC_NAME_SIZE_MAX + 1];
+
+    memcpy(topic, self->topic, sizeof topic);
+    request.topic = topic;
+    request.deadline_ms = deadline_ms;
+    request.forwarded = true;
+    ASSERT(quorlog__produce_request__get_packed_size(&request) <= CHANGE_HEADER_SIZE_MAX);
+    return quorlog__produce_request__pack(&request, to);
+}
+
+static const struct change_kind produce_kind = {
+    .reply_type = QUORLOG__FRAME_TYPE__FRAME_PRODUCE_REPLY,
+    .verb = "produce to",
+    .command = produce_command,
+    .reply = produce_reply,
+    .pack = produce_pack,
+};
+
+static void begin(struct session *session, const struct frame *frame,
+                  const Quorlog__ProduceRequest *request)
+{
+    const struct config *config = session_front(session)->node->config;
+    struct batch_header header;
+    struct failure failure;
+    struct change *change;
+    enum err err;
+
+    (void)failure_set(&failure, ERR_INVALID, "not a batch");
+    err = batch_check_produced(frame->body, frame->body_size, (uint32_t)config->batch_size_max,
+                               &header, &failure.info);
+    if (err != ERR_OK) {
+        failure.info.code = err;
+        (void)err_prefix(&failure.info, err, "produce to '%s'", request->topic);
+        api_refuse(session, frame, &failure);
+        return;
+    }
+    err = change_new(session, frame, &produce_kind, &change);
+    if (err != ERR_OK) {
+        (void)failure_set(&failure, err, "produce to '%s': %s", request->topic, err_text(err));
+        api_refuse(session, frame, &failure);
+        return;
+    }
+    change->forwarded = request->forwarded;
+    (void)snprintf(change->topic, sizeof change->topic, "%s", request->topic); /* Checked. */
+    change_start(change, request->deadline_ms);
+}
+
+void api_produce(struct session *session, const struct frame *frame)
+{
+    Quorlog__ProduceRequest *request =
+        quorlog__produce_request__unpack(NULL, frame->header_size, frame->header);
+
+    if (request == NULL) {
+        api_refuse_header(session, frame, "PRODUCE");
+        return;
+    }
+    if (api_check_topic(session, frame, "produce to", request->topic)) {
+        begin(session, frame, request);
+    }
+    quorlog__produce_request__free_unpacked(request, NULL);
+}

@@ -1,0 +1,41 @@
+/*
+ * Looking into a log, for a thread of the pool: reading batches, or finding the first one of a time.
+ */
+#ifndef QUORLOG_SERVER_SEEK_H
+#define QUORLOG_SERVER_SEEK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/block.h"
+#include "base/err.h"
+#include "log/log.h"
+
+struct seek {
+    struct log *log; /* borrowed: its topic is referenced by whoever owns this */
+    bool by_time;
+    int64_t time_us;
+    uint64_t offset; /* where to read; by_time: what was found */
+    uint64_t end_max;
+    size_t size_max;
+    /* Outcome. */
+    enum err err; /* ERR_AGAIN: nothing at offset; ERR_RANGE; ERR_CORRUPT and others with info */
+    struct err_info info;
+    struct block *block; /* owned */
+    uint64_t end;        /* one past the last offset in block */
+};
+
+/* Blocks. */
+void seek_run(struct seek *self);
+
+/* Frees what is left of the outcome. */
+void seek_fini(struct seek *self);
+
+/*
+ * The offset of the first batch appended at or after time_us; the log's end when there is none.
+ * Append times never go down, so it is a binary search over headers.
+ */
+enum err seek_time(struct log *log, int64_t time_us, uint64_t *ret_offset, struct err_info *info);
+
+#endif

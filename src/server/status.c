@@ -1,0 +1,378 @@
+#include "server/status.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "base/assert.h"
+#include "quorlog.pb-c.h"
+#include "server/api.h"
+#include "server/front.h"
+
+enum { ANSWER_MS = 500 };
+
+enum part_state { PART_UNASKED, PART_ASKED, PART_DONE };
+
+/* What one other member says. */
+struct part {
+    struct passed passed;
+    struct inquiry *inquiry;
+    const struct member *member;
+    enum part_state state;
+    Quorlog__StatusReply *reply; /* owned; NULL: it did not answer */
+};
+
+struct inquiry {
+    struct request request;
+    struct front *front;
+    struct deadline deadline;
+    struct replica_status status;
+    unsigned part_count;
+    struct part parts[MEMBERSHIP_MAX];
+    struct inquiry *prev;
+    struct inquiry *next;
+};
+
+/* ---- this node ---- */
+
+static const char *role_name(enum member_role role)
+{
+    switch (role) {
+    case MEMBER_VOTER:
+        return "voter";
+    case MEMBER_STANDBY:
+        return "standby";
+    case MEMBER_SPARE:
+        break;
+    }
+    return "spare";
+}
+
+static const char *state_name(const struct replica_status *status)
+{
+    if (status->installing) {
+        return "installing";
+    }
+    switch (status->role) {
+    case RAFT_ROLE_LEADER:
+        return "leader";
+    case RAFT_ROLE_CANDIDATE:
+        return "candidate";
+    case RAFT_ROLE_FOLLOWER:
+        break;
+    }
+    return "follower";
+}
+
+/* 0 where it cannot be told. */
+static uint64_t resident_size(void)
+{
+    unsigned long total = 0;
+    unsigned long resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    if (file == NULL) {
+        return 0;
+    }
+    if (fscanf(file, "%lu %lu", &total, &resident) != 2) {
+        resident = 0;
+    }
+    (void)fclose(file); /* It was only read. */
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t cpu_us(void)
+{
+    struct rusage usage;
+    int rv = getrusage(RUSAGE_SELF, &usage);
+
+    ASSERT(rv == 0); /* Fails only for wrong arguments. */
+    return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
+           (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+static void fill_member(const struct member *member, Quorlog__NodeStatus *ret_node)
+{
+    quorlog__node_status__init(ret_node);
+    ret_node->id = member->id;
+    ret_node->address = (char *)(uintptr_t)member->address; /* Only read from. */
+    ret_node->role = (char *)(uintptr_t)role_name(member->role);
+}
+
+/* The strings are borrowed from status and constants. */
+static void fill_own(const struct node *node, const struct replica_status *status,
+                     Quorlog__NodeStatus *ret_node)
+{
+    static const char version[] = QUORLOG_VERSION;
+    const struct member *member = membership_find(&status->membership, node->identity.node_id);
+    struct group_stats stats;
+
+    group_stats(node->group, &stats);
+    if (member != NULL) {
+        fill_member(member, ret_node);
+    } else {
+        quorlog__node_status__init(ret_node);
+        ret_node->id = node->identity.node_id;
+        ret_node->address = (char *)(uintptr_t)node->address;
+        ret_node->role = (char *)(uintptr_t)role_name(MEMBER_SPARE);
+    }
+    ret_node->state = (char *)(uintptr_t)state_name(status);
+    ret_node->term = status->term;
+    ret_node->applied = status->applied_index;
+    ret_node->commit = status->commit_index;
+    ret_node->first = status->first_index;
+    ret_node->last = status->last_index;
+    ret_node->snapshot = status->snapshot_index;
+    ret_node->version = (char *)(uintptr_t)version;
+    ret_node->uptime_ms = clock_monotonic_ms(node->clock) - node->started_ms;
+    ret_node->journal_writes = stats.journal.writes;
+    ret_node->journal_entries = stats.journal.entries;
+    ret_node->journal_bytes = stats.journal.bytes;
+    ret_node->records = stats.records;
+    ret_node->cpu_us = cpu_us();
+    ret_node->memory = resident_size();
+    ret_node->connections = atomic_load(&node->sockets);
+    ret_node->holes = status->installing ? 1 : 0;
+}
+
+/* ---- the answer ---- */
+
+static const struct part *find_part(const struct inquiry *self, const struct member *member)
+{
+    for (unsigned i = 0; i < self->part_count; i++) {
+        if (self->parts[i].member == member) {
+            return &self->parts[i];
+        }
+    }
+    return NULL;
+}
+
+/* Entries behind the leader's commit index, or, where it did not answer, the highest known. */
+static void fill_lags(Quorlog__NodeStatus *nodes, size_t count, uint64_t leader_id)
+{
+    uint64_t commit = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (nodes[i].commit > commit) {
+            commit = nodes[i].commit;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (nodes[i].id == leader_id && strcmp(nodes[i].state, "leader") == 0) {
+            commit = nodes[i].commit;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        nodes[i].lag = commit > nodes[i].applied ? commit - nodes[i].applied : 0;
+    }
+}
+
+static void reply(struct inquiry *self, bool local)
+{
+    static const char unreachable[] = "unreachable";
+    struct node *node = self->front->node;
+    const struct membership *membership = &self->status.membership;
+    Quorlog__StatusReply reply = QUORLOG__STATUS_REPLY__INIT;
+    Quorlog__NodeStatus nodes[MEMBERSHIP_MAX + 1];
+    Quorlog__NodeStatus *pointers[MEMBERSHIP_MAX + 1];
+    size_t count = 0;
+
+    fill_own(node, &self->status, &nodes[count++]);
+    for (unsigned i = 0; i < membership->count && !local; i++) {
+        const struct member *member = &membership->members[i];
+        const struct part *part = find_part(self, member);
+
+        if (part == NULL) {
+            continue; /* This node. */
+        }
+        if (part->reply != NULL) {
+            nodes[count++] = *part->reply->nodes[0]; /* Its strings stay the reply's. */
+        } else {
+            fill_member(member, &nodes[count]);
+            nodes[count++].state = (char *)(uintptr_t)unreachable;
+        }
+    }
+    fill_lags(nodes, count, self->status.leader_id);
+    for (size_t i = 0; i < count; i++) {
+        pointers[i] = &nodes[i];
+    }
+    reply.cluster_id = node->identity.cluster_id;
+    reply.node_id = node->identity.node_id;
+    reply.leader_id = self->status.leader_id;
+    reply.term = self->status.term;
+    reply.nodes = pointers;
+    reply.n_nodes = count;
+    request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_STATUS_REPLY, &reply.base, NULL);
+}
+
+static void release(struct inquiry *self)
+{
+    struct front *front = self->front;
+
+    deadlines_cancel(&front->deadlines, &self->deadline);
+    for (unsigned i = 0; i < self->part_count; i++) {
+        remote_forget(&self->parts[i].passed);
+        if (self->parts[i].reply != NULL) {
+            quorlog__status_reply__free_unpacked(self->parts[i].reply, NULL);
+        }
+    }
+    request_end(&self->request);
+    DL_DELETE(front->statuses.list, self);
+    free(self);
+    front_check_finished(front);
+}
+
+static void finish(struct inquiry *self)
+{
+    reply(self, false);
+    release(self);
+}
+
+static bool all_done(const struct inquiry *self)
+{
+    for (unsigned i = 0; i < self->part_count; i++) {
+        if (self->parts[i].state != PART_DONE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_deadline(struct deadline *deadline)
+{
+    finish((struct inquiry *)((char *)deadline - offsetof(struct inquiry, deadline)));
+}
+
+static void on_cancel(struct request *request, enum err err)
+{
+    struct inquiry *self = (struct inquiry *)((char *)request - offsetof(struct inquiry, request));
+
+    if (err == ERR_SHUTDOWN) {
+        reply(self, false);
+    }
+    release(self);
+}
+
+/* ---- the others ---- */
+
+static void part_done(struct part *part)
+{
+    part->state = PART_DONE;
+    if (all_done(part->inquiry)) {
+        finish(part->inquiry);
+    }
+}
+
+static void on_answered(struct passed *passed, const struct frame *frame)
+{
+    struct part *part = (struct part *)((char *)passed - offsetof(struct part, passed));
+
+    ASSERT(part->state == PART_ASKED && part->reply == NULL);
+    if (frame->type == QUORLOG__FRAME_TYPE__FRAME_STATUS_REPLY) {
+        part->reply = quorlog__status_reply__unpack(NULL, frame->header_size, frame->header);
+    }
+    if (part->reply != NULL && part->reply->n_nodes == 0) {
+        quorlog__status_reply__free_unpacked(part->reply, NULL);
+        part->reply = NULL;
+    }
+    part_done(part);
+}
+
+static void on_lost(struct passed *passed, enum err err, const char *text)
+{
+    struct part *part = (struct part *)((char *)passed - offsetof(struct part, passed));
+
+    (void)err; /* Unreachable is unreachable. */
+    (void)text;
+    part_done(part);
+}
+
+static void ask(struct part *part)
+{
+    uint8_t header[16];
+    Quorlog__StatusRequest request = QUORLOG__STATUS_REQUEST__INIT;
+    struct frame_out frame = {.type = QUORLOG__FRAME_TYPE__FRAME_STATUS, .header = header};
+
+    ASSERT(part->state == PART_UNASKED);
+    request.local = true;
+    frame.header_size = quorlog__status_request__pack(&request, header);
+    ASSERT(frame.header_size <= sizeof header);
+    part->passed.answered = on_answered;
+    part->passed.lost = on_lost;
+    if (remote_send(part->inquiry->front, part->member->id, &part->passed, &frame) == ERR_OK) {
+        part->state = PART_ASKED;
+    } /* Otherwise statuses_retry, or the deadline. */
+}
+
+void statuses_retry(struct front *front)
+{
+    struct inquiry *self;
+
+    DL_FOREACH(front->statuses.list, self)
+    {
+        for (unsigned i = 0; i < self->part_count; i++) {
+            if (self->parts[i].state == PART_UNASKED) {
+                ask(&self->parts[i]);
+            }
+        }
+    }
+}
+
+void statuses_stop(struct front *front)
+{
+    while (front->statuses.list != NULL) {
+        finish(front->statuses.list);
+    }
+}
+
+static void begin(struct inquiry *self, bool local)
+{
+    const struct membership *membership = &self->status.membership;
+    struct front *front = self->front;
+
+    group_status(front->node->group, &self->status);
+    for (unsigned i = 0; i < membership->count && !local; i++) {
+        if (membership->members[i].id != front->node->identity.node_id) {
+            self->parts[self->part_count++] =
+                (struct part){.inquiry = self, .member = &membership->members[i]};
+        }
+    }
+    if (self->part_count == 0 || front_deadline(front, &self->deadline,
+                                                front_now_ms(front) + ANSWER_MS) != ERR_OK) {
+        finish(self);
+        return;
+    }
+    for (unsigned i = 0; i < self->part_count; i++) {
+        ask(&self->parts[i]);
+    }
+}
+
+void api_status(struct session *session, const struct frame *frame)
+{
+    Quorlog__StatusRequest *request =
+        quorlog__status_request__unpack(NULL, frame->header_size, frame->header);
+    struct inquiry *self = calloc(1, sizeof *self);
+    struct failure failure;
+
+    if (request == NULL) {
+        api_refuse_header(session, frame, "STATUS");
+        free(self);
+        return;
+    }
+    if (self == NULL) {
+        (void)failure_set(&failure, ERR_NOMEM, "status: %s", err_text(ERR_NOMEM));
+        api_refuse(session, frame, &failure);
+    } else {
+        self->front = session_front(session);
+        self->request.cancel = on_cancel;
+        self->deadline.passed = on_deadline;
+        DL_APPEND(self->front->statuses.list, self);
+        request_begin(&self->request, session, frame, sizeof *self);
+        begin(self, request->local || session_of_node(session));
+    }
+    quorlog__status_request__free_unpacked(request, NULL);
+}

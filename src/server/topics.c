@@ -1,0 +1,200 @@
+/*
+ * Creating and deleting topics, and new producers: changes (change.h) without a body. Looking at
+ * topics is in catalog_view.c.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "quorlog.pb-c.h"
+#include "raft_fsm/producers.h"
+#include "server/api.h"
+#include "server/change.h"
+#include "server/front.h"
+
+static enum err named_command(const struct change *self, enum command_type type,
+                              struct command *ret_command)
+{
+    ASSERT(type == COMMAND_TOPIC_CREATE || type == COMMAND_TOPIC_DELETE);
+    ASSERT(self->topic[0] != '\0');
+    *ret_command = (struct command){.type = type};
+    memcpy(ret_command->topic_name, self->topic, sizeof ret_command->topic_name);
+    return ERR_OK;
+}
+
+static void start(struct session *session, const struct frame *frame,
+                  const struct change_kind *kind, const char *topic, bool forwarded,
+                  uint32_t deadline_ms)
+{
+    struct change *change;
+    enum err err = change_new(session, frame, kind, &change);
+
+    if (err != ERR_OK) {
+        struct failure failure;
+
+        (void)failure_set(&failure, err, "%s '%s': %s", kind->verb, topic, err_text(err));
+        api_refuse(session, frame, &failure);
+        return;
+    }
+    change->forwarded = forwarded;
+    (void)snprintf(change->topic, sizeof change->topic, "%s", topic); /* Checked. */
+    change_start(change, deadline_ms);
+}
+
+/* ---- create ---- */
+
+static enum err create_command(struct change *self, struct command *ret_command)
+{
+    return named_command(self, COMMAND_TOPIC_CREATE, ret_command);
+}
+
+static void create_reply(struct change *self, const struct fsm_result *result)
+{
+    Quorlog__TopicCreateReply reply = QUORLOG__TOPIC_CREATE_REPLY__INIT;
+
+    ASSERT(result->err == ERR_OK);
+    reply.topic_id = result->topic_id;
+    reply.raft_index = result->raft_index;
+    request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
+}
+
+static size_t create_pack(const struct change *self, uint32_t deadline_ms, uint8_t *to)
+{
+    Quorlog__TopicCreateRequest request = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
+    char topic[TOPIC_NAME_SIZE_MAX + 1];
+
+    memcpy(topic, self->topic, sizeof topic);
+    request.topic = topic;
+    request.deadline_ms = deadline_ms;
+    request.forwarded = true;
+    ASSERT(quorlog__topic_create_request__get_packed_size(&request) <= CHANGE_HEADER_SIZE_MAX);
+    return quorlog__topic_create_request__pack(&request, to);
+}
+
+static const struct change_kind create_kind = {
+    .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE_REPLY,
+    .verb = "create topic",
+    .command = create_command,
+    .reply = create_reply,
+    .pack = create_pack,
+};
+
+void api_topic_create(struct session *session, const struct frame *frame)
+{
+    Quorlog__TopicCreateRequest *request =
+        quorlog__topic_create_request__unpack(NULL, frame->header_size, frame->header);
+
+    if (request == NULL) {
+        api_refuse_header(session, frame, "TOPIC_CREATE");
+        return;
+    }
+    if (api_check_topic(session, frame, "create", request->topic)) {
+        start(session, frame, &create_kind, request->topic, request->forwarded,
+              request->deadline_ms);
+    }
+    quorlog__topic_create_request__free_unpacked(request, NULL);
+}
+
+/* ---- delete ---- */
+
+static enum err delete_command(struct change *self, struct command *ret_command)
+{
+    return named_command(self, COMMAND_TOPIC_DELETE, ret_command);
+}
+
+static void delete_reply(struct change *self, const struct fsm_result *result)
+{
+    Quorlog__TopicDeleteReply reply = QUORLOG__TOPIC_DELETE_REPLY__INIT;
+
+    ASSERT(result->err == ERR_OK);
+    reply.raft_index = result->raft_index;
+    request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
+}
+
+static size_t delete_pack(const struct change *self, uint32_t deadline_ms, uint8_t *to)
+{
+    Quorlog__TopicDeleteRequest request = QUORLOG__TOPIC_DELETE_REQUEST__INIT;
+    char topic[TOPIC_NAME_SIZE_MAX + 1];
+
+    memcpy(topic, self->topic, sizeof topic);
+    request.topic = topic;
+    request.deadline_ms = deadline_ms;
+    request.forwarded = true;
+    ASSERT(quorlog__topic_delete_request__get_packed_size(&request) <= CHANGE_HEADER_SIZE_MAX);
+    return quorlog__topic_delete_request__pack(&request, to);
+}
+
+static const struct change_kind delete_kind = {
+    .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE_REPLY,
+    .verb = "delete topic",
+    .command = delete_command,
+    .reply = delete_reply,
+    .pack = delete_pack,
+};
+
+void api_topic_delete(struct session *session, const struct frame *frame)
+{
+    Quorlog__TopicDeleteRequest *request =
+        quorlog__topic_delete_request__unpack(NULL, frame->header_size, frame->header);
+
+    if (request == NULL) {
+        api_refuse_header(session, frame, "TOPIC_DELETE");
+        return;
+    }
+    if (api_check_topic(session, frame, "delete", request->topic)) {
+        start(session, frame, &delete_kind, request->topic, request->forwarded,
+              request->deadline_ms);
+    }
+    quorlog__topic_delete_request__free_unpacked(request, NULL);
+}
+
+/* ---- a new producer ---- */
+
+static enum err producer_command(struct change *self, struct command *ret_command)
+{
+    ASSERT(self->topic[0] == '\0');
+    *ret_command = (struct command){.type = COMMAND_INIT_PRODUCER};
+    return ERR_OK;
+}
+
+static void producer_reply(struct change *self, const struct fsm_result *result)
+{
+    Quorlog__InitProducerReply reply = QUORLOG__INIT_PRODUCER_REPLY__INIT;
+
+    ASSERT(result->err == ERR_OK);
+    reply.producer_id = result->producer_id;
+    reply.epoch = result->producer_epoch;
+    reply.window = PRODUCERS_WINDOW;
+    request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
+}
+
+static size_t producer_pack(const struct change *self, uint32_t deadline_ms, uint8_t *to)
+{
+    Quorlog__InitProducerRequest request = QUORLOG__INIT_PRODUCER_REQUEST__INIT;
+
+    ASSERT(self->topic[0] == '\0');
+    request.deadline_ms = deadline_ms;
+    request.forwarded = true;
+    return quorlog__init_producer_request__pack(&request, to);
+}
+
+static const struct change_kind producer_kind = {
+    .reply_type = QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER_REPLY,
+    .verb = "get a producer id",
+    .command = producer_command,
+    .reply = producer_reply,
+    .pack = producer_pack,
+};
+
+void api_init_producer(struct session *session, const struct frame *frame)
+{
+    Quorlog__InitProducerRequest *request =
+        quorlog__init_producer_request__unpack(NULL, frame->header_size, frame->header);
+
+    if (request == NULL) {
+        api_refuse_header(session, frame, "INIT_PRODUCER");
+        return;
+    }
+    start(session, frame, &producer_kind, "", request->forwarded, request->deadline_ms);
+    quorlog__init_producer_request__free_unpacked(request, NULL);
+}

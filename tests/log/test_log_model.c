@@ -1,0 +1,132 @@
+/*
+ * Thousands of operations against a model in memory, in a random order that each seed fixes.
+ */
+#include "lib/runner.h"
+#include "log/log.h"
+#include "log/log_fixture.h"
+
+enum { STEPS = 1200 };
+
+static struct fixture f;
+static uint64_t start; /* the model's log_start */
+
+static uint64_t pick_boundary(void)
+{
+    const struct expected *e = &f.expected;
+    size_t low = 0;
+
+    while (low < e->count && e->batches[low].base_offset < start) {
+        low += 1;
+    }
+    if (low == e->count || fixture_random(&f, 8) == 0) {
+        return expected_end(e);
+    }
+    return e->batches[low + fixture_random(&f, e->count - low)].base_offset;
+}
+
+static void step_append(void)
+{
+    uint64_t count = 1 + fixture_random(&f, 8);
+
+    for (uint64_t i = 0; i < count && f.expected.count < FIXTURE_BATCHES_MAX; i++) {
+        fixture_append(
+            &f, (uint32_t)(1 + fixture_random(&f, 9)),
+            (uint32_t)(1 + fixture_random(&f, fixture_random(&f, 20) == 0 ? 6000 : 400)));
+    }
+}
+
+static void step_sync(void)
+{
+    ck_assert_int_eq(log_sync(f.log, NULL), ERR_OK);
+    f.options.durable_end = log_end(f.log);
+}
+
+static void step_truncate_back(void)
+{
+    uint64_t offset = pick_boundary();
+
+    ck_assert_int_eq(log_truncate_back(f.log, offset, NULL), ERR_OK);
+    expected_truncate_back(&f.expected, offset);
+    if (f.options.durable_end > offset) {
+        f.options.durable_end = offset;
+    }
+}
+
+static void step_truncate_front(void)
+{
+    uint64_t offset = start + fixture_random(&f, (log_end(f.log) - start) / 3 + 2);
+
+    offset = offset > log_end(f.log) ? log_end(f.log) : offset;
+    ck_assert_int_eq(log_truncate_front(f.log, offset, NULL), ERR_OK);
+    start = offset;
+    expected_truncate_front(&f.expected, offset);
+}
+
+static void step_reset(void)
+{
+    uint64_t next = fixture_random(&f, 2 * log_end(f.log) + 1);
+
+    ck_assert_int_eq(log_reset(f.log, next, NULL), ERR_OK);
+    f.expected = (struct expected){.start = next};
+    start = next;
+    f.options.durable_end = 0;
+    f.options.start = 0;
+}
+
+static void step_reopen(void)
+{
+    fixture_close(&f);
+    f.options.start = start;
+    fixture_open(&f);
+    ck_assert(!f.report.torn);
+    ck_assert_uint_eq(f.report.indexes_rebuilt, 0);
+}
+
+static void run(uint64_t seed)
+{
+    fixture_init(&f);
+    f.random = seed;
+    start = 0;
+    fixture_open(&f);
+    for (int i = 0; i < STEPS; i++) {
+        uint64_t dice = fixture_random(&f, 100);
+
+        if (dice < 55) {
+            step_append();
+        } else if (dice < 70) {
+            step_truncate_front();
+        } else if (dice < 80) {
+            step_truncate_back();
+        } else if (dice < 90) {
+            step_reopen();
+        } else if (dice < 98) {
+            step_sync();
+        } else {
+            step_reset();
+        }
+        log_check(f.log);
+        ck_assert_uint_eq(log_start(f.log), start);
+        ck_assert_uint_eq(log_end(f.log), expected_end(&f.expected));
+        if (i % 8 == 0) {
+            fixture_verify(&f);
+        }
+    }
+    fixture_fini(&f);
+}
+
+START_TEST(the_log_and_its_model_agree)
+{
+    run((uint64_t)_i);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("log/model");
+    TCase *tcase = tcase_create("model");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, the_log_and_its_model_agree, 1, 5);
+    suite_add_tcase(suite, tcase);
+    return runner_main(suite);
+}

@@ -1,0 +1,317 @@
+#include "history.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/crc32c.h"
+
+uint64_t history_random(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+unsigned history_below(uint64_t *state, unsigned limit)
+{
+    return (unsigned)(history_random(state) % limit);
+}
+
+struct slice history_batch(const struct produced *produced)
+{
+    struct batch_header header = {
+        .size = BATCH_HEADER_SIZE + produced->body_size,
+        .record_count = produced->record_count,
+        .producer_id = produced->producer_id,
+        .producer_epoch = produced->epoch,
+        .base_sequence = produced->sequence,
+    };
+    struct block *block = block_new(header.size);
+    uint8_t *body;
+    uint64_t seed = produced->seed;
+
+    ck_assert_ptr_nonnull(block);
+    body = block->data + BATCH_HEADER_SIZE;
+    for (uint32_t i = 0; i < produced->body_size; i++) {
+        body[i] = (uint8_t)history_random(&seed);
+    }
+    header.body_crc32c = crc32c(body, produced->body_size);
+    batch_header_encode(&header, block->data);
+    bytes_put_u32(block->data + 4, 0); /* header_crc32c is stamped later */
+    return (struct slice){.block = block, .data = block->data, .size = block->size};
+}
+
+/* ---- packing ---- */
+
+void packer_begin(struct packer *self, int64_t time_us)
+{
+    *self = (struct packer){.time_us = time_us};
+}
+
+static struct command *add(struct packer *self, enum command_type type)
+{
+    struct command *command = &self->commands[self->count++];
+
+    ck_assert_uint_le(self->count, sizeof self->commands / sizeof self->commands[0]);
+    *command = (struct command){.type = type};
+    return command;
+}
+
+void packer_produce(struct packer *self, uint64_t topic_id, const struct produced *produced)
+{
+    struct command *command = add(self, COMMAND_PRODUCE);
+
+    command->produce.topic_id = topic_id;
+    command->produce.batch = history_batch(produced);
+    digest_bytes(command->produce.batch.data + BATCH_HEADER_SIZE,
+                 command->produce.batch.size - BATCH_HEADER_SIZE, command->produce.body_digest);
+}
+
+static void set_name(struct command *command, const char *name)
+{
+    ck_assert_uint_le(strlen(name), TOPIC_NAME_SIZE_MAX);
+    memcpy(command->topic_name, name, strlen(name) + 1);
+}
+
+void packer_create(struct packer *self, const char *name)
+{
+    set_name(add(self, COMMAND_TOPIC_CREATE), name);
+}
+
+void packer_delete(struct packer *self, const char *name)
+{
+    set_name(add(self, COMMAND_TOPIC_DELETE), name);
+}
+
+void packer_init_producer(struct packer *self)
+{
+    (void)add(self, COMMAND_INIT_PRODUCER); /* It has no body. */
+}
+
+struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term)
+{
+    size_t size = COMMAND_PAYLOAD_HEADER_SIZE;
+    struct block *block;
+    struct entry entry;
+    uint8_t *to;
+
+    for (unsigned i = 0; i < self->count; i++) {
+        size += command_encoded_size(&self->commands[i]);
+    }
+    block = entry_block_new((uint32_t)size);
+    ck_assert_ptr_nonnull(block);
+    to = block->data + ENTRY_HEADER_SIZE;
+    to += command_encode_header(self->time_us, to);
+    for (unsigned i = 0; i < self->count; i++) {
+        to += command_encode(&self->commands[i], to);
+        command_fini(&self->commands[i]);
+    }
+    ck_assert_uint_eq((size_t)(to - block->data), ENTRY_HEADER_SIZE + size);
+    self->count = 0;
+    entry_seal(block, (uint32_t)size, index, term, ENTRY_COMMAND, &entry);
+    return entry;
+}
+
+/* ---- histories ---- */
+
+enum { NAMES = 5, PRODUCERS = 6 };
+
+/* What the history knows of the state; it need not be right. */
+struct guess {
+    uint64_t topic_ids[NAMES];
+    unsigned producers;
+    struct produced last[PRODUCERS + 1][NAMES];
+    int64_t time_us;
+};
+
+static void pack_produce(struct packer *packer, struct guess *guess, uint64_t *random)
+{
+    unsigned topic = history_below(random, NAMES);
+    unsigned producer = history_below(random, guess->producers + 1);
+    struct produced *last = &guess->last[producer][topic];
+    struct produced next = {.producer_id = producer,
+                            .sequence = last->sequence + last->record_count,
+                            .record_count = 1 + history_below(random, 4),
+                            .body_size = 1 + history_below(random, 400),
+                            .seed = history_random(random)};
+
+    if (producer == 0) {
+        next.sequence = 0;
+        packer_produce(packer, guess->topic_ids[topic], &next);
+        return;
+    }
+    switch (history_below(random, 12)) {
+    case 0:
+        if (last->record_count > 0) {
+            packer_produce(packer, guess->topic_ids[topic], last); /* a retry */
+            return;
+        }
+        break;
+    case 1:
+        next.sequence += 1 + history_below(random, 9);
+        packer_produce(packer, guess->topic_ids[topic], &next); /* a gap */
+        return;
+    case 2:
+        next.sequence = last->sequence;
+        packer_produce(packer, guess->topic_ids[topic], &next); /* reused */
+        return;
+    default:
+        break;
+    }
+    packer_produce(packer, guess->topic_ids[topic], &next);
+    *last = next;
+}
+
+static struct entry random_entry(struct history *self, struct guess *guess, uint64_t index)
+{
+    unsigned count = 1 + history_below(&self->random, 8);
+    struct packer packer;
+
+    guess->time_us += (int64_t)history_below(&self->random, 2000) - 500;
+    packer_begin(&packer, guess->time_us);
+    for (unsigned i = 0; i < count; i++) {
+        unsigned topic = history_below(&self->random, NAMES);
+        char name[] = "topic-0";
+
+        name[6] = (char)('0' + topic);
+        switch (history_below(&self->random, 24)) {
+        case 0:
+        case 1:
+            packer_create(&packer, name);
+            if (guess->topic_ids[topic] == 0) {
+                guess->topic_ids[topic] = index * COMMAND_COUNT_MAX + packer.count - 1;
+            }
+            break;
+        case 2:
+            if (history_below(&self->random, 3) == 0) {
+                packer_delete(&packer, name);
+                guess->topic_ids[topic] = 0;
+                for (unsigned p = 0; p <= PRODUCERS; p++) {
+                    guess->last[p][topic] = (struct produced){0};
+                }
+            }
+            break;
+        case 3:
+            if (guess->producers < PRODUCERS) {
+                packer_init_producer(&packer);
+                guess->producers++;
+            }
+            break;
+        default:
+            pack_produce(&packer, guess, &self->random);
+            break;
+        }
+    }
+    return packer_entry(&packer, index, 1 + index / 40);
+}
+
+void history_init(struct history *self, uint64_t seed, size_t count)
+{
+    struct guess guess = {.time_us = 1000000};
+
+    *self = (struct history){.random = seed, .count = count};
+    self->entries = calloc(count, sizeof *self->entries);
+    ck_assert_ptr_nonnull(self->entries);
+    for (size_t i = 0; i < count; i++) {
+        if (history_below(&self->random, 20) == 0) {
+            struct block *block = entry_block_new(0);
+
+            ck_assert_ptr_nonnull(block);
+            entry_seal(block, 0, i + 1, 1 + (i + 1) / 40, ENTRY_BARRIER, &self->entries[i]);
+        } else {
+            self->entries[i] = random_entry(self, &guess, i + 1);
+        }
+    }
+}
+
+void history_fini(struct history *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        entry_unref(&self->entries[i]);
+    }
+    free(self->entries);
+}
+
+void history_apply(const struct history *self, struct fsm *fsm, uint64_t to)
+{
+    struct err_info info = {0};
+
+    ck_assert_uint_le(to, self->count);
+    while (fsm_applied_index(fsm) < to) {
+        enum err err = fsm_apply(fsm, &self->entries[fsm_applied_index(fsm)], NULL, NULL, &info);
+
+        ck_assert_msg(err == ERR_OK, "%s: %s", err_name(err), info.text);
+    }
+    fsm_check(fsm);
+}
+
+struct slice history_manifest_bytes(const struct fsm *fsm)
+{
+    struct manifest manifest;
+    struct slice bytes;
+
+    ck_assert_int_eq(fsm_manifest(fsm, &manifest), ERR_OK);
+    ck_assert_int_eq(manifest_encode(&manifest, &bytes), ERR_OK);
+    manifest_fini(&manifest);
+    return bytes;
+}
+
+/* All bytes of the log's batches below end; the caller frees them. */
+static uint8_t *read_all(struct log *log, uint64_t end, size_t *ret_size)
+{
+    uint64_t offset = log_start(log);
+    uint8_t *all = NULL;
+    size_t size = 0;
+
+    while (offset < end) {
+        struct block *block;
+        struct err_info info;
+        enum err err = log_read(log, offset, end, 1 << 20, &block, &offset, &info);
+
+        ck_assert_msg(err == ERR_OK, "%s", info.text);
+        all = realloc(all, size + block->size);
+        ck_assert_ptr_nonnull(all);
+        memcpy(all + size, block->data, block->size);
+        size += block->size;
+        block_unref(block);
+    }
+    *ret_size = size;
+    return all;
+}
+
+void history_assert_equal(struct fsm *a, struct fsm *b)
+{
+    struct slice left = history_manifest_bytes(a);
+    struct slice right = history_manifest_bytes(b);
+    struct topic **topics;
+    size_t count;
+
+    ck_assert_uint_eq(left.size, right.size);
+    ck_assert_mem_eq(left.data, right.data, left.size);
+    block_unref(left.block);
+    block_unref(right.block);
+    ck_assert_int_eq(catalog_list(fsm_catalog(a), &topics, &count), ERR_OK);
+    for (size_t i = 0; i < count; i++) {
+        struct topic *other = catalog_find_id(fsm_catalog(b), topics[i]->id);
+        size_t size;
+        size_t other_size;
+        uint8_t *bytes = read_all(topics[i]->log, topics[i]->end, &size);
+        uint8_t *other_bytes;
+
+        ck_assert_ptr_nonnull(other);
+        other_bytes = read_all(other->log, other->end, &other_size);
+        ck_assert_uint_eq(size, other_size);
+        if (size > 0) {
+            ck_assert_mem_eq(bytes, other_bytes, size);
+        }
+        free(bytes);
+        free(other_bytes);
+        topic_unref(other);
+        topic_unref(topics[i]);
+    }
+    free(topics);
+}

@@ -1,0 +1,247 @@
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "history.h"
+#include "lib/runner.h"
+
+static const struct produced some_batch = {
+    .producer_id = 7, .epoch = 1, .sequence = 100, .record_count = 3, .body_size = 61, .seed = 42};
+
+/* One command of each type. */
+static struct entry some_entry(void)
+{
+    struct packer packer;
+
+    packer_begin(&packer, 1234567);
+    packer_create(&packer, "orders");
+    packer_produce(&packer, 4097, &some_batch);
+    packer_init_producer(&packer);
+    packer_delete(&packer, "a.b_c-D");
+    return packer_entry(&packer, 1, 1);
+}
+
+static enum err read_all(const uint8_t *payload, size_t size, unsigned *ret_count)
+{
+    struct command_reader reader;
+    struct command_view command;
+    struct err_info info;
+    enum err err = command_reader_begin(&reader, payload, size, &info);
+
+    *ret_count = 0;
+    while (err == ERR_OK) {
+        err = command_reader_next(&reader, &command, &info);
+        *ret_count += err == ERR_OK ? 1 : 0;
+    }
+    return err;
+}
+
+START_TEST(what_is_encoded_is_read_again)
+{
+    struct entry entry = some_entry();
+    struct slice batch = history_batch(&some_batch);
+    struct command_reader reader;
+    struct command_view command;
+
+    ck_assert_int_eq(command_reader_begin(&reader, entry_payload(&entry), entry.size, NULL),
+                     ERR_OK);
+    ck_assert_int_eq(reader.time_us, 1234567);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_TOPIC_CREATE);
+    ck_assert_str_eq(command.topic_name, "orders");
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_PRODUCE);
+    ck_assert_uint_eq(command.produce.topic_id, 4097);
+    ck_assert_uint_eq(command.produce.header.size, batch.size);
+    ck_assert_uint_eq(command.produce.header.base_sequence, 100);
+    ck_assert_uint_eq(command.produce.header.producer_id, 7);
+    ck_assert_uint_eq(command.produce.header.record_count, 3);
+    ck_assert_uint_eq(command.produce.body_size, 61);
+    ck_assert_mem_eq(command.produce.body, batch.data + BATCH_HEADER_SIZE, 61);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_INIT_PRODUCER);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_TOPIC_DELETE);
+    ck_assert_str_eq(command.topic_name, "a.b_c-D");
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_AGAIN);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_AGAIN);
+    block_unref(batch.block);
+    entry_unref(&entry);
+}
+END_TEST
+
+/* The layout that command.h draws, byte by byte. */
+START_TEST(the_bytes_are_those_of_the_diagram)
+{
+    static const uint8_t expected[] = {
+        1,  0, 0,   0,   0, 0, 0, 0, /* version */
+        2,  1, 0,   0,   0, 0, 0, 0, /* time */
+        4,  0, 0,   0,   2, 0, 0, 0, /* size, type, zeros */
+        10, 2, 'x', 'y', 0, 0, 0, 0, /* name, padding */
+    };
+    struct packer packer;
+    struct entry entry;
+
+    packer_begin(&packer, 258);
+    packer_create(&packer, "xy");
+    entry = packer_entry(&packer, 1, 1);
+    ck_assert_uint_eq(entry.size, sizeof expected);
+    ck_assert_mem_eq(entry_payload(&entry), expected, sizeof expected);
+    entry_unref(&entry);
+}
+END_TEST
+
+/* In memory of exactly that size, so that a sanitizer sees every byte read past it. */
+START_TEST(a_payload_that_is_cut_anywhere_is_corrupt_or_ends_between_commands)
+{
+    struct entry entry = some_entry();
+    unsigned whole = 0;
+
+    for (size_t size = 0; size <= entry.size; size++) {
+        uint8_t *copy = malloc(size + (size == 0));
+        unsigned count;
+        enum err err;
+
+        ck_assert_ptr_nonnull(copy);
+        memcpy(copy, entry_payload(&entry), size);
+        err = read_all(copy, size, &count);
+        ck_assert(err == ERR_CORRUPT || err == ERR_AGAIN);
+        whole += err == ERR_AGAIN ? 1 : 0;
+        free(copy);
+    }
+    ck_assert_uint_eq(whole, 5); /* after 0, 1, 2, 3 and 4 commands */
+    entry_unref(&entry);
+}
+END_TEST
+
+START_TEST(no_flipped_bit_harms)
+{
+    struct entry entry = some_entry();
+    uint8_t *copy = malloc(entry.size);
+
+    ck_assert_ptr_nonnull(copy);
+    for (size_t bit = 0; bit < (size_t)entry.size * 8; bit++) {
+        unsigned count;
+        enum err err;
+
+        memcpy(copy, entry_payload(&entry), entry.size);
+        copy[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+        err = read_all(copy, entry.size, &count);
+        ck_assert(err == ERR_CORRUPT || err == ERR_AGAIN || err == ERR_VERSION);
+        ck_assert_uint_le(count, 4);
+    }
+    free(copy);
+    entry_unref(&entry);
+}
+END_TEST
+
+static enum err read_changed(size_t position, uint8_t value)
+{
+    struct entry entry = some_entry();
+    uint8_t *copy = malloc(entry.size);
+    unsigned count;
+    enum err err;
+
+    ck_assert_ptr_nonnull(copy);
+    ck_assert_uint_lt(position, entry.size);
+    memcpy(copy, entry_payload(&entry), entry.size);
+    ck_assert_uint_ne(copy[position], value);
+    copy[position] = value;
+    err = read_all(copy, entry.size, &count);
+    free(copy);
+    entry_unref(&entry);
+    return err;
+}
+
+START_TEST(what_no_encoder_makes_is_refused)
+{
+    const size_t first = 16;        /* TOPIC_CREATE "orders": 8 bytes of body, none of padding */
+    const size_t produce = 16 + 16; /* PRODUCE */
+    const size_t batch = produce + 8 + 40;
+
+    ck_assert_int_eq(read_changed(0, 2), ERR_VERSION);
+    ck_assert_int_eq(read_changed(3, 1), ERR_CORRUPT);         /* reserved */
+    ck_assert_int_eq(read_changed(first + 4, 9), ERR_VERSION); /* type */
+    ck_assert_int_eq(read_changed(first + 4, 4), ERR_CORRUPT); /* init-producer with a body */
+    ck_assert_int_eq(read_changed(first + 5, 1), ERR_CORRUPT); /* reserved */
+    ck_assert_int_eq(read_changed(first + 7, 1), ERR_CORRUPT);
+    ck_assert_int_eq(read_changed(first + 3, 0xff), ERR_CORRUPT);     /* a huge size */
+    ck_assert_int_eq(read_changed(first + 10, '/'), ERR_CORRUPT);     /* a name that is none */
+    ck_assert_int_eq(read_changed(first + 12, '\0'), ERR_CORRUPT);    /* a zero in a name */
+    ck_assert_int_eq(read_changed(first + 8, 0x12), ERR_VERSION);     /* another field */
+    ck_assert_int_eq(read_changed(batch, 0), ERR_CORRUPT);            /* batch magic */
+    ck_assert_int_eq(read_changed(batch + 8, 1), ERR_CORRUPT);        /* batch size */
+    ck_assert_int_eq(read_changed(batch + 16, 1), ERR_CORRUPT);       /* a stamp */
+    ck_assert_int_eq(read_changed(batch + 104 + 61, 1), ERR_CORRUPT); /* padding */
+}
+END_TEST
+
+static enum err read_many(unsigned commands, unsigned *ret_count)
+{
+    struct command command = {.type = COMMAND_INIT_PRODUCER};
+    size_t size = COMMAND_PAYLOAD_HEADER_SIZE + commands * command_encoded_size(&command);
+    uint8_t *payload = malloc(size);
+    uint8_t *to = payload;
+    enum err err;
+
+    ck_assert_ptr_nonnull(payload);
+    to += command_encode_header(0, to);
+    for (unsigned i = 0; i < commands; i++) {
+        to += command_encode(&command, to);
+    }
+    err = read_all(payload, size, ret_count);
+    free(payload);
+    return err;
+}
+
+START_TEST(an_entry_has_a_bounded_number_of_commands)
+{
+    unsigned count;
+
+    ck_assert_int_eq(read_many(COMMAND_COUNT_MAX, &count), ERR_AGAIN);
+    ck_assert_uint_eq(count, COMMAND_COUNT_MAX);
+    ck_assert_int_eq(read_many(COMMAND_COUNT_MAX + 1, &count), ERR_CORRUPT);
+    ck_assert_uint_eq(count, COMMAND_COUNT_MAX);
+}
+END_TEST
+
+START_TEST(names)
+{
+    static const char *const good[] = {"a", "A.b_c-9", ".a", "...", "_", "9", "a-"};
+    static const char *const bad[] = {"", ".", "..", "-a", "a b", "a/b", "\xc3\xa4", "a\n", "a:"};
+    char name[TOPIC_NAME_SIZE_MAX + 2];
+    struct err_info info;
+
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        ck_assert_int_eq(topic_name_check(good[i], strlen(good[i]), &info), ERR_OK);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        info.text[0] = '\0';
+        ck_assert_int_eq(topic_name_check(bad[i], strlen(bad[i]), &info), ERR_INVALID);
+        ck_assert_str_ne(info.text, "");
+    }
+    memset(name, 'x', sizeof name);
+    ck_assert_int_eq(topic_name_check(name, TOPIC_NAME_SIZE_MAX, NULL), ERR_OK);
+    ck_assert_int_eq(topic_name_check(name, TOPIC_NAME_SIZE_MAX + 1, NULL), ERR_INVALID);
+    ck_assert_int_eq(topic_name_check("a\0b", 3, NULL), ERR_INVALID);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("raft_fsm/command");
+    TCase *codec = tcase_create("command_reader");
+    TCase *name = tcase_create("topic_name_check");
+
+    tcase_add_test(codec, what_is_encoded_is_read_again);
+    tcase_add_test(codec, the_bytes_are_those_of_the_diagram);
+    tcase_add_test(codec, a_payload_that_is_cut_anywhere_is_corrupt_or_ends_between_commands);
+    tcase_add_test(codec, no_flipped_bit_harms);
+    tcase_add_test(codec, what_no_encoder_makes_is_refused);
+    tcase_add_test(codec, an_entry_has_a_bounded_number_of_commands);
+    suite_add_tcase(suite, codec);
+    tcase_add_test(name, names);
+    suite_add_tcase(suite, name);
+    return runner_main(suite);
+}

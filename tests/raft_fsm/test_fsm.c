@@ -1,0 +1,815 @@
+#include <check.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "history.h"
+#include "lib/runner.h"
+#include "lib/tmpdir.h"
+
+static const char *dirs[3];
+
+static void setup(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        dirs[i] = tmpdir_new();
+    }
+}
+
+static void teardown(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        tmpdir_remove(dirs[i]);
+    }
+}
+
+static struct fsm *open_fsm(const char *dir, const struct manifest *manifest, uint64_t segment_size)
+{
+    const struct fsm_options options = {
+        .io = io_real(), .dir = dir, .segment_size_max = segment_size, .index_interval = 256};
+    struct err_info info = {0};
+    struct fsm *fsm = NULL;
+    enum err err = fsm_open(&options, manifest, &fsm, &info);
+
+    ck_assert_msg(err == ERR_OK, "%s: %s", err_name(err), info.text);
+    return fsm;
+}
+
+static void sync_fsm(struct fsm *fsm)
+{
+    struct fsm_sync *sync;
+
+    ck_assert_int_eq(fsm_sync_begin(fsm, &sync), ERR_OK);
+    if (sync != NULL) {
+        ck_assert_int_eq(fsm_sync_run(sync, NULL), ERR_OK);
+        ck_assert_int_eq(fsm_sync_end(fsm, sync), ERR_OK);
+    }
+}
+
+struct results {
+    unsigned count;
+    struct fsm_result items[16];
+};
+
+static void take_result(void *arg, unsigned number, const struct fsm_result *result)
+{
+    struct results *results = arg;
+
+    ck_assert_uint_eq(number, results->count);
+    results->items[results->count++] = *result;
+}
+
+/* Applies what is packed as the next entry, of term 1. */
+static struct results apply(struct fsm *fsm, struct packer *packer)
+{
+    struct entry entry = packer_entry(packer, fsm_applied_index(fsm) + 1, 1);
+    struct results results = {0};
+    struct err_info info = {0};
+    enum err err = fsm_apply(fsm, &entry, take_result, &results, &info);
+
+    ck_assert_msg(err == ERR_OK, "%s: %s", err_name(err), info.text);
+    entry_unref(&entry);
+    return results;
+}
+
+static bool is_dir(const char *dir, const char *name)
+{
+    char path[IO_PATH_SIZE];
+    struct stat st;
+
+    ck_assert_int_eq(io_path(path, dir, name, NULL), ERR_OK);
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* ---- results ---- */
+
+START_TEST(topics_are_created_found_and_deleted)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+    struct results results;
+    struct packer packer;
+    struct topic *topic;
+
+    packer_begin(&packer, 500);
+    packer_create(&packer, "a");
+    packer_create(&packer, "b");
+    packer_create(&packer, "a");
+    packer_delete(&packer, "c");
+    results = apply(fsm, &packer);
+    ck_assert_uint_eq(results.count, 4);
+    ck_assert_int_eq(results.items[0].err, ERR_OK);
+    ck_assert_uint_eq(results.items[0].topic_id, 4096);
+    ck_assert_uint_eq(results.items[0].raft_index, 1);
+    ck_assert_int_eq(results.items[0].append_time_us, 500);
+    ck_assert_uint_eq(results.items[1].topic_id, 4097);
+    ck_assert_int_eq(results.items[2].err, ERR_TOPIC_EXISTS);
+    ck_assert_uint_eq(results.items[2].topic_id, 4096);
+    ck_assert_int_eq(results.items[3].err, ERR_TOPIC_UNKNOWN);
+    ck_assert_uint_eq(results.items[3].topic_id, 0);
+    ck_assert(is_dir(dirs[0], "a-4096") && is_dir(dirs[0], "b-4097"));
+    topic = catalog_find(fsm_catalog(fsm), "a");
+    ck_assert_int_eq(topic->created_time_us, 500);
+
+    packer_begin(&packer, 501);
+    packer_delete(&packer, "a");
+    packer_create(&packer, "a");
+    results = apply(fsm, &packer);
+    ck_assert_uint_eq(results.items[0].topic_id, 4096);
+    ck_assert_int_eq(results.items[0].err, ERR_OK);
+    ck_assert_uint_eq(results.items[1].topic_id, 2 * 4096 + 1);
+    ck_assert(atomic_load(&topic->deleted));
+    topic_unref(topic);
+    ck_assert(is_dir(dirs[0], "a-4096"));
+    topic = fsm_find_promised(fsm, 4096);
+    ck_assert_ptr_nonnull(topic);
+    topic_unref(topic);
+    ck_assert_int_eq(fsm_forget(fsm, 1, NULL), ERR_OK);
+    ck_assert(is_dir(dirs[0], "a-4096"));
+    ck_assert_int_eq(fsm_forget(fsm, 2, NULL), ERR_OK);
+    ck_assert(!is_dir(dirs[0], "a-4096"));
+    ck_assert(is_dir(dirs[0], "a-8193"));
+    ck_assert_ptr_null(fsm_find_promised(fsm, 4096));
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(a_produce_gets_offset_index_term_and_time)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+    struct produced produced = {.record_count = 3, .body_size = 30, .seed = 1};
+    struct batch_header header;
+    struct results results;
+    struct packer packer;
+    struct topic *topic;
+
+    packer_begin(&packer, 1000);
+    packer_create(&packer, "t");
+    packer_produce(&packer, 4096, &produced);
+    packer_produce(&packer, 4096, &produced);
+    packer_produce(&packer, 9999, &produced);
+    results = apply(fsm, &packer);
+    ck_assert_int_eq(results.items[2].err, ERR_OK);
+    ck_assert_uint_eq(results.items[2].base_offset, 3);
+    ck_assert_uint_eq(results.items[2].record_count, 3);
+    ck_assert_uint_eq(results.items[2].raft_index, 1);
+    ck_assert_uint_eq(results.items[2].raft_term, 1);
+    ck_assert_int_eq(results.items[2].append_time_us, 1000);
+    ck_assert(!results.items[2].duplicate);
+    ck_assert_int_eq(results.items[3].err, ERR_TOPIC_UNKNOWN);
+    packer_begin(&packer, 400); /* another leader's clock */
+    packer_produce(&packer, 4096, &produced);
+    results = apply(fsm, &packer);
+    ck_assert_uint_eq(results.items[0].base_offset, 6);
+    ck_assert_int_eq(results.items[0].append_time_us, 1000);
+    ck_assert_int_eq(fsm_time_us(fsm), 1000);
+    ck_assert_uint_eq(fsm_records_applied(fsm), 9);
+
+    topic = catalog_find_id(fsm_catalog(fsm), 4096);
+    ck_assert_uint_eq(topic->end, 9);
+    ck_assert_uint_eq(log_end(topic->log), 9);
+    ck_assert_int_eq(log_read_header(topic->log, 8, &header, NULL), ERR_OK);
+    ck_assert_uint_eq(header.base_offset, 6);
+    ck_assert_uint_eq(header.raft_index, 2);
+    ck_assert_mem_eq(header.digest, topic->digest, DIGEST_SIZE);
+    log_check(topic->log);
+    topic_unref(topic);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(the_digest_in_the_log_is_the_chain_of_all_before)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+    uint8_t digest[DIGEST_SIZE] = {0};
+    struct packer packer;
+    struct topic *topic;
+
+    packer_begin(&packer, 1);
+    packer_create(&packer, "t");
+    (void)apply(fsm, &packer);
+    topic = catalog_find(fsm_catalog(fsm), "t");
+    for (uint64_t i = 0; i < 20; i++) {
+        const struct produced produced = {.record_count = 1, .body_size = 10, .seed = i};
+        struct slice batch = history_batch(&produced);
+        uint8_t body_digest[DIGEST_SIZE];
+        struct batch_header header;
+
+        packer_begin(&packer, 2);
+        packer_produce(&packer, 4096, &produced);
+        (void)apply(fsm, &packer);
+        ck_assert_int_eq(log_read_header(topic->log, i, &header, NULL), ERR_OK);
+        digest_bytes(batch.data + BATCH_HEADER_SIZE, 10, body_digest);
+        digest_chain(digest, &header, body_digest, digest);
+        ck_assert_mem_eq(header.digest, digest, DIGEST_SIZE);
+        block_unref(batch.block);
+    }
+    topic_unref(topic);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(a_retry_gets_its_first_answer)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+    struct produced first = {.producer_id = 1, .record_count = 2, .body_size = 5, .seed = 1};
+    struct produced second = {
+        .producer_id = 1, .sequence = 2, .record_count = 1, .body_size = 5, .seed = 2};
+    struct produced gap = {
+        .producer_id = 1, .sequence = 9, .record_count = 1, .body_size = 5, .seed = 3};
+    struct produced unknown = {.producer_id = 2, .record_count = 1, .body_size = 5, .seed = 4};
+    struct results results;
+    struct packer packer;
+
+    packer_begin(&packer, 10);
+    packer_create(&packer, "t");
+    packer_init_producer(&packer);
+    packer_produce(&packer, 4096, &first);
+    results = apply(fsm, &packer);
+    ck_assert_uint_eq(results.items[1].producer_id, 1);
+    ck_assert_uint_eq(results.items[1].producer_epoch, 0);
+    packer_begin(&packer, 20);
+    packer_produce(&packer, 4096, &second);
+    packer_produce(&packer, 4096, &first);
+    packer_produce(&packer, 4096, &gap);
+    packer_produce(&packer, 4096, &unknown);
+    results = apply(fsm, &packer);
+    ck_assert_uint_eq(results.items[0].base_offset, 2);
+    ck_assert_int_eq(results.items[1].err, ERR_OK);
+    ck_assert(results.items[1].duplicate);
+    ck_assert_uint_eq(results.items[1].base_offset, 0);
+    ck_assert_uint_eq(results.items[1].record_count, 2);
+    ck_assert_uint_eq(results.items[1].raft_index, 1);
+    ck_assert_int_eq(results.items[1].append_time_us, 10);
+    ck_assert_int_eq(results.items[2].err, ERR_SEQUENCE_GAP);
+    ck_assert_int_eq(results.items[3].err, ERR_PRODUCER_UNKNOWN);
+    ck_assert_uint_eq(fsm_records_applied(fsm), 3);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(barriers_and_changes_only_move_the_index)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+
+    for (uint64_t i = 1; i <= 2; i++) {
+        struct entry entry;
+
+        entry_seal(entry_block_new(4), 4, i, 1, i == 1 ? ENTRY_BARRIER : ENTRY_CHANGE, &entry);
+        ck_assert_int_eq(fsm_apply(fsm, &entry, NULL, NULL, NULL), ERR_OK);
+        ck_assert_uint_eq(fsm_applied_index(fsm), i);
+        entry_unref(&entry);
+    }
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(what_cannot_be_read_stops_the_node)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+    struct block *block = entry_block_new(COMMAND_PAYLOAD_HEADER_SIZE);
+    struct err_info info = {0};
+    struct fsm_sync *sync;
+    struct entry entry;
+
+    memset(block->data + ENTRY_HEADER_SIZE, 0, COMMAND_PAYLOAD_HEADER_SIZE);
+    block->data[ENTRY_HEADER_SIZE] = 2; /* version */
+    entry_seal(block, COMMAND_PAYLOAD_HEADER_SIZE, 1, 1, ENTRY_COMMAND, &entry);
+    ck_assert_int_eq(fsm_apply(fsm, &entry, NULL, NULL, &info), ERR_VERSION);
+    ck_assert_ptr_nonnull(strstr(info.text, "entry 1"));
+    ck_assert_uint_eq(fsm_applied_index(fsm), 0);
+    ck_assert_int_eq(fsm_apply(fsm, &entry, NULL, NULL, &info), ERR_FAILED);
+    ck_assert_int_eq(fsm_sync_begin(fsm, &sync), ERR_FAILED);
+    entry_unref(&entry);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(topics_are_limited_on_every_node_alike)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+    struct manifest manifest = {.applied_index = FSM_TOPICS_MAX, .topic_count = FSM_TOPICS_MAX + 1};
+    struct err_info info;
+
+    /* That many directories would take seconds: what a manifest may not have, an entry cannot
+     * bring about either. */
+    manifest.topics = calloc(manifest.topic_count, sizeof *manifest.topics);
+    ck_assert_int_eq(producers_new(&manifest.producers), ERR_OK);
+    ck_assert_int_eq(fsm_install_plan(fsm, &manifest, &info), ERR_INVALID);
+    manifest_fini(&manifest);
+    fsm_close(fsm);
+}
+END_TEST
+
+/* ---- replay ---- */
+
+/* The state after `applied` entries in dir, synced and closed. */
+static struct manifest leave(const char *dir, const struct history *history, uint64_t applied,
+                             uint64_t go_on_to)
+{
+    struct fsm *fsm = open_fsm(dir, NULL, 4096);
+    struct manifest manifest;
+
+    history_apply(history, fsm, applied);
+    sync_fsm(fsm);
+    ck_assert_int_eq(fsm_manifest(fsm, &manifest), ERR_OK);
+    history_apply(history, fsm, go_on_to);
+    fsm_close(fsm);
+    return manifest;
+}
+
+START_TEST(the_same_entries_give_the_same_state_in_any_segments)
+{
+    struct history history;
+    struct fsm *a = open_fsm(dirs[0], NULL, 4096);
+    struct fsm *b = open_fsm(dirs[1], NULL, 0);
+
+    history_init(&history, 100 + (uint64_t)_i, 200);
+    history_apply(&history, a, 200);
+    history_apply(&history, b, 200);
+    history_assert_equal(a, b);
+    fsm_close(a);
+    fsm_close(b);
+    history_fini(&history);
+}
+END_TEST
+
+START_TEST(replay_from_a_manifest_gives_the_same_state)
+{
+    struct history history;
+    struct manifest manifest;
+    struct fsm *straight = open_fsm(dirs[1], NULL, 4096);
+    struct fsm *replayed;
+    uint64_t random = 7 * (uint64_t)_i;
+    uint64_t at = history_below(&random, 150);
+    uint64_t went_on_to = at + history_below(&random, 50);
+
+    history_init(&history, 200 + (uint64_t)_i, 200);
+    history_apply(&history, straight, 200);
+    manifest = leave(dirs[0], &history, at, went_on_to);
+    replayed = open_fsm(dirs[0], &manifest, 4096);
+    ck_assert_uint_eq(fsm_applied_index(replayed), at);
+    history_apply(&history, replayed, 200);
+    history_assert_equal(replayed, straight);
+    manifest_fini(&manifest);
+    fsm_close(replayed);
+    fsm_close(straight);
+    history_fini(&history);
+}
+END_TEST
+
+START_TEST(another_batch_in_the_log_is_a_divergence)
+{
+    struct produced one = {.record_count = 1, .body_size = 8, .seed = 1};
+    struct produced other = {.record_count = 1, .body_size = 8, .seed = 2};
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+    struct manifest manifest;
+    struct err_info info = {0};
+    struct packer packer;
+    struct entry entry;
+
+    packer_begin(&packer, 1);
+    packer_create(&packer, "t");
+    (void)apply(fsm, &packer);
+    sync_fsm(fsm);
+    ck_assert_int_eq(fsm_manifest(fsm, &manifest), ERR_OK);
+    packer_begin(&packer, 2);
+    packer_produce(&packer, 4096, &one);
+    (void)apply(fsm, &packer);
+    fsm_close(fsm);
+
+    fsm = open_fsm(dirs[0], &manifest, 0);
+    packer_begin(&packer, 2);
+    packer_produce(&packer, 4096, &other);
+    entry = packer_entry(&packer, 2, 1);
+    ck_assert_int_eq(fsm_apply(fsm, &entry, NULL, NULL, &info), ERR_DIVERGED);
+    ck_assert_ptr_nonnull(strstr(info.text, "'t' at offset 0"));
+    entry_unref(&entry);
+    fsm_close(fsm);
+
+    fsm = open_fsm(dirs[0], &manifest, 0); /* the right one is fine */
+    packer_begin(&packer, 2);
+    packer_produce(&packer, 4096, &one);
+    (void)apply(fsm, &packer);
+    fsm_close(fsm);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+/* ---- opening ---- */
+
+START_TEST(unknown_directories_go_and_other_things_stay)
+{
+    static const char *const kept[] = {"lost+found", "x-", "x-01", "-1", "x-1y", "x-4096"};
+    char path[IO_PATH_SIZE];
+    struct history history;
+    struct manifest manifest;
+    struct fsm *fsm;
+
+    history_init(&history, 3, 30);
+    manifest = leave(dirs[0], &history, 30, 30);
+    ck_assert_uint_gt(manifest.topic_count, 0);
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        ck_assert_int_eq(io_path(path, dirs[0], kept[i], NULL), ERR_OK);
+        ck_assert_int_eq(mkdir(path, 0700), 0);
+    }
+    fsm = open_fsm(dirs[0], &manifest, 4096);
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        ck_assert(is_dir(dirs[0], kept[i]) == (strcmp(kept[i], "x-4096") != 0));
+    }
+    fsm_close(fsm);
+    fsm = open_fsm(dirs[0], NULL, 4096);
+    for (size_t i = 0; i < manifest.topic_count; i++) {
+        char name[256];
+
+        (void)snprintf(name, sizeof name, "%s-%" PRIu64, manifest.topics[i].name,
+                       manifest.topics[i].id); /* fits */
+        ck_assert(!is_dir(dirs[0], name));
+    }
+    fsm_close(fsm);
+    manifest_fini(&manifest);
+    history_fini(&history);
+}
+END_TEST
+
+static enum err try_open(const struct manifest *manifest, struct err_info *info)
+{
+    const struct fsm_options options = {.io = io_real(), .dir = dirs[0], .segment_size_max = 4096};
+    struct fsm *fsm = NULL;
+    enum err err = fsm_open(&options, manifest, &fsm, info);
+
+    fsm_close(fsm);
+    return err;
+}
+
+/* A topic "t" with some batches, synced. */
+static struct manifest leave_topic(void)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 4096);
+    struct manifest manifest;
+    struct packer packer;
+
+    packer_begin(&packer, 1);
+    packer_create(&packer, "t");
+    for (uint64_t i = 0; i < 12; i++) {
+        packer_produce(&packer, 4096,
+                       &(struct produced){.record_count = 2, .body_size = 900, .seed = i});
+    }
+    (void)apply(fsm, &packer);
+    sync_fsm(fsm);
+    ck_assert_int_eq(fsm_manifest(fsm, &manifest), ERR_OK);
+    fsm_close(fsm);
+    return manifest;
+}
+
+START_TEST(what_the_manifest_promises_must_be_there)
+{
+    struct manifest manifest = leave_topic();
+    struct err_info info = {0};
+    char path[IO_PATH_SIZE];
+
+    ck_assert_int_eq(try_open(&manifest, &info), ERR_OK);
+    manifest.topics[0].digest[31] ^= 1;
+    ck_assert_int_eq(try_open(&manifest, &info), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(info.text, "copy of topic 't' is damaged"));
+    ck_assert_ptr_nonnull(strstr(info.text, "digest"));
+    ck_assert_ptr_nonnull(strstr(info.text, "Stop the node"));
+    manifest.topics[0].digest[31] ^= 1;
+    manifest.topics[0].end++; /* nothing is there */
+    ck_assert_int_eq(try_open(&manifest, &info), ERR_CORRUPT);
+    manifest.topics[0].end -= 2; /* inside of a batch */
+    ck_assert_int_eq(try_open(&manifest, &info), ERR_CORRUPT);
+    manifest.topics[0].end++;
+    ck_assert_int_eq(try_open(&manifest, &info), ERR_OK);
+    ck_assert_int_eq(io_path(path, dirs[0], "t-4096/00000000000000000000.store", NULL), ERR_OK);
+    ck_assert_int_eq(truncate(path, 2000), 0);
+    ck_assert_int_eq(try_open(&manifest, &info), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(info.text, "copy of topic 't' is damaged"));
+    ck_assert_int_eq(io_remove_dir(io_real(), dirs[0], "t-4096", NULL), ERR_OK);
+    ck_assert_int_eq(try_open(&manifest, &info), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(info.text, "missing"));
+    manifest_fini(&manifest);
+}
+END_TEST
+
+START_TEST(batches_of_entries_that_the_manifest_covers_cannot_lie_above_it)
+{
+    struct manifest manifest = leave_topic();
+    struct fsm *fsm = open_fsm(dirs[0], &manifest, 4096);
+    struct err_info info = {0};
+    struct packer packer;
+
+    packer_begin(&packer, 1);
+    packer_produce(&packer, 4096, &(struct produced){.record_count = 1, .body_size = 9});
+    (void)apply(fsm, &packer);
+    fsm_close(fsm);
+    ck_assert_int_eq(try_open(&manifest, &info), ERR_OK);
+    manifest.applied_index = 2;
+    ck_assert_int_eq(try_open(&manifest, &info), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(info.text, "of entry 2"));
+    manifest_fini(&manifest);
+}
+END_TEST
+
+static void take_line(void *arg, const char *line, size_t size)
+{
+    (void)snprintf(arg, 1024, "%.*s", (int)size, line); /* cut lines are fine */
+}
+
+START_TEST(a_torn_tail_is_told_and_replayed)
+{
+    struct manifest manifest = leave_topic();
+    struct fsm *fsm = open_fsm(dirs[0], &manifest, 0);
+    const struct produced produced = {.record_count = 1, .body_size = 900, .seed = 77};
+    char line[1024] = "";
+    const struct diag diag = {
+        .level = DIAG_INFO, .clock = clock_real(), .write = take_line, .arg = line};
+    const struct fsm_options options = {
+        .io = io_real(), .dir = dirs[0], .diag = &diag, .segment_size_max = 4096};
+    char command[IO_PATH_SIZE + 64];
+    struct results results;
+    struct packer packer;
+
+    packer_begin(&packer, 2);
+    packer_produce(&packer, 4096, &produced);
+    (void)apply(fsm, &packer);
+    fsm_close(fsm);
+    (void)snprintf(command, sizeof command,
+                   "f=$(ls %s/t-4096/*.store | tail -n 1) && truncate -s -7 \"$f\"", dirs[0]);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_int_eq(fsm_open(&options, &manifest, &fsm, NULL), ERR_OK);
+    ck_assert_ptr_nonnull(strstr(line, "event=torn_tail topic=t file="));
+    ck_assert_ptr_nonnull(strstr(line, "bytes=997"));
+    packer_begin(&packer, 2);
+    packer_produce(&packer, 4096, &produced);
+    results = apply(fsm, &packer);
+    ck_assert_uint_eq(results.items[0].base_offset, 24);
+    fsm_close(fsm);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+/* ---- installing ---- */
+
+/* Copies what is missing from one to the other; up to `fills` chunks. */
+static bool fill(struct fsm *to, struct fsm *from, unsigned fills)
+{
+    struct fsm_missing missing;
+    struct err_info info = {0};
+
+    while (fsm_install_missing(to, &missing)) {
+        struct topic *topic = fsm_find_promised(from, missing.topic_id);
+        struct block *batches;
+        uint64_t end;
+        enum err err;
+
+        if (fills-- == 0) {
+            topic_unref(topic);
+            return false;
+        }
+        ck_assert_ptr_nonnull(topic);
+        err = log_read(topic->log, missing.offset, missing.end, 1500, &batches, &end, &info);
+        ck_assert_msg(err == ERR_OK, "%s", info.text);
+        err = fsm_install_fill(to, missing.topic_id, batches->data, batches->size, &info);
+        ck_assert_msg(err == ERR_OK, "%s: %s", err_name(err), info.text);
+        block_unref(batches);
+        topic_unref(topic);
+    }
+    return true;
+}
+
+static void install(struct fsm *to, struct fsm *from, const struct manifest *manifest)
+{
+    struct err_info info = {0};
+    enum err err = fsm_install_plan(to, manifest, &info);
+
+    ck_assert_msg(err == ERR_OK, "%s: %s", err_name(err), info.text);
+    ck_assert(fill(to, from, UINT32_MAX));
+    sync_fsm(to);
+    err = fsm_install_finish(to, &info);
+    ck_assert_msg(err == ERR_OK, "%s: %s", err_name(err), info.text);
+    ck_assert_uint_eq(fsm_applied_index(to), manifest->applied_index);
+    fsm_check(to);
+}
+
+/* Brings `to` to index `at` of the history in one of the ways there are. */
+static void advance(struct fsm *to, struct fsm *from, const struct history *history,
+                    uint64_t *random)
+{
+    uint64_t at = fsm_applied_index(from);
+    struct manifest manifest;
+
+    ck_assert_int_eq(fsm_manifest(from, &manifest), ERR_OK);
+    switch (at > fsm_applied_index(to) ? history_below(random, 4) : 0) {
+    case 0:
+        history_apply(history, to, at);
+        break;
+    case 1:
+        install(to, from, &manifest);
+        history_assert_equal(to, from);
+        break;
+    case 2: /* given up on the way, then entries */
+        ck_assert_int_eq(fsm_install_plan(to, &manifest, NULL), ERR_OK);
+        (void)fill(to, from, history_below(random, 6));
+        fsm_install_abandon(to);
+        history_apply(history, to, at);
+        break;
+    default: /* given up, and planned again */
+        ck_assert_int_eq(fsm_install_plan(to, &manifest, NULL), ERR_OK);
+        (void)fill(to, from, history_below(random, 6));
+        fsm_install_abandon(to);
+        install(to, from, &manifest);
+        break;
+    }
+    if (history_below(random, 2) == 0) {
+        ck_assert_int_eq(fsm_forget(to, fsm_applied_index(to), NULL), ERR_OK);
+    }
+    manifest_fini(&manifest);
+}
+
+START_TEST(installing_and_applying_come_to_the_same)
+{
+    struct history history;
+    struct fsm *from = open_fsm(dirs[0], NULL, 8192);
+    struct fsm *to = open_fsm(dirs[1], NULL, 4096);
+    uint64_t random = 1000 + (uint64_t)_i;
+
+    history_init(&history, 300 + (uint64_t)_i, 240);
+    while (fsm_applied_index(from) < 240) {
+        uint64_t next = fsm_applied_index(from) + 1 + history_below(&random, 40);
+
+        history_apply(&history, from, next < 240 ? next : 240);
+        advance(to, from, &history, &random);
+        history_assert_equal(to, from);
+        if (history_below(&random, 3) == 0) {
+            struct manifest manifest;
+
+            sync_fsm(to);
+            ck_assert_int_eq(fsm_manifest(to, &manifest), ERR_OK);
+            fsm_close(to);
+            to = open_fsm(dirs[1], &manifest, 4096);
+            manifest_fini(&manifest);
+            history_assert_equal(to, from);
+        }
+    }
+    fsm_close(from);
+    fsm_close(to);
+    history_fini(&history);
+}
+END_TEST
+
+START_TEST(only_what_follows_is_filled_in)
+{
+    struct manifest manifest = leave_topic();
+    struct fsm *from = open_fsm(dirs[0], &manifest, 4096);
+    struct fsm *to = open_fsm(dirs[1], NULL, 4096);
+    struct topic *topic = catalog_find(fsm_catalog(from), "t");
+    struct fsm_missing missing;
+    struct err_info info = {0};
+    struct block *batches;
+    struct block *later;
+    uint64_t end;
+
+    ck_assert_int_eq(log_read(topic->log, 0, 4, 3000, &batches, &end, NULL), ERR_OK);
+    ck_assert_uint_eq(end, 4); /* two batches */
+    ck_assert_int_eq(log_read(topic->log, 2, 24, 1, &later, &end, NULL), ERR_OK);
+    ck_assert_int_eq(fsm_install_plan(to, &manifest, NULL), ERR_OK);
+    ck_assert(fsm_install_missing(to, &missing));
+    ck_assert_uint_eq(missing.topic_id, 4096);
+    ck_assert_uint_eq(missing.offset, 0);
+    ck_assert_uint_eq(missing.end, 24);
+    ck_assert_int_eq(fsm_install_finish(to, &info), ERR_AGAIN);
+    ck_assert_int_eq(fsm_install_fill(to, 4096, later->data, later->size, &info), ERR_CORRUPT);
+    ck_assert_int_eq(fsm_install_fill(to, 4097, batches->data, batches->size, &info), ERR_CORRUPT);
+    ck_assert_int_eq(fsm_install_fill(to, 4096, batches->data, 0, &info), ERR_CORRUPT);
+    for (size_t size = 1; size < batches->size; size += 97) {
+        ck_assert(size == 1004 ||
+                  fsm_install_fill(to, 4096, batches->data, size, &info) == ERR_CORRUPT);
+    }
+    for (size_t at = 0; at < batches->size; at += 31) {
+        batches->data[at] ^= 4;
+        ck_assert_int_eq(fsm_install_fill(to, 4096, batches->data, batches->size, &info),
+                         ERR_CORRUPT);
+        batches->data[at] ^= 4;
+    }
+    ck_assert(fsm_install_missing(to, &missing));
+    ck_assert_uint_eq(missing.offset, 0);
+    ck_assert_int_eq(fsm_install_fill(to, 4096, batches->data, batches->size, &info), ERR_OK);
+    ck_assert(fsm_install_missing(to, &missing));
+    ck_assert_uint_eq(missing.offset, 4);
+    ck_assert_ptr_null(catalog_find(fsm_catalog(to), "t"));
+    ck_assert(fill(to, from, UINT32_MAX));
+    sync_fsm(to);
+    ck_assert_int_eq(fsm_install_finish(to, &info), ERR_OK);
+    history_assert_equal(from, to);
+    block_unref(batches);
+    block_unref(later);
+    topic_unref(topic);
+    fsm_close(from);
+    fsm_close(to);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+/* Another history's batches, each of them valid, are refused by the chain. */
+START_TEST(batches_of_another_chain_do_not_come_in)
+{
+    struct manifest manifest = leave_topic();
+    struct fsm *from = open_fsm(dirs[0], &manifest, 4096);
+    struct fsm *other = open_fsm(dirs[1], NULL, 4096);
+    struct fsm *to = open_fsm(dirs[2], NULL, 4096);
+    struct topic *topic = catalog_find(fsm_catalog(from), "t");
+    struct packer packer;
+    struct topic *wrong;
+    struct block *batches;
+    uint64_t end;
+
+    packer_begin(&packer, 1);
+    packer_create(&packer, "t");
+    packer_produce(&packer, 4096, &(struct produced){.record_count = 2, .body_size = 9});
+    packer_produce(&packer, 4096, &(struct produced){.record_count = 2, .body_size = 9});
+    (void)apply(other, &packer);
+    wrong = catalog_find(fsm_catalog(other), "t");
+    ck_assert_int_eq(fsm_install_plan(to, &manifest, NULL), ERR_OK);
+    ck_assert_int_eq(log_read(topic->log, 0, 2, 1, &batches, &end, NULL), ERR_OK);
+    ck_assert_int_eq(fsm_install_fill(to, 4096, batches->data, batches->size, NULL), ERR_OK);
+    block_unref(batches);
+    ck_assert_int_eq(log_read(wrong->log, 2, 4, 1, &batches, &end, NULL), ERR_OK);
+    ck_assert_int_eq(fsm_install_fill(to, 4096, batches->data, batches->size, NULL), ERR_CORRUPT);
+    block_unref(batches);
+    topic_unref(topic);
+    topic_unref(wrong);
+    fsm_close(from);
+    fsm_close(other);
+    fsm_close(to);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+START_TEST(a_manifest_of_another_history_is_a_divergence)
+{
+    struct manifest manifest = leave_topic();
+    struct fsm *fsm = open_fsm(dirs[0], &manifest, 4096);
+    struct err_info info = {0};
+
+    ck_assert_int_eq(fsm_install_plan(fsm, &manifest, &info), ERR_INVALID); /* not ahead */
+    manifest.applied_index = 5;
+    manifest.topics[0].digest[0] ^= 1;
+    ck_assert_int_eq(fsm_install_plan(fsm, &manifest, &info), ERR_DIVERGED);
+    ck_assert_int_eq(info.code, ERR_DIVERGED);
+    manifest.topics[0].digest[0] ^= 1;
+    manifest.topics[0].end -= 2;
+    ck_assert_int_eq(fsm_install_plan(fsm, &manifest, &info), ERR_DIVERGED);
+    manifest.topics[0].end += 2;
+    manifest.topics[0].name[0] = 'x';
+    ck_assert_int_eq(fsm_install_plan(fsm, &manifest, &info), ERR_DIVERGED);
+    manifest.topics[0].name[0] = 't';
+    manifest.topics[0].id++; /* of an entry that was applied here, and is not here */
+    ck_assert_int_eq(fsm_install_plan(fsm, &manifest, &info), ERR_DIVERGED);
+    manifest.topics[0].id--;
+    ck_assert_int_eq(fsm_install_plan(fsm, &manifest, &info), ERR_OK);
+    ck_assert_int_eq(fsm_install_finish(fsm, &info), ERR_OK);
+    ck_assert_uint_eq(fsm_applied_index(fsm), 5);
+    fsm_close(fsm);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("raft_fsm/fsm");
+    TCase *results = tcase_create("fsm_apply");
+    TCase *replay = tcase_create("replay");
+    TCase *opening = tcase_create("fsm_open");
+    TCase *installing = tcase_create("fsm_install");
+
+    tcase_add_checked_fixture(results, setup, teardown);
+    tcase_add_test(results, topics_are_created_found_and_deleted);
+    tcase_add_test(results, a_produce_gets_offset_index_term_and_time);
+    tcase_add_test(results, the_digest_in_the_log_is_the_chain_of_all_before);
+    tcase_add_test(results, a_retry_gets_its_first_answer);
+    tcase_add_test(results, barriers_and_changes_only_move_the_index);
+    tcase_add_test(results, what_cannot_be_read_stops_the_node);
+    tcase_add_test(results, topics_are_limited_on_every_node_alike);
+    suite_add_tcase(suite, results);
+    tcase_add_checked_fixture(replay, setup, teardown);
+    tcase_add_loop_test(replay, the_same_entries_give_the_same_state_in_any_segments, 0, 3);
+    tcase_add_loop_test(replay, replay_from_a_manifest_gives_the_same_state, 0, 6);
+    tcase_add_test(replay, another_batch_in_the_log_is_a_divergence);
+    suite_add_tcase(suite, replay);
+    tcase_add_checked_fixture(opening, setup, teardown);
+    tcase_add_test(opening, unknown_directories_go_and_other_things_stay);
+    tcase_add_test(opening, what_the_manifest_promises_must_be_there);
+    tcase_add_test(opening, batches_of_entries_that_the_manifest_covers_cannot_lie_above_it);
+    tcase_add_test(opening, a_torn_tail_is_told_and_replayed);
+    suite_add_tcase(suite, opening);
+    tcase_add_checked_fixture(installing, setup, teardown);
+    tcase_add_loop_test(installing, installing_and_applying_come_to_the_same, 0, 4);
+    tcase_add_test(installing, only_what_follows_is_filled_in);
+    tcase_add_test(installing, batches_of_another_chain_do_not_come_in);
+    tcase_add_test(installing, a_manifest_of_another_history_is_a_divergence);
+    suite_add_tcase(suite, installing);
+    return runner_main(suite);
+}

@@ -34,7 +34,16 @@ struct row {
 };
 
 static const struct row rows[] = {
-#include "rows.inc"
+    {.off = "R1", .seed = 600000},
+    {.off = "R2", .seed = 601000},
+    {.off = "R3", .also_off = "R4,R16", .seed = 602001},
+    {.off = "R4", .reorder = true, .seed = 603003},
+    {.off = "R6", .seed = 611843},
+    {.off = "R7", .also_off = "R8", .seed = 605183},
+    {.off = "R10", .seed = 604073},
+    {.off = "R11", .also_off = "R9", .seed = 608003},
+    {.off = "R15", .reorder = true, .seed = 606015},
+    {.off = "R16", .reorder = true, .seed = 607030},
 };
 
 /* 0: well; else what wait says. */

@@ -414,7 +414,7 @@ START_TEST(any_mix_of_failures_ends_with_each_record_once)
     static const enum err errs[] = {ERR_BUSY, ERR_NO_LEADER, ERR_LEADERSHIP_LOST};
     unsigned random = 12345 + (unsigned)_i;
 
-    for (int i = 0; i < 120; i++) {
+    for (int i = 0; i < 20; i++) {
         random = random * 1103515245 + 12345;
         script(i % 2 == 0 ? f.one : f.two, actions[(random >> 16) % 9], errs[(random >> 20) % 3],
                1);

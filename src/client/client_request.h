@@ -16,9 +16,9 @@ struct client_request_options {
     uint16_t type;
     uint16_t reply_type;
     const ProtobufCMessageDescriptor *reply; /* what must be in the reply's header */
-    const char *topic; /* in, copied; NULL: the request names none */
-    bool local;        /* of a status request */
-    bool reads;        /* changes nothing: its outcome is never "unknown" */
+    const char *topic;                       /* in, copied; NULL: the request names none */
+    bool local;                              /* of a status request */
+    bool reads;                              /* changes nothing: its outcome is never "unknown" */
     bool repeatable;
     bool needs_leader;
     uint64_t timeout_ns;

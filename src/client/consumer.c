@@ -189,7 +189,8 @@ static void doom_info(struct consumer *self, const struct err_info *info)
 static void doom_damaged(struct consumer *self, struct err_info *info)
 {
     (void)err_prefix(info, info->code, "topic '%s', offset %llu, from %s", self->topic,
-                     (unsigned long long)self->next, session_server(self->session)); /* Told below. */
+                     (unsigned long long)self->next,
+                     session_server(self->session)); /* Told below. */
     while (self->chunks != NULL) {
         drop_chunk(self, self->chunks);
     }
@@ -218,9 +219,8 @@ static enum err open_batch(struct consumer *self, struct err_info *info)
     if (chunk->left <= BATCH_HEADER_SIZE) {
         return err_set(info, ERR_CORRUPT, "%zu bytes are no batch", chunk->left);
     }
-    err = batch_header_decode(chunk->at,
-                              chunk->left > UINT32_MAX ? UINT32_MAX : (uint32_t)chunk->left, header,
-                              info);
+    err = batch_header_decode(
+        chunk->at, chunk->left > UINT32_MAX ? UINT32_MAX : (uint32_t)chunk->left, header, info);
     if (err == ERR_OK) {
         err = batch_check_body(header, chunk->at + BATCH_HEADER_SIZE, info);
     }
@@ -492,8 +492,7 @@ static void fill_request(const struct consumer *self, uint64_t now_ns,
     }
     request->records_max = records_left(self);
     request->bytes_max = (uint32_t)(half < FETCH_SIZE ? half : FETCH_SIZE);
-    request->at_least =
-        self->token > self->options.at_least ? self->token : self->options.at_least;
+    request->at_least = self->token > self->options.at_least ? self->token : self->options.at_least;
     request->deadline_ms = session_deadline_ms(now_ns, self->deadline_ns);
 }
 

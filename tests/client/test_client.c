@@ -217,8 +217,7 @@ START_TEST(answer_that_makes_no_sense_ends_the_connection_and_is_asked_again)
     static const enum fake_action actions[] = {FAKE_GARBAGE, FAKE_WRONG_TYPE, FAKE_WRONG_ID};
     struct answered answered = {0};
 
-    fake_node_script(
-        f.one, &(struct fake_rule){.type = TYPE(TOPIC_LIST), .action = actions[_i]});
+    fake_node_script(f.one, &(struct fake_rule){.type = TYPE(TOPIC_LIST), .action = actions[_i]});
     fixture_connect(false, 0);
     ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
@@ -414,8 +413,8 @@ int main(void)
     tcase_add_test(requests, definite_error_is_told_at_once);
     tcase_add_test(requests, change_with_an_unknown_outcome_is_not_repeated);
     tcase_add_test(requests, question_is_asked_again_on_the_next_connection);
-    tcase_add_loop_test(requests,
-                        answer_that_makes_no_sense_ends_the_connection_and_is_asked_again, 0, 3);
+    tcase_add_loop_test(requests, answer_that_makes_no_sense_ends_the_connection_and_is_asked_again,
+                        0, 3);
     tcase_add_test(requests, change_that_was_sent_and_not_answered_by_the_deadline_is_unknown);
     tcase_add_test(requests, deadline_without_a_leader_says_so_and_nothing_was_done);
     suite_add_tcase(suite, requests);

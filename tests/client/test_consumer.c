@@ -136,8 +136,7 @@ START_TEST(options_that_make_no_sense_are_invalid)
 
     fixture_connect(false, 0);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        ck_assert_int_eq(consumer_new(f.client, &wrong[i], &events, &got, &consumer),
-                         ERR_INVALID);
+        ck_assert_int_eq(consumer_new(f.client, &wrong[i], &events, &got, &consumer), ERR_INVALID);
     }
 }
 END_TEST

@@ -45,9 +45,9 @@ enum {
 
 #define AFTER_FAILURE "an earlier batch of this producer failed, and order must be kept"
 
-static struct producer *of_user(struct session_user *user)
+static struct producer *of_user(struct channel_user *user)
 {
-    return (struct producer *)((char *)user - offsetof(struct producer, user));
+    return (void *)((char *)user - offsetof(struct producer, user));
 }
 
 /* ---- batches ---- */
@@ -97,9 +97,9 @@ static void free_batch(struct batch *batch)
 void producer_fail_batch(struct batch *batch, const struct client_error *error)
 {
     ASSERT(batch_is_open(batch));
-    session_forget(batch->producer->session, &batch->call);
+    channel_forget(batch->producer->channel, &batch->call);
     batch->state = BATCH_FAILED;
-    batch->answered_ns = session_now_ns();
+    batch->answered_ns = channel_now_ns();
     batch->error = *error;
     batch->error.outcome_unknown = batch->maybe_written;
     batch->error.text = strdup(error->text); /* NULL: the code's own text will do. */
@@ -248,7 +248,7 @@ uint64_t producer_oldest_deadline_ns(const struct producer *self)
     if (self->building_count > 0) {
         return self->building_ns + self->options.timeout_ms * NS_PER_MS;
     }
-    return SESSION_NEVER;
+    return CHANNEL_NEVER;
 }
 
 /* Fails what is past its deadline. While an id is being asked for, the question has the same
@@ -279,7 +279,7 @@ static void expire(struct producer *self, uint64_t now_ns)
         } else if (self->has_reason) {
             info = self->reason;
         } else {
-            (void)session_explain(self->session, &info); /* Told below. */
+            (void)channel_explain(self->channel, &info); /* Told below. */
         }
         producer_fail_batch_info(batch, &info);
     }
@@ -288,7 +288,7 @@ static void expire(struct producer *self, uint64_t now_ns)
 /* No server wants this client: what was not sent fails at once. */
 static void refuse(struct producer *self)
 {
-    const struct err_info *refusal = session_refusal(self->session);
+    const struct err_info *refusal = channel_refusal(self->channel);
     struct batch *batch;
 
     if (refusal == NULL) {
@@ -310,20 +310,20 @@ static void set_wake(struct producer *self, uint64_t now_ns)
     uint64_t linger_ns = self->building_ns + self->options.linger_ms * NS_PER_MS;
     uint64_t deadline_ns = producer_oldest_deadline_ns(self);
 
-    session_wake(self->session, &self->user,
+    channel_wake(self->channel, &self->user,
                  deadline_ns > now_ns ? deadline_ns : now_ns + NS_PER_MS);
     if (self->retry_ns > now_ns) {
-        session_wake(self->session, &self->user, self->retry_ns);
+        channel_wake(self->channel, &self->user, self->retry_ns);
     }
     if (self->building_count > 0 && linger_ns > now_ns) {
-        session_wake(self->session, &self->user, linger_ns);
+        channel_wake(self->channel, &self->user, linger_ns);
     }
 }
 
-static void step(struct session_user *user)
+static void step(struct channel_user *user)
 {
     struct producer *self = of_user(user);
-    uint64_t now_ns = session_now_ns();
+    uint64_t now_ns = channel_now_ns();
 
     refuse(self);
     expire(self, now_ns);
@@ -356,7 +356,7 @@ static enum err check_options(struct producer_options *options)
     return client_request_check_topic(options->topic);
 }
 
-static void cancel(struct session_user *user)
+static void cancel(struct channel_user *user)
 {
     producer_free(of_user(user));
 }
@@ -379,14 +379,14 @@ enum err producer_new(struct client *client, const struct producer_options *opti
     }
     strcpy(self->topic, options->topic);
     self->options.topic = self->topic;
-    self->session = client_session(client);
+    self->channel = client_channel(client);
     self->cb = cb;
     self->arg = arg;
     self->window = self->options.inflight_max;
     buf_init(&self->building, self->options.batch_size_max);
     self->user.step = step;
     self->user.cancel = cancel;
-    err = session_add(self->session, &self->user);
+    err = channel_add(self->channel, &self->user);
     if (err != ERR_OK) {
         buf_fini(&self->building);
         free(self);
@@ -429,12 +429,12 @@ enum err producer_send(struct producer *self, const struct client_record *record
         }
         err = append(self, record);
     }
-    session_wake(self->session, &self->user, 0); /* All that comes in one turn goes together. */
+    channel_wake(self->channel, &self->user, 0); /* All that comes in one turn goes together. */
     if (err != ERR_OK) {
         return err;
     }
     if (self->building_count == 0) {
-        self->building_ns = session_now_ns();
+        self->building_ns = channel_now_ns();
     }
     self->building_count++;
     self->next_first++;
@@ -444,7 +444,7 @@ enum err producer_send(struct producer *self, const struct client_record *record
 void producer_flush(struct producer *self)
 {
     self->flush = self->building_count > 0;
-    session_wake(self->session, &self->user, 0);
+    channel_wake(self->channel, &self->user, 0);
 }
 
 uint64_t producer_pending(const struct producer *self)
@@ -462,7 +462,7 @@ void producer_free(struct producer *self)
     self->freed = true;
     client_request_free(self->init);
     self->init = NULL;
-    session_remove(self->session, &self->user);
+    channel_remove(self->channel, &self->user);
     fail_all(self, &error);
     while (self->batches != NULL) {
         struct batch *batch = self->batches;

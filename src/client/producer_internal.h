@@ -14,8 +14,8 @@
 #define QUORLOG_CLIENT_PRODUCER_INTERNAL_H
 
 #include "base/buf.h"
+#include "client/channel.h"
 #include "client/client_request.h"
-#include "client/session.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -43,10 +43,10 @@ struct batch {
 };
 
 struct producer {
-    struct session_user user;
-    struct session *session; /* borrowed */
+    struct channel_user user;
+    struct channel *channel; /* borrowed */
     struct producer_options options;
-    char topic[SESSION_TOPIC_SIZE_MAX + 1];
+    char topic[CHANNEL_TOPIC_SIZE_MAX + 1];
     producer_report_cb cb;
     void *arg;
 
@@ -98,7 +98,7 @@ enum err producer_seal(struct producer *self);
 void producer_fail_batch(struct batch *batch, const struct client_error *error);
 void producer_fail_batch_info(struct batch *batch, const struct err_info *info);
 
-/* When the oldest record that has no answer is given up; SESSION_NEVER: there is none. */
+/* When the oldest record that has no answer is given up; CHANNEL_NEVER: there is none. */
 uint64_t producer_oldest_deadline_ns(const struct producer *self);
 
 /* ---- producer_send.c ---- */

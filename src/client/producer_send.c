@@ -14,21 +14,21 @@
 
 static struct batch *of_call(struct call *call)
 {
-    return (struct batch *)((char *)call - offsetof(struct batch, call));
+    return (void *)((char *)call - offsetof(struct batch, call));
 }
 
 /* ---- answers ---- */
 
 static void back_off(struct producer *self)
 {
-    uint64_t now_ns = session_now_ns();
+    uint64_t now_ns = channel_now_ns();
 
     /* The failures of one round of tries count once. */
     if (now_ns >= self->retry_ns) {
         self->failures++;
-        self->retry_ns = session_retry_ns(now_ns, self->failures);
+        self->retry_ns = channel_retry_ns(now_ns, self->failures);
     }
-    session_wake(self->session, &self->user, 0);
+    channel_wake(self->channel, &self->user, 0);
 }
 
 static void on_lost(struct call *call, enum err err, const char *text)
@@ -46,7 +46,7 @@ static void on_lost(struct call *call, enum err err, const char *text)
     } else {
         producer_fail_batch(batch, &error);
     }
-    session_wake(self->session, &self->user, 0);
+    channel_wake(self->channel, &self->user, 0);
 }
 
 /* Is another try right? */
@@ -68,11 +68,11 @@ static void on_error(struct batch *batch, const struct client_error *error)
 
     if (error->err == ERR_DUPLICATE_OLD) {
         batch->state = BATCH_WRITTEN;
-        batch->answered_ns = session_now_ns();
+        batch->answered_ns = channel_now_ns();
         batch->error = *error;
         batch->error.outcome_unknown = false;
         batch->error.text = strdup(error->text); /* NULL: the code's own text will do. */
-        session_wake(self->session, &self->user, 0);
+        channel_wake(self->channel, &self->user, 0);
         return;
     }
     self->has_reason = true;
@@ -83,7 +83,7 @@ static void on_error(struct batch *batch, const struct client_error *error)
         back_off(self);
     } else {
         producer_fail_batch(batch, error);
-        session_wake(self->session, &self->user, 0);
+        channel_wake(self->channel, &self->user, 0);
     }
 }
 
@@ -108,14 +108,14 @@ static enum err on_answer(struct call *call, const struct frame *frame,
         return ERR_PROTOCOL;
     }
     batch->state = BATCH_WRITTEN;
-    batch->answered_ns = session_now_ns();
+    batch->answered_ns = channel_now_ns();
     batch->report.offset = reply->offset;
     batch->report.term = reply->term;
     batch->report.raft_index = reply->raft_index;
     batch->report.duplicate = reply->duplicate;
     quorlog__produce_reply__free_unpacked(reply, NULL);
     self->failures = 0;
-    session_wake(self->session, &self->user, 0);
+    channel_wake(self->channel, &self->user, 0);
     return ERR_OK;
 }
 
@@ -130,7 +130,7 @@ static void on_init_reply(void *arg, const struct client_error *error, const uin
     Quorlog__InitProducerReply *message;
 
     self->init = NULL;
-    session_wake(self->session, &self->user, 0);
+    channel_wake(self->channel, &self->user, 0);
     if (error->err != ERR_OK) {
         self->has_reason = true;
         (void)err_set(&self->reason, error->err, "%s", error->text); /* Kept for the deadline. */
@@ -175,11 +175,11 @@ static void get_id(struct producer *self, uint64_t now_ns)
     if (self->init != NULL || deadline_ns <= now_ns || now_ns < self->retry_ns) {
         return;
     }
-    if (deadline_ns == SESSION_NEVER) {
+    if (deadline_ns == CHANNEL_NEVER) {
         return; /* Nothing to send. */
     }
     options.timeout_ns = deadline_ns - now_ns;
-    if (client_request_start(self->session, &options, on_init_reply, self, &self->init) != ERR_OK) {
+    if (client_request_start(self->channel, &options, on_init_reply, self, &self->init) != ERR_OK) {
         back_off(self);
     }
 }
@@ -237,8 +237,8 @@ static enum err send_batch(struct producer *self, struct batch *batch, uint64_t 
     batch_header_encode(&fields, header);
     memset(header + 4, 0, 4); /* header_crc32c is stamped by the cluster. */
     request.topic = self->topic;
-    request.deadline_ms = session_deadline_ms(now_ns, batch->deadline_ns);
-    err = session_send(self->session, &batch->call, &request.base, parts, 2);
+    request.deadline_ms = channel_deadline_ms(now_ns, batch->deadline_ns);
+    err = channel_send(self->channel, &batch->call, &request.base, parts, 2);
     if (err == ERR_OK) {
         batch->state = BATCH_SENT;
         if (batch->first_sent_ns == 0) {
@@ -251,7 +251,7 @@ static enum err send_batch(struct producer *self, struct batch *batch, uint64_t 
 static bool fits_node(struct producer *self, struct batch *batch)
 {
     size_t size = BATCH_HEADER_SIZE + batch->body->size;
-    size_t size_max = session_batch_size_max(self->session);
+    size_t size_max = channel_batch_size_max(self->channel);
     struct err_info info;
 
     if (size_max == 0 || size <= size_max) {
@@ -260,7 +260,7 @@ static bool fits_node(struct producer *self, struct batch *batch)
     (void)err_set(&info, ERR_TOO_LARGE, "a batch of %zu bytes; the node takes %zu", size,
                   size_max); /* Told below. */
     producer_fail_batch_info(batch, &info);
-    session_wake(self->session, &self->user, 0);
+    channel_wake(self->channel, &self->user, 0);
     return false;
 }
 
@@ -296,7 +296,7 @@ static bool send_queued(struct producer *self, uint64_t now_ns)
                 back_off(self);
             }
             if (err != ERR_OK) {
-                return false; /* Connected, or drained: the session wakes us. */
+                return false; /* Connected, or drained: the channel wakes us. */
             }
         }
         earlier_open = earlier_open || batch_is_open(batch);
@@ -313,7 +313,7 @@ static bool may_seal(const struct producer *self, uint64_t now_ns)
 
 void producer_send_all(struct producer *self, uint64_t now_ns)
 {
-    if (!session_is_ready(self->session) || self->renumber || now_ns < self->retry_ns) {
+    if (!channel_is_ready(self->channel) || self->renumber || now_ns < self->retry_ns) {
         return;
     }
     if (producer_is_idempotent(self) && self->id == 0) {

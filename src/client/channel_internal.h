@@ -1,47 +1,47 @@
 /*
- * What session.c and session_conn.c share: the object, its states, and the few functions that one
+ * What channel.c and channel_conn.c share: the object, its states, and the few functions that one
  * part has for the other. For nobody else.
  */
-#ifndef QUORLOG_CLIENT_SESSION_INTERNAL_H
-#define QUORLOG_CLIENT_SESSION_INTERNAL_H
+#ifndef QUORLOG_CLIENT_CHANNEL_INTERNAL_H
+#define QUORLOG_CLIENT_CHANNEL_INTERNAL_H
 
-#include "client/session.h"
+#include "client/channel.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 
 enum {
-    SESSION_HEADER_SIZE_MAX = 1024, /* of what is sent here: a topic and some numbers */
-    SESSION_SERVERS_MAX = 64,
-    SESSION_ID_SLOTS = 1024, /* of the table by id; a power of two */
+    CHANNEL_HEADER_SIZE_MAX = 1024, /* of what is sent here: a topic and some numbers */
+    CHANNEL_SERVERS_MAX = 64,
+    CHANNEL_ID_SLOTS = 1024, /* of the table by id; a power of two */
 };
 
-enum session_state { SESSION_DOWN, SESSION_HELLO, SESSION_READY, SESSION_ENDING, SESSION_CLOSING };
+enum channel_state { CHANNEL_DOWN, CHANNEL_HELLO, CHANNEL_READY, CHANNEL_ENDING, CHANNEL_CLOSING };
 
-struct session {
-    enum session_state state;
+struct channel {
+    enum channel_state state;
     uv_loop_t *loop;
     char *list;                         /* owned: the servers, cut into pieces */
-    char *servers[SESSION_SERVERS_MAX]; /* borrowed from list */
+    char *servers[CHANNEL_SERVERS_MAX]; /* borrowed from list */
     unsigned server_count;
     unsigned server;        /* index of the present one */
     char servers_text[256]; /* as given, for messages */
     char name[201];
     uint64_t timeout_ns;
     struct conn_limits limits;
-    struct session_times times;
+    struct channel_times times;
 
     struct link *link;
     uv_timer_t timer;
-    uint64_t timer_ns;           /* when it fires; SESSION_NEVER: stopped */
-    struct session_user *users;  /* utlist */
-    struct session_user *cursor; /* the next one in on_timer's walk */
+    uint64_t timer_ns;           /* when it fires; CHANNEL_NEVER: stopped */
+    struct channel_user *users;  /* utlist */
+    struct channel_user *cursor; /* the next one in on_timer's walk */
     unsigned user_count;
-    struct session_user watch; /* the session's own: silence, and the move to the next server */
-    uint64_t move_ns;          /* when to go to the server `server`; SESSION_NEVER */
+    struct channel_user watch; /* the channel's own: silence, and the move to the next server */
+    uint64_t move_ns;          /* when to go to the server `server`; CHANNEL_NEVER */
 
     struct call *calls; /* utlist, in order of sending */
     struct call
-        *slots[SESSION_ID_SLOTS]; /* by id % SESSION_ID_SLOTS: the newest call there, a hint */
+        *slots[CHANNEL_ID_SLOTS]; /* by id % CHANNEL_ID_SLOTS: the newest call there, a hint */
     uint64_t next_id;
 
     char cluster_id[128]; /* of the first node that was met; "": none yet */
@@ -63,32 +63,32 @@ struct session {
 };
 
 /* The only way to change state. */
-void session_move(struct session *self, enum session_state next);
+void channel_move(struct channel *self, enum channel_state next);
 
-/* ---- session.c ---- */
+/* ---- channel.c ---- */
 
 /* All users have their turn soon. */
-void session_wake_all(struct session *self);
+void channel_wake_all(struct channel *self);
 
 /* NULL: answered, forgotten or never made. */
-struct call *session_find_call(const struct session *self, uint64_t id);
+struct call *channel_find_call(const struct channel *self, uint64_t id);
 
 /* Tells all calls that no answer will come. */
-void session_lose_calls(struct session *self, enum err err, const char *text);
+void channel_lose_calls(struct channel *self, enum err err, const char *text);
 
 /* Packs the header (NULL: none) and sends. Errors of conn_send; ERR_CONNECT without connection. */
-enum err session_send_frame(struct session *self, struct frame_out *frame,
+enum err channel_send_frame(struct channel *self, struct frame_out *frame,
                             const ProtobufCMessage *header);
 
-/* As session_retry_ns, with other bounds. */
-uint64_t session_backoff_ns(uint64_t now_ns, unsigned failures, uint64_t min_ms, uint64_t max_ms);
+/* As channel_retry_ns, with other bounds. */
+uint64_t channel_backoff_ns(uint64_t now_ns, unsigned failures, uint64_t min_ms, uint64_t max_ms);
 
-/* ---- session_conn.c ---- */
+/* ---- channel_conn.c ---- */
 
 /* Begins to dial the first server. on_closed: the link's. */
-enum err session_open_link(struct session *self, void (*on_closed)(struct link *link, void *arg));
+enum err channel_open_link(struct channel *self, void (*on_closed)(struct link *link, void *arg));
 
-/* The step of the session's own user: watches over the connection, moves to the next server. */
-void session_watch(struct session_user *user);
+/* The step of the channel's own user: watches over the connection, moves to the next server. */
+void channel_watch(struct channel_user *user);
 
 #endif

@@ -1,22 +1,26 @@
 /*
- * The connection of a client.
+ * The connection of a channel.
  *
  * Happy path: the link comes up, a Hello goes out, the HelloReply is checked, and all users are
  * woken; they send calls, whose answers find them by id.
  *
  * Failure modes: the connection cannot be made, ends, speaks nonsense, or the hello is refused; the
- * node is silent (a ping, then given up); it has no leader for longer
- * than an election takes, while another node may have one. All lead to the next
- * server of the list; what was unanswered is `lost`. Once every server has failed, delays double.
+ * node is silent (a ping, then given up); it has no leader for longer than an election takes, or
+ * keeps what waits for one to itself, while another node may have one. All lead to the next server
+ * of the list; what was unanswered is `lost`. Once every server has failed, delays double.
  *
- *            on_up           on_hello_reply          fail            on_down
- *   DOWN ──────────► HELLO ────────────────► READY ───────► ENDING ─────────► DOWN
- *     ▲                │ fail: ENDING          │                                 │ link_move
- *     └────────────────┴───── on_down ─────────┘ ◄─── next server, now or later ─┘
+ *             on_up          become_ready
+ *   DOWN ─────────────► HELLO ─────────► READY ─────┐
+ *    ▲ ▲ ▲               │  │ fail         │  │ fail │ on_down
+ *    │ │ └── on_down ────┘  ▼              │  ▼      │
+ *    │ └───── on_down ─── ENDING ◄──────────── …     │
+ *    └───────────────────────────────────────────────┘   on_down: then link_move to the next server
  *
- *   any ──► CLOSING ──► (freed)          session_close; release, when link and timer are closed
+ *   any ──► CLOSING ──► (freed)     channel_close; release, when link and timer are closed
+ *
+ * Link and timer call from the loop's thread, which is the only one.
  */
-#include "client/session_internal.h"
+#include "client/channel_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -32,16 +36,16 @@ enum {
     HELD_MS = 1000,              /* a connection that lasted so long was a good one */
     NEXT_SERVER_MIN_MS = 50,
     NEXT_SERVER_MAX_MS = 500,
-    /* Of the link's own retries when there are several servers: the session moves it before. */
+    /* Of the link's own retries when there are several servers: the channel moves it before. */
     LINK_RETRY_MS = 2000,
 };
 
 /* A connection that is no good any more: `down` follows. */
-static void fail(struct session *self, enum err err, const char *text)
+static void fail(struct channel *self, enum err err, const char *text)
 {
     ASSERT(err != ERR_OK);
-    if (self->state == SESSION_HELLO || self->state == SESSION_READY) {
-        session_move(self, SESSION_ENDING);
+    if (self->state == CHANNEL_HELLO || self->state == CHANNEL_READY) {
+        channel_move(self, CHANNEL_ENDING);
         link_reset(self->link, err, text);
     }
 }
@@ -74,7 +78,7 @@ static enum err decode_error(const struct frame *frame, Quorlog__Error **ret_mes
 }
 
 /* Copies the cluster's id, or compares it with the one seen before. */
-static enum err check_hello(struct session *self, const Quorlog__HelloReply *reply,
+static enum err check_hello(struct channel *self, const Quorlog__HelloReply *reply,
                             struct err_info *info)
 {
     if (reply->protocol_version != PROTOCOL_VERSION) {
@@ -93,7 +97,7 @@ static enum err check_hello(struct session *self, const Quorlog__HelloReply *rep
     return ERR_OK;
 }
 
-static void become_ready(struct session *self, const Quorlog__HelloReply *reply)
+static void become_ready(struct channel *self, const Quorlog__HelloReply *reply)
 {
     struct conn_limits limits = self->limits;
 
@@ -105,14 +109,14 @@ static void become_ready(struct session *self, const Quorlog__HelloReply *reply)
     self->refusals = 0;
     self->refused = false;
     self->leaderless_ns = 0;
-    self->ready_ns = session_now_ns();
+    self->ready_ns = channel_now_ns();
     self->leader_heard_ns = self->ready_ns;
     self->pinged = false;
-    session_move(self, SESSION_READY);
-    session_wake_all(self);
+    channel_move(self, CHANNEL_READY);
+    channel_wake_all(self);
 }
 
-static void on_hello_frame(struct session *self, const struct frame *frame)
+static void on_hello_frame(struct channel *self, const struct frame *frame)
 {
     Quorlog__HelloReply *reply = NULL;
     Quorlog__Error *message;
@@ -143,7 +147,7 @@ static void on_hello_frame(struct session *self, const struct frame *frame)
     quorlog__hello_reply__free_unpacked(reply, NULL);
 }
 
-static bool may_leave(const struct session *self)
+static bool may_leave(const struct channel *self)
 {
     const struct call *call;
 
@@ -160,10 +164,10 @@ static bool may_leave(const struct session *self)
 }
 
 /* A node that was cut off from its leader keeps saying so, while others may reach one. */
-static void note_leader(struct session *self, const struct call *call,
+static void note_leader(struct channel *self, const struct call *call,
                         const struct client_error *error)
 {
-    uint64_t now_ns = session_now_ns();
+    uint64_t now_ns = channel_now_ns();
 
     if (!call->needs_leader) {
         return;
@@ -177,7 +181,7 @@ static void note_leader(struct session *self, const struct call *call,
     }
 }
 
-static enum err answer_call(struct session *self, struct call *call, const struct frame *frame)
+static enum err answer_call(struct channel *self, struct call *call, const struct frame *frame)
 {
     Quorlog__Error *message;
     struct client_error error;
@@ -189,7 +193,7 @@ static enum err answer_call(struct session *self, struct call *call, const struc
             return ERR_PROTOCOL;
         }
         note_leader(self, call, &error);
-        session_forget(self, call); /* I1 */
+        channel_forget(self, call); /* I1 */
         err = call->events->answer(call, frame, &error);
         quorlog__error__free_unpacked(message, NULL);
         return err;
@@ -200,23 +204,23 @@ static enum err answer_call(struct session *self, struct call *call, const struc
     }
     note_leader(self, call, NULL);
     if (over) {
-        session_forget(self, call); /* I1 */
+        channel_forget(self, call); /* I1 */
     }
     return call->events->answer(call, frame, NULL);
 }
 
-static void on_ready_frame(struct session *self, const struct frame *frame)
+static void on_ready_frame(struct channel *self, const struct frame *frame)
 {
     struct call *call;
     enum err err;
     char text[100];
 
-    self->heard_ns = session_now_ns();
+    self->heard_ns = channel_now_ns();
     self->pinged = false;
     if (frame->type == QUORLOG__FRAME_TYPE__FRAME_PING_REPLY) {
         return;
     }
-    call = session_find_call(self, frame->request_id);
+    call = channel_find_call(self, frame->request_id);
     if (call == NULL && frame->request_id >= self->next_id) {
         fail(self, ERR_PROTOCOL, "an answer to a request that was never made");
         return;
@@ -234,12 +238,12 @@ static void on_ready_frame(struct session *self, const struct frame *frame)
 
 static void on_frame(struct link *link, void *arg, const struct frame *frame)
 {
-    struct session *self = arg;
+    struct channel *self = arg;
 
     ASSERT(self->link == link);
-    if (self->state == SESSION_HELLO) {
+    if (self->state == CHANNEL_HELLO) {
         on_hello_frame(self, frame);
-    } else if (self->state == SESSION_READY) {
+    } else if (self->state == CHANNEL_READY) {
         on_ready_frame(self, frame);
     }
 }
@@ -248,26 +252,26 @@ static void on_frame(struct link *link, void *arg, const struct frame *frame)
 
 static void on_up(struct link *link, void *arg, struct conn *conn)
 {
-    struct session *self = arg;
+    struct channel *self = arg;
     Quorlog__Hello hello = QUORLOG__HELLO__INIT;
     struct frame_out frame = {.type = QUORLOG__FRAME_TYPE__FRAME_HELLO};
 
     ASSERT(link_conn(link) == conn);
-    if (self->state == SESSION_CLOSING) {
+    if (self->state == CHANNEL_CLOSING) {
         return;
     }
-    session_move(self, SESSION_HELLO);
+    channel_move(self, CHANNEL_HELLO);
     hello.protocol_version = PROTOCOL_VERSION;
     hello.kind = QUORLOG__CONNECTION_KIND__CONNECTION_CLIENT;
     hello.cluster_id = self->cluster_id;
     hello.client = self->name;
     /* An error here is that of a socket that is of no use: `down` will say so. */
-    (void)session_send_frame(self, &frame, &hello.base);
+    (void)channel_send_frame(self, &frame, &hello.base);
 }
 
-static void choose_next_server(struct session *self)
+static void choose_next_server(struct channel *self)
 {
-    uint64_t now_ns = session_now_ns();
+    uint64_t now_ns = channel_now_ns();
 
     self->failures++;
     if (self->server_count < 2) {
@@ -276,22 +280,22 @@ static void choose_next_server(struct session *self)
     self->server = (self->server + 1) % self->server_count;
     self->move_ns = now_ns;
     if (self->failures >= self->server_count) {
-        self->move_ns = session_backoff_ns(now_ns, self->failures / self->server_count,
+        self->move_ns = channel_backoff_ns(now_ns, self->failures / self->server_count,
                                            NEXT_SERVER_MIN_MS, NEXT_SERVER_MAX_MS);
     }
-    session_wake(self, &self->watch, self->move_ns);
+    channel_wake(self, &self->watch, self->move_ns);
 }
 
 static void on_down(struct link *link, void *arg, enum err err, const char *text)
 {
-    struct session *self = arg;
+    struct channel *self = arg;
     bool was_ready = self->batch_size_max != 0;
 
     ASSERT(self->link == link);
-    if (self->state == SESSION_CLOSING) {
+    if (self->state == CHANNEL_CLOSING) {
         return;
     }
-    if (was_ready && session_now_ns() - self->ready_ns >= HELD_MS * NS_PER_MS) {
+    if (was_ready && channel_now_ns() - self->ready_ns >= HELD_MS * NS_PER_MS) {
         self->failures = 0;
     }
     (void)err_set(&self->reason, err, "%s: %s", self->servers[self->server], text); /* Kept. */
@@ -303,22 +307,22 @@ static void on_down(struct link *link, void *arg, enum err err, const char *text
         self->refusals = 0;
         self->refused = false;
     }
-    if (self->state != SESSION_DOWN) {
-        session_move(self, SESSION_DOWN);
+    if (self->state != CHANNEL_DOWN) {
+        channel_move(self, CHANNEL_DOWN);
     }
     choose_next_server(self);
-    session_lose_calls(self, err, self->reason.text);
-    session_wake_all(self);
+    channel_lose_calls(self, err, self->reason.text);
+    channel_wake_all(self);
 }
 
 static void on_drained(struct link *link, void *arg)
 {
     (void)link; /* There is only one. */
-    session_wake_all(arg);
+    channel_wake_all(arg);
 }
 
 /* The oldest call that waits for a leader has waited for too long, and so have all after it. */
-static bool is_stalled(const struct session *self, uint64_t now_ns)
+static bool is_stalled(const struct channel *self, uint64_t now_ns)
 {
     const struct call *call;
 
@@ -334,7 +338,7 @@ static bool is_stalled(const struct session *self, uint64_t now_ns)
     return false;
 }
 
-static void watch_connection(struct session *self, uint64_t now_ns)
+static void watch_connection(struct channel *self, uint64_t now_ns)
 {
     struct frame_out ping = {.type = QUORLOG__FRAME_TYPE__FRAME_PING};
     uint64_t silent_ms = (now_ns - self->heard_ns) / NS_PER_MS;
@@ -342,7 +346,7 @@ static void watch_connection(struct session *self, uint64_t now_ns)
     if (silent_ms >= 2 * self->times.silent_ms) {
         fail(self, ERR_TIMEOUT, "the node is silent");
     } else if (silent_ms >= self->times.silent_ms && !self->pinged) {
-        self->pinged = session_send_frame(self, &ping, NULL) == ERR_OK;
+        self->pinged = channel_send_frame(self, &ping, NULL) == ERR_OK;
     } else if (may_leave(self) && self->leaderless_ns != 0 &&
                now_ns - self->leaderless_ns >= self->times.leaderless_ms * NS_PER_MS) {
         fail(self, ERR_NO_LEADER, "the node knows of no leader");
@@ -351,25 +355,25 @@ static void watch_connection(struct session *self, uint64_t now_ns)
     }
 }
 
-void session_watch(struct session_user *user)
+void channel_watch(struct channel_user *user)
 {
-    struct session *self = (struct session *)((char *)user - offsetof(struct session, watch));
-    uint64_t now_ns = session_now_ns();
+    struct channel *self = (void *)((char *)user - offsetof(struct channel, watch));
+    uint64_t now_ns = channel_now_ns();
     enum err err;
 
-    if (self->state == SESSION_DOWN && self->move_ns <= now_ns) {
-        self->move_ns = SESSION_NEVER;
+    if (self->state == CHANNEL_DOWN && self->move_ns <= now_ns) {
+        self->move_ns = CHANNEL_NEVER;
         err = link_move(self->link, self->servers[self->server]);
-        ASSERT(err == ERR_OK); /* session_new checked the address. */
-    } else if (self->state == SESSION_DOWN && self->move_ns != SESSION_NEVER) {
-        session_wake(self, user, self->move_ns);
-    } else if (self->state == SESSION_READY && (self->calls != NULL || self->leaderless_ns != 0)) {
+        ASSERT(err == ERR_OK); /* channel_new checked the address. */
+    } else if (self->state == CHANNEL_DOWN && self->move_ns != CHANNEL_NEVER) {
+        channel_wake(self, user, self->move_ns);
+    } else if (self->state == CHANNEL_READY && (self->calls != NULL || self->leaderless_ns != 0)) {
         watch_connection(self, now_ns);
-        session_wake(self, user, now_ns + self->times.watch_ms * NS_PER_MS);
+        channel_wake(self, user, now_ns + self->times.watch_ms * NS_PER_MS);
     }
 }
 
-enum err session_open_link(struct session *self, void (*on_closed)(struct link *link, void *arg))
+enum err channel_open_link(struct channel *self, void (*on_closed)(struct link *link, void *arg))
 {
     const struct link_events events = {
         .up = on_up,

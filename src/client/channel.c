@@ -1,8 +1,8 @@
 /*
- * A session's users, their turns and their calls; its beginning and end. The connection itself,
- * with the session's states, is in session_conn.c.
+ * A channel's users, their turns and their calls; its beginning and end. The connection itself,
+ * with the channel's states, is in channel_conn.c.
  */
-#include "client/session_internal.h"
+#include "client/channel_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,38 +20,38 @@ enum {
     HELLO_MS = 3000,
 };
 
-static const struct session_times default_times = {
+static const struct channel_times default_times = {
     .watch_ms = 500,
     .silent_ms = 5000,
     .leaderless_ms = 2000,
-    .stalled_ms = 5000,
+    .stalled_ms = 3000,
 };
 
 static const struct {
     const char *name; /* for debuggers */
     unsigned next;    /* bits of the states that may follow */
 } states[] = {
-    [SESSION_DOWN] = {"down", 1U << SESSION_HELLO | 1U << SESSION_CLOSING},
-    [SESSION_HELLO] = {"hello", 1U << SESSION_READY | 1U << SESSION_ENDING | 1U << SESSION_DOWN |
-                                    1U << SESSION_CLOSING},
-    [SESSION_READY] = {"ready", 1U << SESSION_ENDING | 1U << SESSION_DOWN | 1U << SESSION_CLOSING},
-    [SESSION_ENDING] = {"ending", 1U << SESSION_DOWN | 1U << SESSION_CLOSING},
-    [SESSION_CLOSING] = {"closing", 0},
+    [CHANNEL_DOWN] = {"down", 1U << CHANNEL_HELLO | 1U << CHANNEL_CLOSING},
+    [CHANNEL_HELLO] = {"hello", 1U << CHANNEL_READY | 1U << CHANNEL_ENDING | 1U << CHANNEL_DOWN |
+                                    1U << CHANNEL_CLOSING},
+    [CHANNEL_READY] = {"ready", 1U << CHANNEL_ENDING | 1U << CHANNEL_DOWN | 1U << CHANNEL_CLOSING},
+    [CHANNEL_ENDING] = {"ending", 1U << CHANNEL_DOWN | 1U << CHANNEL_CLOSING},
+    [CHANNEL_CLOSING] = {"closing", 0},
 };
 
-void session_move(struct session *self, enum session_state next)
+void channel_move(struct channel *self, enum channel_state next)
 {
     ASSERT(next < sizeof states / sizeof states[0]);
     ASSERT((states[self->state].next & 1U << next) != 0);
     self->state = next;
 }
 
-uint64_t session_now_ns(void)
+uint64_t channel_now_ns(void)
 {
     return uv_hrtime();
 }
 
-uint64_t session_backoff_ns(uint64_t now_ns, unsigned failures, uint64_t min_ms, uint64_t max_ms)
+uint64_t channel_backoff_ns(uint64_t now_ns, unsigned failures, uint64_t min_ms, uint64_t max_ms)
 {
     const struct clock *clock = clock_real();
     uint64_t delay_ns = min_ms * NS_PER_MS;
@@ -64,12 +64,12 @@ uint64_t session_backoff_ns(uint64_t now_ns, unsigned failures, uint64_t min_ms,
     return now_ns + delay_ns - clock->random(clock) % (delay_ns / 2);
 }
 
-uint64_t session_retry_ns(uint64_t now_ns, unsigned failures)
+uint64_t channel_retry_ns(uint64_t now_ns, unsigned failures)
 {
-    return session_backoff_ns(now_ns, failures, 10, 500);
+    return channel_backoff_ns(now_ns, failures, 10, 500);
 }
 
-uint32_t session_deadline_ms(uint64_t now_ns, uint64_t deadline_ns)
+uint32_t channel_deadline_ms(uint64_t now_ns, uint64_t deadline_ns)
 {
     uint64_t left_ms = deadline_ns > now_ns ? (deadline_ns - now_ns) / NS_PER_MS : 0;
     uint64_t way_ms = left_ms / 16 < 200 ? left_ms / 16 : 200;
@@ -85,9 +85,9 @@ uint32_t session_deadline_ms(uint64_t now_ns, uint64_t deadline_ns)
 
 static void on_timer(uv_timer_t *handle);
 
-static void set_timer(struct session *self, uint64_t at_ns)
+static void set_timer(struct channel *self, uint64_t at_ns)
 {
-    uint64_t now_ns = session_now_ns();
+    uint64_t now_ns = channel_now_ns();
     uint64_t delay_ns = at_ns > now_ns ? at_ns - now_ns : 0;
     int rv;
 
@@ -100,77 +100,77 @@ static void set_timer(struct session *self, uint64_t at_ns)
     ASSERT(rv == 0); /* It is not closing: nobody is woken any more then. */
 }
 
-void session_wake(struct session *self, struct session_user *user, uint64_t at_ns)
+void channel_wake(struct channel *self, struct channel_user *user, uint64_t at_ns)
 {
     if (at_ns < user->wake_ns) {
         user->wake_ns = at_ns;
     }
-    if (self->state != SESSION_CLOSING) {
+    if (self->state != CHANNEL_CLOSING) {
         set_timer(self, user->wake_ns);
     }
 }
 
-void session_wake_all(struct session *self)
+void channel_wake_all(struct channel *self)
 {
-    struct session_user *user;
+    struct channel_user *user;
 
     DL_FOREACH(self->users, user)
     {
-        session_wake(self, user, 0);
+        channel_wake(self, user, 0);
     }
 }
 
-static void cancel_all(struct session *self);
+static void cancel_all(struct channel *self);
 
 static void on_timer(uv_timer_t *handle)
 {
-    struct session *self = handle->data;
-    uint64_t now_ns = session_now_ns();
-    uint64_t next_ns = SESSION_NEVER;
-    struct session_user *user;
+    struct channel *self = handle->data;
+    uint64_t now_ns = channel_now_ns();
+    uint64_t next_ns = CHANNEL_NEVER;
+    struct channel_user *user;
 
-    self->timer_ns = SESSION_NEVER;
-    if (self->state == SESSION_CLOSING) {
+    self->timer_ns = CHANNEL_NEVER;
+    if (self->state == CHANNEL_CLOSING) {
         cancel_all(self);
         return;
     }
-    /* A step may remove any user: cursor is moved on by session_remove then. */
+    /* A step may remove any user: cursor is moved on by channel_remove then. */
     for (user = self->users; user != NULL; user = self->cursor) {
         self->cursor = user->next;
         if (user->wake_ns <= now_ns) {
-            user->wake_ns = SESSION_NEVER;
+            user->wake_ns = CHANNEL_NEVER;
             user->step(user);
         }
-        if (self->state == SESSION_CLOSING) {
-            return; /* session_close has set the timer. */
+        if (self->state == CHANNEL_CLOSING) {
+            return; /* channel_close has set the timer. */
         }
     }
     DL_FOREACH(self->users, user)
     {
         next_ns = user->wake_ns < next_ns ? user->wake_ns : next_ns;
     }
-    if (next_ns != SESSION_NEVER) {
+    if (next_ns != CHANNEL_NEVER) {
         set_timer(self, next_ns);
     }
 }
 
-enum err session_add(struct session *self, struct session_user *user)
+enum err channel_add(struct channel *self, struct channel_user *user)
 {
     ASSERT(user->step != NULL && user->cancel != NULL);
-    if (self->state == SESSION_CLOSING) {
+    if (self->state == CHANNEL_CLOSING) {
         return ERR_CANCELED;
     }
-    if (self->user_count >= SESSION_USERS_MAX) {
+    if (self->user_count >= CHANNEL_USERS_MAX) {
         return ERR_BUSY;
     }
     self->user_count++;
     DL_APPEND(self->users, user);
-    user->wake_ns = SESSION_NEVER;
-    session_wake(self, user, 0);
+    user->wake_ns = CHANNEL_NEVER;
+    channel_wake(self, user, 0);
     return ERR_OK;
 }
 
-void session_remove(struct session *self, struct session_user *user)
+void channel_remove(struct channel *self, struct channel_user *user)
 {
     ASSERT(self->user_count > 0);
     if (self->cursor == user) {
@@ -182,9 +182,9 @@ void session_remove(struct session *self, struct session_user *user)
 
 /* ---- calls ---- */
 
-struct call *session_find_call(const struct session *self, uint64_t id)
+struct call *channel_find_call(const struct channel *self, uint64_t id)
 {
-    struct call *call = self->slots[id % SESSION_ID_SLOTS];
+    struct call *call = self->slots[id % CHANNEL_ID_SLOTS];
 
     if (call != NULL && call->id == id) {
         return call;
@@ -198,9 +198,9 @@ struct call *session_find_call(const struct session *self, uint64_t id)
     return NULL;
 }
 
-void session_forget(struct session *self, struct call *call)
+void channel_forget(struct channel *self, struct call *call)
 {
-    struct call **slot = &self->slots[call->id % SESSION_ID_SLOTS];
+    struct call **slot = &self->slots[call->id % CHANNEL_ID_SLOTS];
 
     if (!call->pending) {
         return;
@@ -213,15 +213,15 @@ void session_forget(struct session *self, struct call *call)
     call->pending = false;
 }
 
-bool session_is_ready(const struct session *self)
+bool channel_is_ready(const struct channel *self)
 {
-    return self->state == SESSION_READY;
+    return self->state == CHANNEL_READY;
 }
 
-enum err session_send_frame(struct session *self, struct frame_out *frame,
+enum err channel_send_frame(struct channel *self, struct frame_out *frame,
                             const ProtobufCMessage *header)
 {
-    uint8_t packed[SESSION_HEADER_SIZE_MAX];
+    uint8_t packed[CHANNEL_HEADER_SIZE_MAX];
     struct conn *conn = link_conn(self->link);
 
     if (conn == NULL) {
@@ -236,7 +236,7 @@ enum err session_send_frame(struct session *self, struct frame_out *frame,
     return conn_send(conn, frame, false);
 }
 
-enum err session_send(struct session *self, struct call *call, const ProtobufCMessage *header,
+enum err channel_send(struct channel *self, struct call *call, const ProtobufCMessage *header,
                       const struct slice *body, size_t body_count)
 {
     struct frame_out frame = {
@@ -248,56 +248,56 @@ enum err session_send(struct session *self, struct call *call, const ProtobufCMe
     enum err err;
 
     ASSERT(call->events != NULL && !call->pending);
-    if (self->state != SESSION_READY) {
+    if (self->state != CHANNEL_READY) {
         return ERR_CONNECT;
     }
-    err = session_send_frame(self, &frame, header);
+    err = channel_send_frame(self, &frame, header);
     if (err != ERR_OK) {
         /* A socket that is of no use any more: `down` will say so. */
         return err == ERR_CLOSED ? ERR_CONNECT : err;
     }
     call->id = self->next_id++; /* I2 */
-    call->sent_ns = session_now_ns();
+    call->sent_ns = channel_now_ns();
     call->pending = true;
     if (self->calls == NULL) {
         self->heard_ns = call->sent_ns;
-        session_wake(self, &self->watch, call->sent_ns + self->times.watch_ms * NS_PER_MS);
+        channel_wake(self, &self->watch, call->sent_ns + self->times.watch_ms * NS_PER_MS);
     }
     DL_APPEND(self->calls, call);
-    self->slots[call->id % SESSION_ID_SLOTS] = call;
+    self->slots[call->id % CHANNEL_ID_SLOTS] = call;
     return ERR_OK;
 }
 
-enum err session_send_more(struct session *self, const struct call *call, uint16_t type,
+enum err channel_send_more(struct channel *self, const struct call *call, uint16_t type,
                            const ProtobufCMessage *header)
 {
     struct frame_out frame = {.type = type, .request_id = call->id};
 
-    if (self->state != SESSION_READY) {
+    if (self->state != CHANNEL_READY) {
         return ERR_CONNECT;
     }
-    return session_send_frame(self, &frame, header);
+    return channel_send_frame(self, &frame, header);
 }
 
-void session_lose_calls(struct session *self, enum err err, const char *text)
+void channel_lose_calls(struct channel *self, enum err err, const char *text)
 {
     while (self->calls != NULL) {
         struct call *call = self->calls;
 
-        session_forget(self, call);
+        channel_forget(self, call);
         call->events->lost(call, err, text);
     }
 }
 
 /* ---- beginning and end ---- */
 
-/* The session's own user is never canceled: cancel_all leaves it out. */
-static void cancel_watch(struct session_user *user)
+/* The channel's own user is never canceled: cancel_all leaves it out. */
+static void cancel_watch(struct channel_user *user)
 {
     ASSERT(user == NULL);
 }
 
-static enum err parse_servers(struct session *self, const char *servers, struct err_info *info)
+static enum err parse_servers(struct channel *self, const char *servers, struct err_info *info)
 {
     char host[256];
     char port[8];
@@ -313,8 +313,8 @@ static enum err parse_servers(struct session *self, const char *servers, struct 
     }
     for (char *name = strtok_r(self->list, ", ", &rest); name != NULL;
          name = strtok_r(NULL, ", ", &rest)) {
-        if (self->server_count == SESSION_SERVERS_MAX) {
-            return err_set(info, ERR_INVALID, "more than %d servers", SESSION_SERVERS_MAX);
+        if (self->server_count == CHANNEL_SERVERS_MAX) {
+            return err_set(info, ERR_INVALID, "more than %d servers", CHANNEL_SERVERS_MAX);
         }
         if (address_split(name, host, port, info) != ERR_OK) {
             return err_prefix(info, ERR_INVALID, "server '%s'", name);
@@ -327,12 +327,12 @@ static enum err parse_servers(struct session *self, const char *servers, struct 
     return ERR_OK;
 }
 
-static void release(struct session *self)
+static void release(struct channel *self)
 {
     void (*closed)(void *arg) = self->closed;
     void *arg = self->closed_arg;
 
-    ASSERT(self->state == SESSION_CLOSING && self->handles > 0);
+    ASSERT(self->state == CHANNEL_CLOSING && self->handles > 0);
     self->handles--;
     if (self->handles > 0) {
         return;
@@ -344,7 +344,7 @@ static void release(struct session *self)
 
 static void on_link_closed(struct link *link, void *arg)
 {
-    struct session *self = arg;
+    struct channel *self = arg;
 
     ASSERT(self->link == link);
     release(self);
@@ -355,11 +355,11 @@ static void on_timer_closed(uv_handle_t *handle)
     release(handle->data);
 }
 
-static void cancel_all(struct session *self)
+static void cancel_all(struct channel *self)
 {
-    session_remove(self, &self->watch);
+    channel_remove(self, &self->watch);
     while (self->users != NULL) {
-        struct session_user *user = self->users;
+        struct channel_user *user = self->users;
 
         user->cancel(user);
         ASSERT(self->users != user);
@@ -369,10 +369,10 @@ static void cancel_all(struct session *self)
     uv_close((uv_handle_t *)&self->timer, on_timer_closed);
 }
 
-enum err session_new(const struct client_options *options, uv_loop_t *loop,
-                     struct session **ret_session, struct err_info *info)
+enum err channel_new(const struct client_options *options, uv_loop_t *loop,
+                     struct channel **ret_channel, struct err_info *info)
 {
-    struct session *self = calloc(1, sizeof *self);
+    struct channel *self = calloc(1, sizeof *self);
     size_t frame_size_max = options->frame_size_max;
     enum err err;
     int rv;
@@ -380,11 +380,11 @@ enum err session_new(const struct client_options *options, uv_loop_t *loop,
     if (self == NULL) {
         return err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     }
-    self->state = SESSION_DOWN;
+    self->state = CHANNEL_DOWN;
     self->loop = loop;
     self->timeout_ns = (options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms) * NS_PER_MS;
-    self->timer_ns = SESSION_NEVER;
-    self->move_ns = SESSION_NEVER;
+    self->timer_ns = CHANNEL_NEVER;
+    self->move_ns = CHANNEL_NEVER;
     self->next_id = 1;
     self->times = default_times;
     self->limits = (struct conn_limits){
@@ -396,7 +396,7 @@ enum err session_new(const struct client_options *options, uv_loop_t *loop,
                    options->name == NULL ? "quorlog-client" : options->name); /* For a log. */
     err = parse_servers(self, options->servers, info);
     if (err == ERR_OK) {
-        err = session_open_link(self, on_link_closed);
+        err = channel_open_link(self, on_link_closed);
         if (err != ERR_OK) {
             (void)err_set(info, err, "server '%s'", self->servers[0]); /* Returned below. */
         }
@@ -410,53 +410,53 @@ enum err session_new(const struct client_options *options, uv_loop_t *loop,
     ASSERT(rv == 0); /* Cannot fail. */
     self->timer.data = self;
     self->handles = 2;
-    self->watch.step = session_watch;
+    self->watch.step = channel_watch;
     self->watch.cancel = cancel_watch;
-    err = session_add(self, &self->watch);
+    err = channel_add(self, &self->watch);
     ASSERT(err == ERR_OK); /* The first one. */
-    *ret_session = self;
+    *ret_channel = self;
     return ERR_OK;
 }
 
-void session_close(struct session *self, void (*closed)(void *arg), void *arg)
+void channel_close(struct channel *self, void (*closed)(void *arg), void *arg)
 {
     int rv;
 
     ASSERT(closed != NULL);
-    session_move(self, SESSION_CLOSING);
+    channel_move(self, CHANNEL_CLOSING);
     self->closed = closed;
     self->closed_arg = arg;
     rv = uv_timer_start(&self->timer, on_timer, 0, 0); /* I4 */
     ASSERT(rv == 0);                                   /* It is not closing yet. */
 }
 
-bool session_is_closing(const struct session *self)
+bool channel_is_closing(const struct channel *self)
 {
-    return self->state == SESSION_CLOSING;
+    return self->state == CHANNEL_CLOSING;
 }
 
 /* ---- what users ask ---- */
 
-const struct err_info *session_refusal(const struct session *self)
+const struct err_info *channel_refusal(const struct channel *self)
 {
     return self->refused ? &self->reason : NULL;
 }
 
-enum err session_explain(const struct session *self, struct err_info *info)
+enum err channel_explain(const struct channel *self, struct err_info *info)
 {
     return err_set(info, ERR_CONNECT, "no node of %s answered: %s", self->servers_text,
                    self->reason.text[0] == '\0' ? "no connection yet" : self->reason.text);
 }
 
-void session_set_times(struct session *self, const struct session_times *times)
+void channel_set_times(struct channel *self, const struct channel_times *times)
 {
     ASSERT(times->watch_ms > 0 && times->silent_ms > 0);
     self->times = *times;
 }
 
-size_t session_batch_size_max(const struct session *self)
+size_t channel_batch_size_max(const struct channel *self)
 {
-    size_t frame_room = self->peer_frame_size_max - FRAME_PREFIX_SIZE - SESSION_HEADER_SIZE_MAX;
+    size_t frame_room = self->peer_frame_size_max - FRAME_PREFIX_SIZE - CHANNEL_HEADER_SIZE_MAX;
 
     if (self->batch_size_max == 0) {
         return 0;
@@ -464,17 +464,17 @@ size_t session_batch_size_max(const struct session *self)
     return self->batch_size_max < frame_room ? self->batch_size_max : frame_room;
 }
 
-const char *session_server(const struct session *self)
+const char *channel_server(const struct channel *self)
 {
-    return self->state == SESSION_READY ? self->servers[self->server] : "";
+    return self->state == CHANNEL_READY ? self->servers[self->server] : "";
 }
 
-uint64_t session_timeout_ns(const struct session *self)
+uint64_t channel_timeout_ns(const struct channel *self)
 {
     return self->timeout_ns;
 }
 
-uv_loop_t *session_loop(const struct session *self)
+uv_loop_t *channel_loop(const struct channel *self)
 {
     return self->loop;
 }

@@ -405,6 +405,7 @@ START_TEST(paused_consumer_fetches_no_more_than_its_credit)
     consumer_resume(consumer);
     wait_for_end(ERR_OK);
     ck_assert_uint_eq(got.count, 2000);
+    ck_assert_uint_eq(fake_node_accepted(f.one), 1); /* No answer was out of place. */
 }
 END_TEST
 
@@ -419,6 +420,42 @@ START_TEST(freeing_from_inside_a_record_ends_the_events)
     loop_run_for(&f.loop, 20);
     ck_assert_uint_eq(got.count, 15);
     ck_assert_uint_eq(got.ends, 0);
+}
+END_TEST
+
+static struct consumer *other;
+static unsigned other_records;
+
+static void on_other_record(void *arg, const struct client_record *record)
+{
+    (void)arg;
+    (void)record;
+    other_records++;
+}
+
+static void on_record_free_other(void *arg, const struct client_record *record)
+{
+    on_record(arg, record);
+    consumer_free(other);
+    other = NULL;
+}
+
+/* Both have records to deliver in the same turn of the loop. */
+START_TEST(consumer_that_another_one_frees_gets_nothing_more)
+{
+    static const struct consumer_events mine = {.record = on_record_free_other, .ended = on_ended};
+    static const struct consumer_events others = {.record = on_other_record, .ended = on_ended};
+    static const struct consumer_options options = {.topic = "t", .start = CONSUMER_EARLIEST};
+
+    append(3, 10);
+    fixture_connect(false, 0);
+    ck_assert_int_eq(consumer_new(f.client, &options, &mine, &got, &consumer), ERR_OK);
+    ck_assert_int_eq(consumer_new(f.client, &options, &others, &got, &other), ERR_OK);
+    wait_for_end(ERR_OK);
+    loop_run_for(&f.loop, 20);
+    ck_assert_uint_eq(got.count, 30);
+    ck_assert_uint_eq(got.ends, 1);
+    ck_assert_uint_eq(other_records, 0);
 }
 END_TEST
 
@@ -518,6 +555,7 @@ int main(void)
     tcase_add_test(tcase, paused_consumer_fetches_no_more_than_its_credit);
     tcase = add_case(suite, "free");
     tcase_add_loop_test(tcase, freeing_from_inside_a_record_ends_the_events, 0, 2);
+    tcase_add_test(tcase, consumer_that_another_one_frees_gets_nothing_more);
     tcase_add_test(tcase, freeing_from_inside_the_end);
     tcase_add_test(tcase, freed_stream_is_canceled_at_the_node);
     tcase_add_loop_test(tcase, closing_the_client_ends_a_consumer, 0, 3);

@@ -16,8 +16,10 @@
 enum {
     FRAME_SIZE_MAX = 32 << 20,
     QUEUE_SIZE_MAX = 16 << 20, /* bytes waiting to be written */
+    FRAME_SIZE_LEAST = 64 << 10,
     TIMEOUT_MS = 30000,
     HELLO_MS = 3000,
+    MS_MAX = 1 << 30, /* 12 days: longer times are cut, so that sums of them fit */
 };
 
 static const struct channel_times default_times = {
@@ -62,6 +64,11 @@ uint64_t channel_backoff_ns(uint64_t now_ns, unsigned failures, uint64_t min_ms,
     }
     delay_ns = delay_ns > max_ms * NS_PER_MS ? max_ms * NS_PER_MS : delay_ns;
     return now_ns + delay_ns - clock->random(clock) % (delay_ns / 2);
+}
+
+uint64_t channel_ms_to_ns(uint64_t ms)
+{
+    return (ms > MS_MAX ? MS_MAX : ms) * NS_PER_MS;
 }
 
 uint64_t channel_retry_ns(uint64_t now_ns, unsigned failures)
@@ -218,22 +225,23 @@ bool channel_is_ready(const struct channel *self)
     return self->state == CHANNEL_READY;
 }
 
-enum err channel_send_frame(struct channel *self, struct frame_out *frame,
+enum err channel_send_frame(struct channel *self, const struct frame_out *frame,
                             const ProtobufCMessage *header)
 {
     uint8_t packed[CHANNEL_HEADER_SIZE_MAX];
     struct conn *conn = link_conn(self->link);
+    struct frame_out out = *frame;
 
     if (conn == NULL) {
         return ERR_CONNECT;
     }
     if (header != NULL) {
-        frame->header_size = protobuf_c_message_get_packed_size(header);
-        ASSERT(frame->header_size <= sizeof packed);
+        out.header_size = protobuf_c_message_get_packed_size(header);
+        ASSERT(out.header_size <= sizeof packed);
         (void)protobuf_c_message_pack(header, packed); /* The same size again. */
-        frame->header = packed;
+        out.header = packed;
     }
-    return conn_send(conn, frame, false);
+    return conn_send(conn, &out, false);
 }
 
 enum err channel_send(struct channel *self, struct call *call, const ProtobufCMessage *header,
@@ -382,7 +390,8 @@ enum err channel_new(const struct client_options *options, uv_loop_t *loop,
     }
     self->state = CHANNEL_DOWN;
     self->loop = loop;
-    self->timeout_ns = (options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms) * NS_PER_MS;
+    self->timeout_ns =
+        channel_ms_to_ns(options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms);
     self->timer_ns = CHANNEL_NEVER;
     self->move_ns = CHANNEL_NEVER;
     self->next_id = 1;
@@ -395,6 +404,9 @@ enum err channel_new(const struct client_options *options, uv_loop_t *loop,
     (void)snprintf(self->name, sizeof self->name, "%s",
                    options->name == NULL ? "quorlog-client" : options->name); /* For a log. */
     err = parse_servers(self, options->servers, info);
+    if (err == ERR_OK && self->limits.frame_size_max < FRAME_SIZE_LEAST) {
+        err = err_set(info, ERR_INVALID, "frame_size_max is below %d", FRAME_SIZE_LEAST);
+    }
     if (err == ERR_OK) {
         err = channel_open_link(self, on_link_closed);
         if (err != ERR_OK) {

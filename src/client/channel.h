@@ -74,7 +74,8 @@ struct call {
     struct call *next;
 };
 
-/* Starts to connect. options as in client.h. ERR_INVALID, ERR_NOMEM. */
+/* Starts to connect. options as in client.h. ERR_INVALID (servers, a
+ * frame_size_max below 64 KiB), ERR_NOMEM. */
 enum err channel_new(const struct client_options *options, uv_loop_t *loop,
                      struct channel **ret_channel, struct err_info *info);
 
@@ -131,6 +132,9 @@ uv_loop_t *channel_loop(const struct channel *self);
 
 /* Monotonic. */
 uint64_t channel_now_ns(void);
+
+/* A time that a caller gave, cut to some days. */
+uint64_t channel_ms_to_ns(uint64_t ms);
 
 /* The time of the try after the `failures`-th failure (1, 2, …): 10 ms doubling to 500 ms, of which
  * half is chance. */

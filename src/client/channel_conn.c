@@ -93,7 +93,7 @@ static enum err check_hello(struct channel *self, const Quorlog__HelloReply *rep
         return err_set(info, ERR_WRONG_CLUSTER, "the node belongs to cluster '%s', not '%s'",
                        reply->cluster_id, self->cluster_id);
     }
-    strcpy(self->cluster_id, reply->cluster_id);
+    memcpy(self->cluster_id, reply->cluster_id, strlen(reply->cluster_id) + 1);
     return ERR_OK;
 }
 

@@ -77,7 +77,7 @@ struct call *channel_find_call(const struct channel *self, uint64_t id);
 void channel_lose_calls(struct channel *self, enum err err, const char *text);
 
 /* Packs the header (NULL: none) and sends. Errors of conn_send; ERR_CONNECT without connection. */
-enum err channel_send_frame(struct channel *self, struct frame_out *frame,
+enum err channel_send_frame(struct channel *self, const struct frame_out *frame,
                             const ProtobufCMessage *header);
 
 /* As channel_retry_ns, with other bounds. */

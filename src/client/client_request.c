@@ -264,7 +264,7 @@ enum err client_request_start(struct channel *channel, const struct client_reque
     }
     if (options->topic != NULL) {
         ASSERT(client_request_check_topic(options->topic) == ERR_OK);
-        strcpy(self->topic, options->topic);
+        memcpy(self->topic, options->topic, strlen(options->topic) + 1);
     }
     self->channel = channel;
     self->call.events = &events;

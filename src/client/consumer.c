@@ -649,7 +649,7 @@ enum err consumer_new(struct client *client, const struct consumer_options *opti
     }
     self->channel = client_channel(client);
     self->options = *options;
-    strcpy(self->topic, options->topic);
+    memcpy(self->topic, options->topic, strlen(options->topic) + 1);
     self->options.topic = self->topic;
     if (self->options.credit_size == 0) {
         self->options.credit_size = CREDIT_SIZE;

@@ -77,7 +77,7 @@ enum err producer_seal(struct producer *self)
     batch->body_crc32c = crc32c(batch->body->data, batch->body->size);
     batch->first = self->next_first - self->building_count;
     batch->count = self->building_count;
-    batch->deadline_ns = self->building_ns + self->options.timeout_ms * NS_PER_MS;
+    batch->deadline_ns = self->building_ns + channel_ms_to_ns(self->options.timeout_ms);
     DL_APPEND(self->batches, batch);
     self->buffered += sizeof *batch + batch->body->size;
     self->building.size = 0;
@@ -207,23 +207,39 @@ static void free_producer(struct producer *self)
     free(self);
 }
 
+/* The oldest batch, now the caller's. */
+static struct batch *take_oldest(struct producer *self)
+{
+    struct batch *batch = self->batches;
+
+    ASSERT(self->buffered >= sizeof *batch + batch->body->size);
+    self->buffered -= sizeof *batch + batch->body->size;
+    DL_DELETE(self->batches, batch);
+    return batch;
+}
+
+/* What a failed batch means for those after it. */
+static void draw_consequences(struct producer *self, const struct batch *batch)
+{
+    if (batch->state != BATCH_FAILED || !producer_is_idempotent(self) || self->failed) {
+        return;
+    }
+    if (batch->maybe_written || batch->error.err == ERR_FENCED) {
+        fail_producer(self, batch->error.err);
+    } else {
+        leave_gap(self, batch);
+    }
+}
+
 /* Reports what is at its turn. The callback may free the producer: false then. */
 static bool report_answered(struct producer *self)
 {
     ASSERT(!self->reporting);
     self->reporting = true;
     while (!self->freed && self->batches != NULL && !batch_is_open(self->batches)) {
-        struct batch *batch = self->batches;
+        struct batch *batch = take_oldest(self);
 
-        DL_DELETE(self->batches, batch);
-        self->buffered -= sizeof *batch + batch->body->size;
-        if (batch->state == BATCH_FAILED && producer_is_idempotent(self) && !self->failed) {
-            if (batch->maybe_written || batch->error.err == ERR_FENCED) {
-                fail_producer(self, batch->error.err);
-            } else {
-                leave_gap(self, batch);
-            }
-        }
+        draw_consequences(self, batch);
         report(self, batch);
         free_batch(batch);
     }
@@ -246,7 +262,7 @@ uint64_t producer_oldest_deadline_ns(const struct producer *self)
         return self->batches->deadline_ns;
     }
     if (self->building_count > 0) {
-        return self->building_ns + self->options.timeout_ms * NS_PER_MS;
+        return self->building_ns + channel_ms_to_ns(self->options.timeout_ms);
     }
     return CHANNEL_NEVER;
 }
@@ -307,7 +323,7 @@ static void refuse(struct producer *self)
 
 static void set_wake(struct producer *self, uint64_t now_ns)
 {
-    uint64_t linger_ns = self->building_ns + self->options.linger_ms * NS_PER_MS;
+    uint64_t linger_ns = self->building_ns + channel_ms_to_ns(self->options.linger_ms);
     uint64_t deadline_ns = producer_oldest_deadline_ns(self);
 
     channel_wake(self->channel, &self->user,
@@ -377,7 +393,7 @@ enum err producer_new(struct client *client, const struct producer_options *opti
         free(self);
         return err;
     }
-    strcpy(self->topic, options->topic);
+    memcpy(self->topic, options->topic, strlen(options->topic) + 1);
     self->options.topic = self->topic;
     self->channel = client_channel(client);
     self->cb = cb;
@@ -465,9 +481,8 @@ void producer_free(struct producer *self)
     channel_remove(self->channel, &self->user);
     fail_all(self, &error);
     while (self->batches != NULL) {
-        struct batch *batch = self->batches;
+        struct batch *batch = take_oldest(self);
 
-        DL_DELETE(self->batches, batch);
         report(self, batch);
         free_batch(batch);
     }

@@ -308,7 +308,7 @@ static bool may_seal(const struct producer *self, uint64_t now_ns)
 {
     return self->building_count > 0 &&
            (self->batches == NULL || self->flush ||
-            now_ns >= self->building_ns + self->options.linger_ms * NS_PER_MS);
+            now_ns >= self->building_ns + channel_ms_to_ns(self->options.linger_ms));
 }
 
 void producer_send_all(struct producer *self, uint64_t now_ns)

@@ -23,6 +23,16 @@ START_TEST(server_list_that_makes_no_sense_is_refused)
 }
 END_TEST
 
+START_TEST(frame_size_that_holds_no_answer_is_refused)
+{
+    struct client_options options = {.servers = "127.0.0.1:1", .frame_size_max = 1000};
+    struct client *client;
+    struct err_info info;
+
+    ck_assert_int_eq(client_new(&options, NULL, &client, &info), ERR_INVALID);
+}
+END_TEST
+
 START_TEST(answer_comes_from_the_first_server)
 {
     struct answered answered = {0};
@@ -399,6 +409,7 @@ int main(void)
 
     tcase_add_checked_fixture(servers, fixture_setup, fixture_teardown);
     tcase_add_test(servers, server_list_that_makes_no_sense_is_refused);
+    tcase_add_test(servers, frame_size_that_holds_no_answer_is_refused);
     tcase_add_test(servers, answer_comes_from_the_first_server);
     tcase_add_test(servers, refused_hello_leads_to_the_next_server);
     tcase_add_test(servers, version_that_no_server_shares_is_told_at_once);

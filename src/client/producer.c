@@ -13,11 +13,13 @@
  * old id it can never be written any more, for the gap is never filled). After an unknown outcome
  * neither repeating nor going on is right: the producer has FAILED.
  *
- *              seal             send                    answer
- *   building ───────► QUEUED ───────► SENT ─────────────────────► WRITTEN ──► reported
- *                       ▲  │ deadline  │ │ for good, deadline
- *                       │  └──────────┼─┴─────────────────────► FAILED ───► reported
- *                       └──────────────┘ lost, retryable
+ *            seal            send            answer
+ *   building ──────► QUEUED ──────► SENT ─────────────► WRITTEN ──► reported
+ *                     │  ▲           │ │
+ *                     │  └───────────┘ │ for good, deadline
+ *                     │     retryable, └──────────────► FAILED ───► reported
+ *                     │     lost                           ▲
+ *                     └────────────────────────────────────┘ deadline, refused, too large
  *
  * This file has the records, the reports and the time; tries and their answers are in
  * producer_send.c; the invariants in producer_internal.h.

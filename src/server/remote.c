@@ -196,6 +196,7 @@ enum err remote_send(struct front *front, uint64_t to, struct passed *passed,
                      struct frame_out *frame)
 {
     struct remote *self;
+    struct conn *conn;
     enum err err;
 
     ASSERT(passed->remote == NULL);
@@ -207,11 +208,12 @@ enum err remote_send(struct front *front, uint64_t to, struct passed *passed,
             return err;
         }
     }
-    if (self->state != REMOTE_READY) {
-        return ERR_AGAIN;
+    conn = link_conn(self->link);
+    if (self->state != REMOTE_READY || conn == NULL) {
+        return ERR_AGAIN; /* Not up yet, or failed: `down` is on its way. */
     }
     frame->request_id = self->request_id + 1;
-    err = conn_send(link_conn(self->link), frame, false);
+    err = conn_send(conn, frame, false);
     if (err != ERR_OK) {
         return err == ERR_CLOSED ? ERR_AGAIN : err; /* `down` is on its way. */
     }

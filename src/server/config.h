@@ -51,6 +51,8 @@ enum {
     X(hello_timeout_ms, TIME, "5s", 10, 3600000, "ms", "a connection must say hello in this time") \
     X(idle_timeout_ms, TIME, "0", 0, 86400000, "ms",                                               \
       "a connection on which nothing arrives for so long is ended; 0: never")                      \
+    X(stall_timeout_ms, TIME, "1m", 1000, 86400000, "ms",                                          \
+      "a client that takes nothing of what was sent to it for so long is given up")                \
     X(frame_size_max, SIZE, "32M", 131072, INT64_C(1) << 30, "bytes", "largest frame taken")       \
     X(batch_size_max, SIZE, "1M", 1024, 16 << 20, "bytes",                                         \
       "largest batch of records taken; bounds a record too")                                       \

@@ -66,6 +66,7 @@ void lab_init_cluster(struct lab *labs, unsigned count)
         lab_init(&labs[i]);
         labs[i].config.id = i + 1;
         labs[i].config.threads = 1;
+        labs[i].config.transfer_ms = 300;
         snprintf(labs[i].config.listen, sizeof labs[i].config.listen, "127.0.0.1:%u", ports[i]);
         strcpy(labs[i].config.bootstrap, list);
     }

@@ -61,11 +61,11 @@ enum {
       "an election begins when no leader was heard for one to two times so long")                  \
     X(mailbox_size, SIZE, "64M", 1 << 20, INT64_C(1) << 36, "bytes",                               \
       "bytes that may wait for the raft thread")                                                   \
-    X(inflight_size, SIZE, "32M", 1 << 20, INT64_C(1) << 36, "bytes",                              \
+    X(inflight_size, SIZE, "16M", 1 << 20, INT64_C(1) << 36, "bytes",                              \
       "bytes proposed and not yet applied")                                                        \
     X(snapshot_size, SIZE, "64M", 1 << 16, INT64_C(1) << 40, "bytes",                              \
       "bytes of entries between snapshots")                                                        \
-    X(trailing_size, SIZE, "16M", 0, INT64_C(1) << 40, "bytes",                                    \
+    X(trailing_size, SIZE, "32M", 0, INT64_C(1) << 40, "bytes",                                    \
       "bytes of entries kept behind a snapshot, for followers that are a little behind")           \
     X(journal_segment_size, SIZE, "64M", 1 << 20, INT64_C(1) << 31, "bytes",                       \
       "size of a journal file")                                                                    \

@@ -241,7 +241,7 @@ static void end(struct stack_node *self, bool power_loss)
     if (self->replica != NULL) {
         close_replica(self);
     }
-    stack_oracle_answered(&cluster->oracle, self->id, true);
+    stack_oracle_answered(&cluster->oracle, self->id, NULL);
     check_leaks(self);
     forget_process(self);
     self->incarnation++;
@@ -300,7 +300,7 @@ static void look(struct stack_node *self)
         }
     }
     stack_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
-    stack_oracle_answered(&cluster->oracle, self->id, false);
+    stack_oracle_answered(&cluster->oracle, self->id, replica_catalog(self->replica));
     if (status.applied_index > self->applied &&
         prng_mix(status.applied_index) % STATE_EVERY == 0) {
         stack_oracle_state(&cluster->oracle, self->id, status.applied_index,

@@ -92,7 +92,6 @@ struct stack_oracle {
     struct stack_content **fresh; /* owned; answered with OK in the call under way */
     size_t fresh_count;
     size_t fresh_capacity;
-    uint64_t unseen; /* answered with OK, and not yet found in any log */
     uint64_t answered;
 
     struct stack_topic *topics; /* owned */
@@ -136,9 +135,9 @@ void stack_oracle_answer(struct stack_oracle *self, struct stack_content *conten
 void stack_oracle_not_written(struct stack_oracle *self, struct stack_content *content);
 void stack_oracle_producer(struct stack_oracle *self, uint64_t producer_id);
 
-/* A node's call is over: what it answered with OK stands in its logs, which were read. With
- * `died`, nobody can tell. */
-void stack_oracle_answered(struct stack_oracle *self, unsigned node, bool died);
+/* A node's call is over: what it answered with OK stands in its logs, which were read, unless the
+ * topic is deleted since. catalog NULL: the node died, and nobody can tell. */
+void stack_oracle_answered(struct stack_oracle *self, unsigned node, struct catalog *catalog);
 
 /* Reads what a node's logs have beyond `seen`. */
 void stack_oracle_read(struct stack_oracle *self, unsigned node, struct catalog *catalog,

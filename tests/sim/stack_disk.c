@@ -39,13 +39,25 @@ static int before_call(void *arg, struct mem_io_op *op)
     return op->kind == MEM_IO_PWRITEV && prng_percent(self->prng, 30) ? ENOSPC : EIO;
 }
 
-/* ---- broken builds ---- */
-
 static struct stack_disk *from(struct io *io)
 {
     _Static_assert(offsetof(struct stack_disk, mem.io) == 0, "the table comes first");
     return (struct stack_disk *)io;
 }
+
+/* A process that dies has not had a sync fail: what it wrote stays as dirty as it was. */
+static int sync_or_die(struct io *io, int fd)
+{
+    struct stack_disk *self = from(io);
+
+    if (self->plan == STACK_DISK_DIE && self->countdown == 0) {
+        self->plan = STACK_DISK_FINE;
+        self->dead = self->struck = true;
+    }
+    return self->dead ? -EIO : self->table.fdatasync(io, fd);
+}
+
+/* ---- broken builds ---- */
 
 static int open_watched(struct io *io, const char *path, int flags, mode_t mode)
 {
@@ -104,6 +116,7 @@ void stack_disk_init(struct stack_disk *self, struct prng *prng, unsigned broken
     mem_io_init(&self->mem);
     mem_io_set_hook(&self->mem, before_call, self);
     self->table = self->mem.io;
+    self->mem.io.fdatasync = sync_or_die;
     if ((broken & (STACK_BREAK_BALLOT | STACK_BREAK_NO_SYNC)) != 0) {
         self->mem.io.open = open_watched;
         self->mem.io.close = close_watched;

@@ -231,6 +231,7 @@ static enum err start_driver(struct replica *self, struct journal *journal,
         .heartbeat_ms = self->options.heartbeat_ms,
         .election_ms = self->options.election_ms,
         .trailing_size = self->options.trailing_size,
+        .trailing_min = self->options.trailing_min,
         .diag = self->host.diag,
     };
     const struct raft_driver_host host = {

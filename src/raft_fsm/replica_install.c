@@ -303,6 +303,7 @@ static enum err finish_fetch(struct replica *self, struct job *base, struct err_
 
     (void)info; /* What went wrong is told to the one who asked. */
     self->fetches_served--;
+    job->answer.term = raft_driver_term(self->driver);
     self->host.send(self->host.arg, &job->answer);
     message_fini(&job->answer);
     topic_unref(job->topic);
@@ -332,7 +333,6 @@ enum err replica_receive_fetch(struct replica *self, const struct message *messa
         .type = MESSAGE_FETCH_RESULT,
         .from = self->options.id,
         .to = message->from,
-        .term = raft_driver_term(self->driver),
         .fetch_result =
             {
                 .topic_id = message->fetch.topic_id,

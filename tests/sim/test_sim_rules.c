@@ -35,15 +35,16 @@ struct row {
 
 static const struct row rows[] = {
     {.off = "R1", .seed = 600000},
-    {.off = "R2", .seed = 601000},
-    {.off = "R3", .also_off = "R4,R16", .seed = 602001},
-    {.off = "R4", .reorder = true, .seed = 603003},
-    {.off = "R6", .seed = 611843},
-    {.off = "R7", .also_off = "R8", .seed = 605183},
-    {.off = "R10", .seed = 604073},
-    {.off = "R11", .also_off = "R9", .seed = 608003},
-    {.off = "R15", .reorder = true, .seed = 606015},
-    {.off = "R16", .reorder = true, .seed = 607030},
+    {.off = "R2", .seed = 601002},
+    {.off = "R3", .also_off = "R4,R16", .seed = 602033},
+    {.off = "R4", .reorder = true, .seed = 603000},
+    {.off = "R6", .seed = 0},
+    {.off = "R7", .also_off = "R8", .seed = 605007},
+    {.off = "R10", .seed = 604003},
+    {.off = "R11", .also_off = "R9", .seed = 608000},
+    {.off = "R14", .also_off = "R8", .reorder = true, .seed = 641681},
+    {.off = "R15", .reorder = true, .seed = 606056},
+    {.off = "R16", .reorder = true, .seed = 607150},
 };
 
 /* 0: well; else what wait says. */

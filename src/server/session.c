@@ -37,8 +37,8 @@ struct session {
     bool paused;       /* conn_pause was called */
     bool congested;
     size_t queue_size_max; /* bytes, as the connection's limit */
-    uint64_t peer_id;    /* NODE, PEER */
-    uint64_t generation; /* PEER */
+    uint64_t peer_id;      /* NODE, PEER */
+    uint64_t generation;   /* PEER */
     struct request *requests;
     unsigned request_count;
     size_t request_size; /* bytes */
@@ -376,7 +376,8 @@ static void greet(struct session *self, const struct frame *frame)
     const struct config *config = node->config;
     struct conn_limits limits = {.frame_size_max = config->frame_size_max,
                                  .queue_size_max = config->connection_queue_size,
-                                 .idle_ms = config->idle_timeout_ms};
+                                 .idle_ms = config->idle_timeout_ms,
+                                 .stall_ms = config->stall_timeout_ms};
     struct failure failure;
     struct hello hello;
 
@@ -394,6 +395,9 @@ static void greet(struct session *self, const struct frame *frame)
         move(self, SESSION_PEER);
     } else {
         move(self, hello.kind == HELLO_NODE ? SESSION_NODE : SESSION_CLIENT);
+    }
+    if (hello.kind != HELLO_CLIENT) {
+        limits.stall_ms = 0; /* Nodes always read. */
     }
     if (hello.kind == HELLO_NODE) {
         limits.idle_ms = 0;

@@ -372,8 +372,8 @@ START_TEST(closing_from_inside_an_answer)
     struct answered answered = {0};
 
     fixture_connect(false, 0);
-    ck_assert_int_eq(client_topic_list(f.client, close_from_inside, &answered), ERR_OK);
-    ck_assert_int_eq(client_topic_list(f.client, close_from_inside, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, close_from_inside, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, close_from_inside, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
     f.client = NULL;
     loop_run_for(&f.loop, 20);

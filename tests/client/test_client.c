@@ -390,10 +390,10 @@ START_TEST(own_loop_waits_and_closes)
     struct client *client;
 
     ck_assert_int_eq(client_new(&options, NULL, &client, NULL), ERR_OK);
-    ck_assert_int_eq(client_topic_list(client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(client, NULL, on_answered, &answered), ERR_OK);
     client_wait(client, &answered.done);
     ck_assert_int_eq(answered.err, ERR_CONNECT);
-    ck_assert_int_eq(client_topic_list(client, on_answered, &canceled), ERR_OK);
+    ck_assert_int_eq(client_topic_list(client, NULL, on_answered, &canceled), ERR_OK);
     client_close(client, NULL, NULL);
     ck_assert_int_eq(canceled.err, ERR_CANCELED);
 }

@@ -63,6 +63,7 @@ static void draw_sizes(struct cluster_stack *self)
         .election_ms = prng_percent(prng, 50) ? 300 : 600,
         .snapshot_size = (uint64_t)8192 << prng_range(prng, 0, 3),
         .trailing_size = prng_range(prng, 1, 16384),
+        .trailing_min = prng_percent(prng, 60) ? 1 : 0,
         .entry_size_max = prng_percent(prng, 30) ? 4096 : 65536,
         .inflight_size_max = prng_percent(prng, 20) ? 16384 : 262144,
         .journal_segment_size = (uint64_t)65536 << prng_range(prng, 0, 2),

@@ -149,7 +149,9 @@ static void start_job(struct stack_node *self)
     struct prng *prng = &self->cluster->prng;
     uint64_t latency = latency_ms(self);
 
-    latency += prng_percent(prng, 10) ? prng_range(prng, 0, 2000) : 0;
+    if (!self->cluster->healed) {
+        latency += prng_percent(prng, 10) ? prng_range(prng, 0, 2000) : 0;
+    }
     self->job_ran = false;
     events_push(&self->cluster->events, self->cluster->now_ms + latency, EVENT_JOB, self->id,
                 self->incarnation, NULL);

@@ -434,8 +434,8 @@ void stack_oracle_says(struct stack_oracle *self, unsigned node, const struct me
         return; /* Not of a term that it is in. */
     }
     if (message->term < self->terms[node]) {
-        stack_violation(self, "node %u is in term %llu after it was in %llu", node,
-                        U(message->term), U(self->terms[node])); /* S6 */
+        stack_violation(self, "node %u is in term %llu after it was in %llu (message type %d)", node,
+                        U(message->term), U(self->terms[node]), (int)message->type); /* S6 */
     }
     self->terms[node] = message->term;
     if (message->type == MESSAGE_VOTE) {

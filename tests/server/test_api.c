@@ -183,6 +183,12 @@ START_TEST(what_cannot_be_written_is_refused_and_the_connection_goes_on)
     error = wire_expect_error(&wire, ERR_CHECKSUM);
     ck_assert(!error->outcome_unknown);
     quorlog__error__free_unpacked(error, NULL);
+    size = make_batch(batch, LARGE, 2, 0, 0);
+    batch[12] = 3; /* record_count */
+    wire_produce_start(&wire, "t", batch, size, 0);
+    error = wire_expect_error(&wire, ERR_INVALID);
+    ck_assert_ptr_nonnull(strstr(error->text, "says 3, but the body has 2"));
+    quorlog__error__free_unpacked(error, NULL);
     size = make_large_batch(batch, LARGE, 1 << 20);
     wire_produce_start(&wire, "t", batch, size, 0);
     wire_error(&wire, ERR_TOO_LARGE);

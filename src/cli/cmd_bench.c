@@ -12,16 +12,16 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/histogram.h"
 #include "cli/json.h"
-#include "cli/session.h"
 #include "quorlog.pb-c.h"
 
 enum { CONNECTIONS_MAX = 256, INFLIGHT_MAX = 65536 };
 
 static const struct option_spec produce_options[] = {
-    SESSION_OPTIONS,
+    CALLER_OPTIONS,
     {"topic", 't', "TOPIC", false, "created if missing; default bench"},
     {"size", 0, "BYTES", false, "of a record's value; default 100"},
     {"seconds", 0, "N", false, "how long; default 5, after one second that does not count"},
@@ -33,7 +33,7 @@ static const struct option_spec produce_options[] = {
 };
 
 static const struct option_spec consume_options[] = {
-    SESSION_OPTIONS,
+    CALLER_OPTIONS,
     {"topic", 't', "TOPIC", false, "default bench"},
     {"count", 'n', "N", false, "stop after so many records; default all"},
     {"json", 0, NULL, false, "print an object"},
@@ -62,9 +62,9 @@ struct costs {
 
 static int ask_costs(struct client *client, struct costs *ret_costs)
 {
-    struct session_call call = {0};
+    struct call call = {0};
     Quorlog__StatusReply *status;
-    int code = session_wait(client, client_status(client, false, session_on_reply, &call), &call);
+    int code = caller_wait(client, client_status(client, false, caller_on_reply, &call), &call);
 
     if (code != EXIT_OK) {
         return code;
@@ -110,6 +110,7 @@ struct bench {
     uint64_t connections;
     uint64_t batch_size;
     uv_loop_t loop;
+    uv_timer_t ticker; /* keeps the loop turning */
     struct lane lanes[CONNECTIONS_MAX];
     uint8_t *value;
     bool counting;
@@ -311,11 +312,10 @@ static int measure(struct bench *bench, struct client *control)
 {
     struct costs before;
     struct costs after;
-    uv_timer_t ticker;
     int code;
 
-    (void)uv_timer_init(&bench->loop, &ticker); /* Never fails. */
-    (void)uv_timer_start(&ticker, on_tick, 50, 50);
+    (void)uv_timer_init(&bench->loop, &bench->ticker); /* Never fails. */
+    (void)uv_timer_start(&bench->ticker, on_tick, 50, 50);
     for (uint64_t i = 0; i < bench->connections; i++) {
         fill(&bench->lanes[i]);
     }
@@ -330,7 +330,7 @@ static int measure(struct bench *bench, struct client *control)
         code = ask_costs(control, &after);
     }
     bench->stopping = true;
-    uv_close((uv_handle_t *)&ticker, NULL);
+    uv_close((uv_handle_t *)&bench->ticker, NULL);
     if (isatty(STDERR_FILENO)) {
         (void)fprintf(stderr, "\r%30s\r", ""); /* Decoration. */
     }
@@ -371,8 +371,8 @@ static int parse_produce(struct bench *bench)
 
 static int ensure_topic(struct client *control, const char *topic)
 {
-    struct session_call call = {0};
-    enum err err = client_topic_create(control, topic, session_on_reply, &call);
+    struct call call = {0};
+    enum err err = client_topic_create(control, topic, caller_on_reply, &call);
 
     if (err != ERR_OK) {
         return fail("%s", err_text(err));
@@ -395,7 +395,7 @@ static int run_produce(const struct invocation *invocation)
         free(bench);
         return code;
     }
-    control = session_open(invocation);
+    control = caller_open(invocation);
     if (control == NULL) {
         free(bench);
         return EXIT_FAILED;
@@ -415,7 +415,7 @@ static int run_produce(const struct invocation *invocation)
     }
     close_lanes(bench);
     (void)uv_loop_close(&bench->loop); /* Nothing is open. */
-    session_close(control);
+    caller_close(control);
     free(bench->value);
     free(bench);
     return code;
@@ -483,18 +483,18 @@ static int run_consume(const struct invocation *invocation)
         ERR_OK) {
         return usage("%s", info.text);
     }
-    client = session_open(invocation);
+    client = caller_open(invocation);
     if (client == NULL) {
         return EXIT_FAILED;
     }
     begin_ns = now_ns();
     if (consumer_new(client, &options, &events, &reading, &consumer) != ERR_OK) {
-        session_close(client);
+        caller_close(client);
         return fail("out of memory");
     }
     client_wait(client, &reading.done);
     consumer_free(consumer);
-    session_close(client);
+    caller_close(client);
     if (reading.err != ERR_OK) {
         return fail("%s", reading.text);
     }

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/json.h"
-#include "cli/session.h"
 #include "quorlog.pb-c.h"
 
 static const struct option_spec options[] = {
-    SESSION_OPTIONS,
+    CALLER_OPTIONS,
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},
 };
@@ -19,14 +19,14 @@ static const struct option_spec options[] = {
 /* The cluster as one node sees it; NULL after saying why not. */
 static Quorlog__StatusReply *ask(const struct invocation *invocation)
 {
-    struct client *client = session_open(invocation);
-    struct session_call call = {0};
+    struct client *client = caller_open(invocation);
+    struct call call = {0};
     Quorlog__StatusReply *reply = NULL;
 
     if (client == NULL) {
         return NULL;
     }
-    if (session_wait(client, client_status(client, false, session_on_reply, &call), &call) ==
+    if (caller_wait(client, client_status(client, false, caller_on_reply, &call), &call) ==
         EXIT_OK) {
         reply = quorlog__status_reply__unpack(NULL, call.reply_size, call.reply);
         if (reply == NULL) {
@@ -35,7 +35,7 @@ static Quorlog__StatusReply *ask(const struct invocation *invocation)
         }
     }
     free(call.reply);
-    session_close(client);
+    caller_close(client);
     return reply;
 }
 

@@ -7,12 +7,12 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/format.h"
-#include "cli/session.h"
 
 static const struct option_spec options[] = {
-    SESSION_OPTIONS,
+    CALLER_OPTIONS,
     {"offset", 'o', "start|end|N|-N|@TIME", false,
      "where to begin; default start, with --follow end"},
     {"count", 'n', "COUNT", false, "stop after so many records"},
@@ -136,13 +136,13 @@ static int run(const struct invocation *invocation)
     if (code != EXIT_OK) {
         return code;
     }
-    client = session_open(invocation);
+    client = caller_open(invocation);
     if (client == NULL) {
         return EXIT_FAILED;
     }
     err = consumer_new(client, &consumer_options, &events, &self, &self.consumer);
     if (err != ERR_OK) {
-        session_close(client);
+        caller_close(client);
         return fail("%s", err_text(err));
     }
     (void)uv_prepare_init(client_loop(client), &self.flush); /* Never fails. */
@@ -151,7 +151,7 @@ static int run(const struct invocation *invocation)
     client_wait(client, &self.done);
     consumer_free(self.consumer);
     uv_close((uv_handle_t *)&self.flush, NULL);
-    session_close(client);
+    caller_close(client);
     return self.code;
 }
 

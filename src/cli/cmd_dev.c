@@ -22,8 +22,8 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "cli/caller.h"
 #include "cli/commands.h"
-#include "cli/session.h"
 #include "quorlog.pb-c.h"
 
 enum { NODES_MAX = 7, RESTART_MS = 2000, ASK_MS = 100, STOP_MS = 10000 };

@@ -14,14 +14,14 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/json.h"
-#include "cli/session.h"
 
 enum { HEADERS_MAX = OPTION_REPEATS_MAX, READ_SIZE = 64 * 1024, LINE_SIZE_MAX = 16 * 1024 * 1024 };
 
 static const struct option_spec options[] = {
-    SESSION_OPTIONS,
+    CALLER_OPTIONS,
     {"key", 'k', "KEY", false, "key of all records"},
     {"key-separator", 'K', "SEP", false, "the key is what stands before SEP in each line"},
     {"header", 'H', "NAME=VALUE", true, "a header of all records; may be repeated"},
@@ -263,8 +263,8 @@ static int parse_headers(struct produce *self, const struct invocation *invocati
 
 static int create_topic(struct produce *self)
 {
-    struct session_call call = {0};
-    enum err err = client_topic_create(self->client, self->topic, session_on_reply, &call);
+    struct call call = {0};
+    enum err err = client_topic_create(self->client, self->topic, caller_on_reply, &call);
 
     if (err == ERR_OK) {
         client_wait(self->client, &call.done);
@@ -324,7 +324,7 @@ static int run(const struct invocation *invocation)
         .fd = -1,
     };
     uint64_t timeout_ms;
-    int code = session_timeout(invocation, &timeout_ms);
+    int code = caller_timeout(invocation, &timeout_ms);
 
     if (code == EXIT_OK && self.separator != NULL && self.separator[0] == '\0') {
         code = usage("option '--key-separator' wants at least one character");
@@ -335,7 +335,7 @@ static int run(const struct invocation *invocation)
     if (code != EXIT_OK) {
         goto out;
     }
-    self.client = session_open(invocation);
+    self.client = caller_open(invocation);
     if (self.client == NULL) {
         code = EXIT_FAILED;
         goto out;
@@ -345,7 +345,7 @@ static int run(const struct invocation *invocation)
     if (self.polling) {
         uv_close((uv_handle_t *)&self.poll, NULL);
     }
-    session_close(self.client);
+    caller_close(self.client);
     buf_fini(&self.line);
 out:
     for (size_t i = 0; i < self.header_count; i++) {

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "cli/caller.h"
 #include "cli/commands.h"
-#include "cli/session.h"
 #include "server/server.h"
 
 /* The configuration's keys are options, by the same table. */

@@ -5,20 +5,20 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/json.h"
-#include "cli/session.h"
 #include "quorlog.pb-c.h"
 
 static const struct option_spec create_options[] = {
-    SESSION_OPTIONS,
+    CALLER_OPTIONS,
     {"if-missing", 0, NULL, false, "an existing topic is fine"},
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},
 };
 
 static const struct option_spec list_options[] = {
-    SESSION_OPTIONS,
+    CALLER_OPTIONS,
     {"json", 0, NULL, false, "print an object for each topic"},
     {NULL, 0, NULL, false, NULL},
 };
@@ -26,17 +26,17 @@ static const struct option_spec list_options[] = {
 /* Makes one call on a new session. */
 static int call_once(const struct invocation *invocation,
                      enum err (*start)(struct client *client, const struct invocation *invocation,
-                                       struct session_call *call),
-                     struct session_call *call)
+                                       struct call *call),
+                     struct call *call)
 {
-    struct client *client = session_open(invocation);
+    struct client *client = caller_open(invocation);
     int code;
 
     if (client == NULL) {
         return EXIT_FAILED;
     }
-    code = session_wait(client, start(client, invocation, call), call);
-    session_close(client);
+    code = caller_wait(client, start(client, invocation, call), call);
+    caller_close(client);
     return code;
 }
 
@@ -76,16 +76,16 @@ static json_t *topic_json(const Quorlog__TopicInfo *topic)
 /* ---- create ---- */
 
 static enum err start_create(struct client *client, const struct invocation *invocation,
-                             struct session_call *call)
+                             struct call *call)
 {
-    return client_topic_create(client, invocation->arguments[0], session_on_reply, call);
+    return client_topic_create(client, invocation->arguments[0], caller_on_reply, call);
 }
 
 static int run_create(const struct invocation *invocation)
 {
     const char *name = invocation->arguments[0];
-    struct client *client = session_open(invocation);
-    struct session_call call = {0};
+    struct client *client = caller_open(invocation);
+    struct call call = {0};
     enum err err;
 
     if (client == NULL) {
@@ -96,7 +96,7 @@ static int run_create(const struct invocation *invocation)
         client_wait(client, &call.done);
         err = call.err;
     }
-    session_close(client);
+    caller_close(client);
     free(call.reply);
     if (err == ERR_TOPIC_EXISTS && option_given(invocation, "if-missing")) {
         err = ERR_OK;
@@ -112,14 +112,14 @@ static int run_create(const struct invocation *invocation)
 /* ---- delete ---- */
 
 static enum err start_delete(struct client *client, const struct invocation *invocation,
-                             struct session_call *call)
+                             struct call *call)
 {
-    return client_topic_delete(client, invocation->arguments[0], session_on_reply, call);
+    return client_topic_delete(client, invocation->arguments[0], caller_on_reply, call);
 }
 
 static int run_delete(const struct invocation *invocation)
 {
-    struct session_call call = {0};
+    struct call call = {0};
     int code = call_once(invocation, start_delete, &call);
 
     free(call.reply);
@@ -134,10 +134,10 @@ static int run_delete(const struct invocation *invocation)
 /* ---- list ---- */
 
 static enum err start_list(struct client *client, const struct invocation *invocation,
-                           struct session_call *call)
+                           struct call *call)
 {
     (void)invocation; /* Lists all. */
-    return client_topic_list(client, session_on_reply, call);
+    return client_topic_list(client, caller_on_reply, call);
 }
 
 static void print_topics(const Quorlog__TopicListReply *reply, bool json)
@@ -161,7 +161,7 @@ static void print_topics(const Quorlog__TopicListReply *reply, bool json)
 
 static int run_list(const struct invocation *invocation)
 {
-    struct session_call call = {0};
+    struct call call = {0};
     Quorlog__TopicListReply *reply;
     int code = call_once(invocation, start_list, &call);
 
@@ -181,9 +181,9 @@ static int run_list(const struct invocation *invocation)
 /* ---- describe ---- */
 
 static enum err start_describe(struct client *client, const struct invocation *invocation,
-                               struct session_call *call)
+                               struct call *call)
 {
-    return client_topic_describe(client, invocation->arguments[0], session_on_reply, call);
+    return client_topic_describe(client, invocation->arguments[0], caller_on_reply, call);
 }
 
 static void print_topic(const Quorlog__TopicInfo *topic, uint64_t node_id)
@@ -203,7 +203,7 @@ static void print_topic(const Quorlog__TopicInfo *topic, uint64_t node_id)
 
 static int run_describe(const struct invocation *invocation)
 {
-    struct session_call call = {0};
+    struct call call = {0};
     Quorlog__TopicDescribeReply *reply;
     int code = call_once(invocation, start_describe, &call);
 

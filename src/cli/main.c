@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cli/caller.h"
 #include "cli/commands.h"
-#include "cli/session.h"
 
 const struct command_spec *const commands[] = {
     &command_serve,          &command_dev,           &command_produce,
@@ -113,7 +113,7 @@ static int run(int argc, char **argv)
         return argc == 0 ? EXIT_USAGE : EXIT_OK;
     }
     if (strcmp(argv[0], "--version") == 0) {
-        argv[0] = (char[]){"version"};
+        argv[0] += 2; /* The command of that name. */
     }
     if (strcmp(argv[0], "--completion-helper") == 0) {
         complete_commands();

@@ -443,7 +443,7 @@ void change_start(struct change *self, uint32_t deadline_ms)
 {
     struct front *front = self->front;
 
-    ASSERT(self->state == CHANGE_NEW);
+    ASSERT(self->state == CHANGE_ROUTING);
     self->deadline_ms = front_now_ms(front) + (deadline_ms == 0 ? DEADLINE_DEFAULT_MS : deadline_ms);
     if (front_deadline(front, &self->deadline, self->deadline_ms) != ERR_OK) {
         request_fail_plain(&self->request, ERR_NOMEM, self->kind->verb);

@@ -504,7 +504,7 @@ void config_advertised(const struct config *self, char ret_address[MEMBER_ADDRES
         member = membership_find(&members, self->id);
     }
     address = member != NULL ? member->address : address;
-    (void)snprintf(ret_address, MEMBER_ADDRESS_SIZE, "%s", address); /* Bounded by the table. */
+    (void)snprintf(ret_address, MEMBER_ADDRESS_SIZE, "%.263s", address); /* The table allows 261. */
 }
 
 static enum err validate_addresses(const struct config *self, struct err_info *info)

@@ -532,12 +532,20 @@ static void step(struct conn *self, enum conn_event event)
 
 /* ---- what owners call ---- */
 
+static enum err set_stall(const struct conn *self)
+{
+    enum { STALL_MS = 10000 };
+
+    return socket_set_stall(self->fd, self->limits.stall_ms > 0 ? self->limits.stall_ms : STALL_MS);
+}
+
 /* Nothing that needs the loop to undo happens before the last call that can fail. */
 static enum err init(struct conn *self, uv_loop_t *loop)
 {
     enum err err = socket_set_options(self->fd);
     int rv;
 
+    err = err == ERR_OK ? set_stall(self) : err;
     if (err != ERR_OK) {
         return err;
     }
@@ -667,6 +675,7 @@ void conn_established(struct conn *self, const struct conn_limits *limits)
     self->limits = *limits;
     self->established = true;
     if (self->state == CONN_OPEN) {
+        (void)set_stall(self); /* It was a TCP socket when it was opened. */
         arm_timer(self);
     }
 }

@@ -1,6 +1,7 @@
 #include "transport/socket.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -14,7 +15,6 @@ enum {
     KEEPALIVE_IDLE_S = 5,
     KEEPALIVE_INTERVAL_S = 2,
     KEEPALIVE_COUNT = 3,
-    USER_TIMEOUT_MS = 10000,
     DISCARDS_MAX = 16, /* Reads before others have their turn. */
 };
 
@@ -30,7 +30,6 @@ enum err socket_set_options(int fd)
         {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
         {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
         {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT},
-        {IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
     };
 
     ASSERT(fd >= 0);
@@ -41,6 +40,15 @@ enum err socket_set_options(int fd)
         }
     }
     return ERR_OK;
+}
+
+enum err socket_set_stall(int fd, uint64_t stall_ms)
+{
+    int value = stall_ms < INT_MAX ? (int)stall_ms : INT_MAX;
+
+    ASSERT(fd >= 0 && stall_ms > 0);
+    return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, sizeof value) == 0 ? ERR_OK
+                                                                                    : ERR_IO;
 }
 
 ssize_t socket_read(int fd, void *data, size_t size)

@@ -6,15 +6,19 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
 #include "base/err.h"
 #include "transport/transport.h"
 
-/* TCP_NODELAY; keepalive after 5 s, then every 2 s, three times; TCP_USER_TIMEOUT 10 s. ERR_IO: not
- * a TCP socket. */
+/* TCP_NODELAY; keepalive after 5 s, then every 2 s, three times. ERR_IO: not a TCP socket. */
 enum err socket_set_options(int fd);
+
+/* The connection fails when what was sent is not taken for that long (TCP_USER_TIMEOUT), be it that
+ * the other side is gone or that it does not read. ERR_IO: not a TCP socket. */
+enum err socket_set_stall(int fd, uint64_t stall_ms);
 
 /* read(2) and writev(2) on a non-blocking socket, but never interrupted, and without SIGPIPE: errno
  * is EPIPE then, and only that. */

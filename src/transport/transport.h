@@ -64,6 +64,8 @@ struct conn_limits {
     size_t queue_size_max; /* bytes waiting to be written; past it conn_send says ERR_BUSY */
     uint64_t idle_ms;      /* fail when nothing arrives for that long; 0: never */
     uint64_t hello_ms;     /* fail unless conn_established is called in time; 0: no limit */
+    uint64_t stall_ms;     /* fail when what was sent is not taken for that long: the other side is
+                              gone, or does not read; 0: 10 s */
 };
 
 struct conn_events {
@@ -83,7 +85,7 @@ struct conn_events {
 };
 
 /* Takes over a connected socket (closed even when this fails). TCP_NODELAY, keepalive and
- * TCP_USER_TIMEOUT (10 s) are set. Events begin from the loop, never from inside this call.
+ * TCP_USER_TIMEOUT (stall_ms) are set. Events begin from the loop, never from inside this call.
  * ERR_NOMEM, ERR_IO. */
 enum err conn_open(uv_loop_t *loop, int fd, const struct conn_limits *limits,
                    const struct conn_events *events, void *arg, struct conn **ret_conn);

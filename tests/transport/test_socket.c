@@ -33,10 +33,11 @@ START_TEST(options_are_set)
     } options[] = {
         {IPPROTO_TCP, TCP_NODELAY, 1},  {SOL_SOCKET, SO_KEEPALIVE, 1},
         {IPPROTO_TCP, TCP_KEEPIDLE, 5}, {IPPROTO_TCP, TCP_KEEPINTVL, 2},
-        {IPPROTO_TCP, TCP_KEEPCNT, 3},  {IPPROTO_TCP, TCP_USER_TIMEOUT, 10000},
+        {IPPROTO_TCP, TCP_KEEPCNT, 3},  {IPPROTO_TCP, TCP_USER_TIMEOUT, 7000},
     };
 
     ck_assert_int_eq(socket_set_options(fds[0]), ERR_OK);
+    ck_assert_int_eq(socket_set_stall(fds[0], 7000), ERR_OK);
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
         int value = -1;
         socklen_t size = sizeof value;
@@ -53,6 +54,7 @@ START_TEST(what_is_not_tcp_is_refused)
 
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     ck_assert_int_eq(socket_set_options(pair[0]), ERR_IO);
+    ck_assert_int_eq(socket_set_stall(pair[0], 1), ERR_IO);
     ck_assert_int_eq(close(pair[0]) | close(pair[1]), 0);
 }
 END_TEST

@@ -1,4 +1,4 @@
-#include "cli/session.h"
+#include "cli/caller.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ int usage(const char *format, ...)
     return EXIT_USAGE;
 }
 
-int session_timeout(const struct invocation *invocation, uint64_t *ret_timeout_ms)
+int caller_timeout(const struct invocation *invocation, uint64_t *ret_timeout_ms)
 {
     struct err_info info;
     enum err err =
@@ -44,7 +44,7 @@ int session_timeout(const struct invocation *invocation, uint64_t *ret_timeout_m
     return err == ERR_OK ? EXIT_OK : usage("%s", info.text);
 }
 
-struct client *session_open(const struct invocation *invocation)
+struct client *caller_open(const struct invocation *invocation)
 {
     const char *servers = option_value(invocation, "server");
     struct client_options options = {.name = "quorlog-cli"};
@@ -55,7 +55,7 @@ struct client *session_open(const struct invocation *invocation)
         servers = getenv("QUORLOG_SERVER");
     }
     options.servers = servers != NULL && servers[0] != '\0' ? servers : "127.0.0.1:7437";
-    if (session_timeout(invocation, &options.timeout_ms) != EXIT_OK) {
+    if (caller_timeout(invocation, &options.timeout_ms) != EXIT_OK) {
         return NULL;
     }
     if (client_new(&options, NULL, &client, &info) != ERR_OK) {
@@ -65,15 +65,15 @@ struct client *session_open(const struct invocation *invocation)
     return client;
 }
 
-void session_close(struct client *client)
+void caller_close(struct client *client)
 {
     client_close(client, NULL, NULL);
 }
 
-void session_on_reply(void *arg, const struct client_error *error, const uint8_t *reply,
-                      size_t reply_size)
+void caller_on_reply(void *arg, const struct client_error *error, const uint8_t *reply,
+                     size_t reply_size)
 {
-    struct session_call *call = arg;
+    struct call *call = arg;
 
     ASSERT(!call->done);
     call->done = true;
@@ -92,7 +92,7 @@ void session_on_reply(void *arg, const struct client_error *error, const uint8_t
     call->reply_size = reply_size;
 }
 
-int session_wait(struct client *client, enum err started, struct session_call *call)
+int caller_wait(struct client *client, enum err started, struct call *call)
 {
     if (started != ERR_OK) {
         return fail("%s", err_text(started));

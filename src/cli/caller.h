@@ -2,14 +2,14 @@
  * What the client commands share: the --server option, a connected client, calls that wait, and how
  * failures are told.
  */
-#ifndef QUORLOG_CLI_SESSION_H
-#define QUORLOG_CLI_SESSION_H
+#ifndef QUORLOG_CLI_CALLER_H
+#define QUORLOG_CLI_CALLER_H
 
 #include "cli/options.h"
 #include "client/client.h"
 
 /* Rows for the option tables of commands that talk to a cluster. */
-#define SESSION_OPTIONS                                                                            \
+#define CALLER_OPTIONS                                                                             \
     {"server", 's', "HOST:PORT,…", false,                                                          \
      "nodes to try; default $QUORLOG_SERVER or 127.0.0.1:7437"},                                   \
     {                                                                                              \
@@ -17,14 +17,14 @@
     }
 
 /* Makes a client from the options. On failure says why on stderr; returns NULL. */
-struct client *session_open(const struct invocation *invocation);
-void session_close(struct client *client);
+struct client *caller_open(const struct invocation *invocation);
+void caller_close(struct client *client);
 
 /* --timeout, or its default. EXIT_USAGE with a message when it is not a number. */
-int session_timeout(const struct invocation *invocation, uint64_t *ret_timeout_ms);
+int caller_timeout(const struct invocation *invocation, uint64_t *ret_timeout_ms);
 
 /* A call and its answer. reply: the packed message, owned (free). */
-struct session_call {
+struct call {
     bool done;
     enum err err;
     char text[512];
@@ -32,13 +32,13 @@ struct session_call {
     size_t reply_size;
 };
 
-/* The callback of a call; arg is the struct session_call. */
-void session_on_reply(void *arg, const struct client_error *error, const uint8_t *reply,
-                      size_t reply_size);
+/* The callback of a call; arg is the struct call. */
+void caller_on_reply(void *arg, const struct client_error *error, const uint8_t *reply,
+                     size_t reply_size);
 
 /* Waits for the answer. `started` is what the client_… function returned. On failure says so on
  * stderr and returns EXIT_FAILED; else EXIT_OK, and the caller frees call->reply. */
-int session_wait(struct client *client, enum err started, struct session_call *call);
+int caller_wait(struct client *client, enum err started, struct call *call);
 
 /* "quorlog: text" on stderr. Returns EXIT_FAILED. */
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -294,6 +294,7 @@ enum err index_seal(const struct index *self, const char *path, uint64_t base_of
         io_close(self->io, &fd);
         return err;
     }
+    ASSERT(sealed != NULL);
     sealed->fd = fd;
     sealed->interval = self->interval;
     ASSERT(index_count(sealed) == count);
@@ -326,6 +327,7 @@ enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint6
     if (err != ERR_OK) {
         return err;
     }
+    ASSERT(self != NULL);
     err = check_file(self->map, self->map_size, base_offset, generation, info);
     if (err != ERR_OK) {
         index_free(self);

@@ -188,7 +188,7 @@ enum err log_append(struct log *self, const struct batch_header *header, const v
     uint8_t bytes[BATCH_HEADER_SIZE];
     struct iovec parts[2] = {
         {.iov_base = bytes, .iov_len = sizeof bytes},
-        {.iov_base = (void *)(uintptr_t)body, .iov_len = header->size - BATCH_HEADER_SIZE},
+        {.iov_base = (void *)body, .iov_len = header->size - BATCH_HEADER_SIZE},
     };
     enum err err = check_healthy(self, info);
 
@@ -251,12 +251,12 @@ enum err log_append_raw(struct log *self, const uint8_t *batches, size_t size,
     enum err err = check_healthy(self, info);
 
     while (err == ERR_OK && done < size) {
-        struct batch_header header;
+        struct batch_header header = {0};
 
         err = check_raw(self, batches + done, size - done, &header, info);
         if (err == ERR_OK) {
             struct iovec part = {
-                .iov_base = (void *)(uintptr_t)(batches + done),
+                .iov_base = (void *)(batches + done),
                 .iov_len = header.size,
             };
 

@@ -5,7 +5,8 @@
  *      segments  [ 0 … 999 ][ 1000 … 1834 ][ 1835 … ]      files of one directory, named by the
  *                  sealed      sealed        active         base offset in 20 digits:
  *                                                             00000000000000001835.store  batches
- *                                                             00000000000000001835.index  sparse
+ *                                                             00000000000000001835.index  sparse,
+ *                                                               once the segment is sealed
  *
  * One writer, many readers. The functions marked (writer) are called by one thread at a time;
  * those marked (any) by any thread, at any time between open and close, without waiting for a
@@ -43,8 +44,11 @@ struct log;
 struct log_options {
     struct io *io;             /* borrowed until close */
     const char *dir;           /* in, copied; exists */
-    uint64_t start;            /* First offset of a log that has no segment yet. */
-    uint64_t durable_end;      /* Offsets below it were synced: their loss is damage. */
+    uint64_t start;            /* First offset of a log that has no segment yet; of one that has,
+                                  what log_truncate_front was told last: it is not stored. Not above
+                                  durable_end, unless there is no segment. */
+    uint64_t durable_end;      /* Offsets below it were synced: their loss is damage. Whoever keeps
+                                  it lowers it before truncating back or resetting below it. */
     uint64_t segment_size_max; /* bytes of a store file, [4 KiB, 2 GiB]; 0: 64 MiB. A segment
                                   takes its first batch whatever its size. */
     uint32_t batch_size_max;   /* bytes, header included; 0: 16 MiB */

@@ -4,6 +4,15 @@
 #include "base/assert.h"
 #include "log/log_internal.h"
 
+/* Does `segment` go on where `before` ends? */
+static void check_touch(const struct segment *before, const struct segment *segment)
+{
+    ASSERT(before->end_offset == segment->base_offset); /* I3 */
+    ASSERT(before->end_offset > before->base_offset);
+    ASSERT(before->last_raft_index <= segment->last_raft_index); /* I2 */
+    ASSERT(before->last_append_time_us <= segment->last_append_time_us);
+}
+
 void log_check(struct log *self)
 {
     const struct segment_list *list = &self->list;
@@ -19,10 +28,7 @@ void log_check(struct log *self)
         ASSERT(segment->store->generation == self->generation);
         ASSERT(segment->sealed == (i + 1 < list->count)); /* I3 */
         if (before != NULL) {
-            ASSERT(before->end_offset == segment->base_offset); /* I3 */
-            ASSERT(before->end_offset > before->base_offset);
-            ASSERT(before->last_raft_index <= segment->last_raft_index); /* I2 */
-            ASSERT(before->last_append_time_us <= segment->last_append_time_us);
+            check_touch(before, segment);
         }
         segment_check(segment); /* I1, I2, I4 */
         size += store_size(segment->store);

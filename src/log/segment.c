@@ -442,7 +442,7 @@ enum err segment_find(const struct segment *self, const struct segment_query *qu
     uint8_t bytes[FIND_WINDOW_SIZE];
     struct store_window window = {.store = self->store, .data = bytes, .capacity = sizeof bytes};
     struct index_entry at = {.offset = self->base_offset, .position = STORE_HEADER_SIZE};
-    struct batch_header header;
+    struct batch_header header = {0};
     enum err err;
 
     ASSERT(query->offset >= self->base_offset && query->offset < query->end_max);
@@ -481,7 +481,7 @@ static enum err verify_run(const struct segment *self, const struct segment_run 
     size_t at = 0;
 
     while (at < run->size) {
-        struct batch_header header;
+        struct batch_header header = {0};
         enum err err = ERR_OK;
 
         if (run->size - at < BATCH_HEADER_SIZE) {
@@ -507,7 +507,7 @@ static enum err verify_run(const struct segment *self, const struct segment_run 
 enum err segment_read(const struct segment *self, const struct segment_query *query,
                       struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info)
 {
-    struct segment_run run;
+    struct segment_run run = {0};
     struct block *block;
     enum err err;
 

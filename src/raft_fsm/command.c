@@ -95,7 +95,7 @@ static size_t body_size(const struct command *self)
     case COMMAND_INIT_PRODUCER:
         return 0;
     }
-    ASSERT(!"a type that does not exist");
+    ASSERT(false); /* There is no other type. */
     return 0;
 }
 

@@ -180,7 +180,7 @@ static enum err apply_create(struct fsm *self, struct step *step)
     struct topic *topic = catalog_peek(self->catalog, step->command.topic_name);
     struct manifest_topic created = {.id = step->entry->index * COMMAND_COUNT_MAX + step->number,
                                      .created_time_us = self->time_us};
-    struct log *log;
+    struct log *log = NULL;
     enum err err;
 
     if (topic != NULL) {
@@ -253,7 +253,7 @@ static enum err apply_command(struct fsm *self, struct step *step)
     case COMMAND_INIT_PRODUCER:
         return apply_init_producer(self, step);
     }
-    ASSERT(!"the reader knows all types");
+    ASSERT(false); /* The reader gives no other type. */
     return ERR_CORRUPT;
 }
 

@@ -137,7 +137,7 @@ static enum err plan_topic(struct fsm *self, const struct manifest_topic *promis
         struct staged_topic *staged = NULL;
 
         err = stage(self, promised, &staged, info);
-        topic.log = err == ERR_OK ? staged->log : NULL;
+        topic.log = staged == NULL ? NULL : staged->log;
     }
     if (err == ERR_OK && log_end(topic.log) < promised->start) {
         /* All that is here is below the cluster's start. */

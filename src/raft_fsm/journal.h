@@ -5,38 +5,43 @@
  * batches. Segments are zero-filled ahead of use and recycled after use, so a write never changes a
  * file's size or extents; what a recycled segment held before is never taken for new, since each
  * batch carries its segment's sequence and its own. A batch starts on a 512-byte boundary and is
- * one O_DIRECT|O_DSYNC write (RWF_DSYNC where the file system has no O_DIRECT), so acknowledged
- * bytes are never written again.
+ * one durable write (RWF_DSYNC, past the page cache where the file system has O_DIRECT), so
+ * acknowledged bytes are never written again.
  *
- *   segment   0          4          8              16             24        28           512
- *             +----------+----------+--------------+--------------+---------+--------------+
- *             | magic    | version  | sequence u64 | node id u64  | crc32c  | zeros        |
- *             | "QLJS"   | u32 (1)  |              |              | [0, 24) |              |
- *             +----------+----------+--------------+--------------+---------+--------------+
- *             then batches, each at a multiple of 512:
+ *   segment
+ *         0          4          8              16             24        28           512
+ *         +----------+----------+--------------+--------------+---------+--------------+
+ *         | magic    | version  | sequence u64 | node id u64  | crc32c  | zeros        |
+ *         | "QLJS"   | u32 (1)  |              |              | [0, 24) |              |
+ *         +----------+----------+--------------+--------------+---------+--------------+
+ *         then batches, each at a multiple of 512:
  *
- *   batch     0          4          8              16             24             32         36
- *             +----------+----------+--------------+--------------+--------------+----------+--------+
- *             | magic    | crc32c   | segment      | batch        | first_index  | count    | size
- * | | "QLJB"   | [8, 64)  | sequence u64 | sequence u64 | u64          | u32      | u32    |
- *             +----------+----------+--------------+--------------+--------------+----------+--------+
- *             40        41          48             56             64              64 + size
- *             +---------+-----------+--------------+--------------+---------------+- - - - - -+
- *             | type u8 | zeros     | prev_term u64| body crc32c  | size bytes    | zeros to  |
- *             |         |           |              | u32 | zeros  | entry frames  | 512       |
- *             +---------+-----------+--------------+--------------+---------------+- - - - - -+
- *             type: 1 entries   count entry frames (raft_fsm/entry.h) with indexes first_index …;
- * an index at or below the last one means: everything from it on was truncated, then these were
- * appended. 2 reset     no entries: the log is empty and continues at first_index. 3 seal      no
- * entries: says that everything before it was written whole. Batch sequences count up by one
- * without a gap, across segments.
+ *   batch
+ *         0          4          8              16             24             32        36
+ *         +----------+----------+--------------+--------------+--------------+---------+---------+
+ *         | magic    | crc32c   | segment      | batch        | first_index  | count   | size    |
+ *         | "QLJB"   | [8, 64)  | sequence u64 | sequence u64 | u64          | u32     | u32     |
+ *         +----------+----------+--------------+--------------+--------------+---------+---------+
+ *         40        41          48             56             60        64             64 + size
+ *         +---------+-----------+--------------+--------------+---------+--------------+- - - - +
+ *         | type u8 | zeros     | prev_term u64| body crc32c  | zeros   | size bytes:  | zeros  |
+ *         |         |           |              | u32          |         | entry frames | to 512 |
+ *         +---------+-----------+--------------+--------------+---------+--------------+- - - - +
+ *
+ *   type 1  entries: count entry frames (raft_fsm/entry.h) with indexes first_index …; an index at
+ *           or below the last one means: everything from it on was truncated, then these were
+ *           appended. prev_term: of the entry before, 0 when that is not known.
+ *   type 2  reset, no entries: the log is empty and continues at first_index.
+ *   type 3  seal, no entries: everything before it was written whole; first_index is the next one.
+ *   Batch sequences count up by one without a gap, across segments.
  *
  * Only one write is under way at a time, so only the last batch can be torn. Recovery reads batches
  * in order up to the first that is not valid. If any valid batch with a higher sequence follows
  * anywhere, acknowledged data is damaged: ERR_CORRUPT with file and position, and the node does not
- * start. If none follows, it was the torn last write, never acknowledged, and is cut. A seal is
- * written when the journal falls idle and when it is closed, so that damage to the last
- * acknowledged batch, too, is told from a torn write, unless both come within that moment.
+ * start. If none follows, it was the torn last write, never acknowledged, and is cut; the journal
+ * goes on in a new segment (raft_fsm/journal_recovery.h). A seal is written when the journal falls
+ * idle and when it is closed, so that damage to the last acknowledged batch, too, is told from a
+ * torn write, unless both come within that moment.
  *
  * Invariants:
  *   J1  Live entries are dense: [first, last], each in the newest batch that holds its index.
@@ -64,8 +69,8 @@ struct journal_options {
     uint64_t node_id;
     uint64_t segment_size; /* bytes, multiple of 4096, [64 KiB, 1 GiB]; 0: 64 MiB. A batch that does
                               not fit into an empty segment gets one of its own size. */
-    uint32_t
-        write_size_max; /* bytes of one write; 0: 4 MiB (one larger entry still is one write) */
+    /* bytes of one write; 0: 4 MiB (one larger entry still is one write) */
+    uint32_t write_size_max;
     unsigned spare_segments; /* kept ready, zero-filled; default 1 when 0 */
     bool no_direct;          /* never O_DIRECT */
 };
@@ -108,7 +113,8 @@ enum err journal_reset(struct journal *self, uint64_t next_index, struct err_inf
 enum err journal_seal(struct journal *self, struct err_info *info);
 
 /* Prepares (zero-fills) a spare segment if there is none: slow, not in the path of an append. At
- * most `step` bytes a call (0: all); *ret_more says whether there is more to do. */
+ * most `step` bytes a call (0: all); *ret_more says whether there is more to do. ERR_NOSPACE leaves
+ * the journal usable; other errors: J4. */
 enum err journal_prepare(struct journal *self, uint64_t step, bool *ret_more,
                          struct err_info *info);
 

@@ -47,14 +47,13 @@ static enum err segment_path(const struct journal_files *self, uint64_t segment,
 
 /* ---- writing ---- */
 
-enum err journal_files_write(struct journal_files *self, int fd, const char *path,
-                             const uint8_t *data, size_t size, uint64_t position, int rwf_flags,
-                             struct err_info *info)
+enum err journal_files_write(struct journal_files *self, int fd, const char *path, uint8_t *data,
+                             size_t size, uint64_t position, int rwf_flags, struct err_info *info)
 {
     ASSERT(size % JOURNAL_SECTOR == 0 && position % JOURNAL_SECTOR == 0);
     ASSERT((uintptr_t)data % JOURNAL_SECTOR == 0);
     while (size > 0) {
-        struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+        struct iovec part = {.iov_base = data, .iov_len = size};
         ssize_t n = self->io->pwritev(self->io, fd, &part, 1, position, rwf_flags);
         size_t done;
 

@@ -82,9 +82,9 @@ enum err journal_files_take(struct journal_files *self, uint64_t segment, uint64
 enum err journal_files_release(struct journal_files *self, uint64_t segment, uint64_t size,
                                struct err_info *info);
 
-/* Writes aligned bytes at an aligned position; goes on after a short write. */
-enum err journal_files_write(struct journal_files *self, int fd, const char *path,
-                             const uint8_t *data, size_t size, uint64_t position, int rwf_flags,
-                             struct err_info *info);
+/* Writes aligned bytes, which stay as they are, at an aligned position; goes on after a short
+ * write. */
+enum err journal_files_write(struct journal_files *self, int fd, const char *path, uint8_t *data,
+                             size_t size, uint64_t position, int rwf_flags, struct err_info *info);
 
 #endif

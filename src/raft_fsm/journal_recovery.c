@@ -127,6 +127,7 @@ static void truncate_entries(struct journal_recovery *self, uint64_t index)
 {
     size_t keep = index > self->first_index ? (size_t)(index - self->first_index) : 0;
 
+    ASSERT(IMPLIES(self->entry_count > 0, self->entries != NULL));
     while (self->entry_count > keep) {
         entry_unref(&self->entries[--self->entry_count]);
     }
@@ -170,6 +171,7 @@ static enum err apply_entries(struct journal_recovery *self, const struct journa
                        batch->first_index, last_index(self));
     }
     truncate_entries(self, batch->first_index);
+    ASSERT(IMPLIES(self->entry_count > 0, self->entries != NULL));
     if (self->entry_count > 0 && batch->prev_term != 0 &&
         self->entries[self->entry_count - 1].term != batch->prev_term) {
         return err_set(info, ERR_CORRUPT,

@@ -150,7 +150,7 @@ static uint8_t header_fields(const struct message *self, uint64_t fields[FIELD_C
         fields[3] = (uint64_t)(int64_t)self->fetch_result.err;
         return 0;
     }
-    ASSERT(!"a message has a type");
+    ASSERT(false); /* A message has a type. */
     return 0;
 }
 
@@ -463,7 +463,7 @@ static enum err decode_rest(struct input *input, struct message *message, struct
     case MESSAGE_FETCH_RESULT:
         return decode_fetch_result(input, message, info);
     }
-    ASSERT(!"decode_header lets only known types through");
+    ASSERT(false); /* decode_header lets only known types through. */
     return ERR_PROTOCOL;
 }
 

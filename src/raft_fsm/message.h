@@ -12,14 +12,17 @@
  *      +----+----+------------+-------+-------+-------+-------+-------+-------+-------+
  *      |type|flags| 0 (6 B)   | from  | to    | term  | a     | b     | c     | d     |  u64 each
  *      +----+----+------------+-------+-------+-------+-------+-------+-------+-------+
- *      type            flags          a            b            c             d        body
- *      APPEND          -              prev_index   prev_term    commit        count    count entry
- * frames APPEND_RESULT   1 stale        rejected     last_index   0             0        - VOTE 1
- * pre 2 disrupt last_index  last_term    0             0        - VOTE_RESULT     1 pre 2 granted 0
- * 0            0             0        - SNAPSHOT        -              index        snap_term
- * membership_index | membership size   membership, manifest TIMEOUT_NOW     - last_index last_term
- * 0             0        - FETCH           -              topic_id     offset       end size_max -
- *      FETCH_RESULT    -              topic_id     offset       end           code (as i64) batches
+ *
+ *      type           flags              a           b           c           d         body
+ *      APPEND         -                  prev_index  prev_term   commit      count     entry frames
+ *      APPEND_RESULT  1 stale            rejected    last_index  0           0         -
+ *      VOTE           1 pre, 2 disrupt   last_index  last_term   0           0         -
+ *      VOTE_RESULT    1 pre, 2 granted   0           0           0           0         -
+ *      SNAPSHOT       -                  index       snap_term   membership  size of   membership,
+ *                                                                index       the first manifest
+ *      TIMEOUT_NOW    -                  last_index  last_term   0           0         -
+ *      FETCH          -                  topic_id    offset      end         size_max  -
+ *      FETCH_RESULT   -                  topic_id    offset      end         code i64  batches
  */
 #ifndef QUORLOG_RAFT_FSM_MESSAGE_H
 #define QUORLOG_RAFT_FSM_MESSAGE_H

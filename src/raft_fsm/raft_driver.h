@@ -104,8 +104,7 @@ struct raft_driver_disk {
     size_t count;
 };
 
-/* options and host are copied. ERR_NOMEM; ERR_VERSION when another libraft is linked than it was
- * written for. */
+/* options and host are copied. */
 enum err raft_driver_new(const struct raft_driver_options *options,
                          const struct raft_driver_host *host, struct raft_driver **ret_driver);
 void raft_driver_free(struct raft_driver *self);

@@ -13,9 +13,8 @@ void raft_driver_membership(const struct raft_driver *self, struct membership *r
 
     ret_membership->count = 0;
     for (unsigned i = 0; i < from->n; i++) {
-        enum err err =
-            membership_add(ret_membership, from->servers[i].id, from->servers[i].address,
-                           (enum member_role)from->servers[i].role);
+        enum err err = membership_add(ret_membership, from->servers[i].id, from->servers[i].address,
+                                      (enum member_role)from->servers[i].role);
 
         ASSERT(err == ERR_OK); /* It was verified when it came in. */
     }
@@ -146,15 +145,16 @@ static enum err submit_change(struct raft_driver *self, const struct membership 
     size_t size = membership_encoded_size(membership);
     struct block *block = entry_block_new((uint32_t)size);
     struct membership verified;
+    struct err_info why;
     enum err err;
 
     if (block == NULL) {
         return err_set(info, ERR_NOMEM, "no memory for a change");
     }
     membership_encode(membership, block->data + ENTRY_HEADER_SIZE);
-    if (membership_decode(block->data + ENTRY_HEADER_SIZE, size, &verified, info) != ERR_OK) {
+    if (membership_decode(block->data + ENTRY_HEADER_SIZE, size, &verified, &why) != ERR_OK) {
         block_unref(block);
-        return err_prefix(info, ERR_INVALID, "the new members");
+        return err_set(info, ERR_INVALID, "the new members: %s", why.text);
     }
     err = raft_driver_submit(self, block, (uint32_t)size, ENTRY_CHANGE);
     if (err != ERR_OK) {

@@ -3,6 +3,7 @@
  * between our messages and libraft's.
  *
  *      raft_driver.c          life cycle, disk and time; what is asked of a driver
+ *      raft_driver_start.c    how the core begins, and begins anew
  *      raft_driver_step.c     one step of the core and what comes of it
  *      raft_driver_receive.c  rules on what peers say
  *      raft_driver_send.c     rules on what we say
@@ -70,18 +71,18 @@ struct raft_driver {
     uint64_t stored;  /* durable here, and in our log */
     struct raft_driver_appends appends;
 
-    struct snapshot snapshot;  /* newest; index 0: none */
-    struct snapshot install;   /* being installed; index 0: none */
-    uint64_t membership_index; /* of the newest applied ENTRY_CHANGE; 0: none */
-    struct slice membership;   /* its payload; owns a reference */
+    struct snapshot snapshot;                  /* newest; index 0: none */
+    struct snapshot install;                   /* being installed; index 0: none */
+    uint64_t membership_index;                 /* of the newest applied ENTRY_CHANGE; 0: none */
+    struct slice membership;                   /* its payload; owns a reference */
     struct raft_configuration install_members; /* the core's gift, to be given back */
     bool install_failed;                       /* core reset when all appends are answered */
 
-    bool barrier_due;       /* R14 */
-    uint64_t timeout_ms;    /* last RAFT_TIMEOUT (R13) */
-    uint64_t quiet_ms;      /* no RAFT_TIMEOUT before (R11) */
-    uint64_t append_ms;     /* last AppendEntries or InstallSnapshot of our term (R7) */
-    bool rejected;          /* an AppendEntries was, in this step */
+    bool barrier_due;                 /* R14 */
+    uint64_t timeout_ms;              /* last RAFT_TIMEOUT (R13) */
+    uint64_t quiet_ms;                /* no RAFT_TIMEOUT before (R11) */
+    uint64_t append_ms;               /* last AppendEntries or InstallSnapshot of our term (R7) */
+    bool rejected;                    /* an AppendEntries was, in this step */
     const struct message *vote_asked; /* R7: the vote request that this step is about */
     const struct snapshot *event_snapshot; /* that this step is about */
 
@@ -178,9 +179,16 @@ void raft_driver_send(struct raft_driver *self, const struct raft_message *messa
 /* R15: tells the sender of a stale request our term. */
 void raft_driver_send_stale(struct raft_driver *self, uint64_t to, uint64_t rejected);
 
-/* ---- raft_driver.c ---- */
+/* ---- raft_driver_start.c ---- */
 
-/* Begins the core anew from what is durable. */
+/* Begins the core anew from what is durable; no append may be under way. */
 enum err raft_driver_reset_core(struct raft_driver *self);
+
+/* Gives back the core's memory, and what belongs to an install. Fine when there is none. */
+void raft_driver_close_core(struct raft_driver *self);
+
+void raft_driver_snapshot_fini(struct snapshot *self);
+/* Takes references. */
+void raft_driver_snapshot_copy(struct snapshot *self, const struct snapshot *from);
 
 #endif

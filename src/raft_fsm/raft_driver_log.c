@@ -66,7 +66,7 @@ enum err raft_driver_log_push(struct raft_driver_log *self, const struct entry *
     for (unsigned i = 0; i < count; i++) {
         uint64_t last = raft_driver_log_last(self);
 
-        ASSERT(entries[i].index == last + 1);                         /* L1 */
+        ASSERT(entries[i].index == last + 1);                        /* L1 */
         ASSERT(entries[i].term >= raft_driver_log_term(self, last)); /* L2 */
         entry_ref(&entries[i]);
         *slot(self, self->count) = entries[i];
@@ -151,7 +151,7 @@ void raft_driver_log_check(const struct raft_driver_log *self, bool all)
         return;
     }
     for (size_t i = 0; i < self->count; i++) {
-        ASSERT(slot(self, i)->index == self->first + i);                         /* L1 */
+        ASSERT(slot(self, i)->index == self->first + i);                        /* L1 */
         ASSERT(IMPLIES(i > 0, slot(self, i - 1)->term <= slot(self, i)->term)); /* L2 */
         size += entry_frame_size(slot(self, i)->size);
     }

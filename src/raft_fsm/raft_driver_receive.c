@@ -53,8 +53,7 @@ static enum err run_part(struct raft_driver *self, const struct append_view *vie
     ASSERT(count <= self->scratch_max);
     to.append_entries.term = view->message->term;
     to.append_entries.prev_log_index = view->prev_index + begin;
-    to.append_entries.prev_log_term =
-        begin > 0 ? view->entries[begin - 1].term : view->prev_term;
+    to.append_entries.prev_log_term = begin > 0 ? view->entries[begin - 1].term : view->prev_term;
     to.append_entries.leader_commit = view->message->append.commit;
     to.append_entries.entries = self->core_entries;
     to.append_entries.n_entries = count;
@@ -157,6 +156,9 @@ static enum err trim(struct raft_driver *self, struct append_view *view)
     bool same = prev_term == 0 || view->prev_index == 0 || prev_term == view->prev_term;
     unsigned count;
 
+    if (view->message->term < self->core.current_term) {
+        return ERR_OK; /* Only without R15: an older leader holds less. */
+    }
     if (self->core.snapshot.installing) {
         /* All below the snapshot is void, and the core takes no entries now: a heartbeat. */
         if (raft_driver_rule(self, 16) && view->prev_index < self->install.index) {
@@ -169,8 +171,8 @@ static enum err trim(struct raft_driver *self, struct append_view *view)
     if (!raft_driver_rule(self, 16) || view->prev_index >= from) {
         return ERR_OK;
     }
-    count = from - view->prev_index < view->count ? (unsigned)(from - view->prev_index)
-                                                  : view->count;
+    count =
+        from - view->prev_index < view->count ? (unsigned)(from - view->prev_index) : view->count;
     for (unsigned i = 0; i < count; i++) {
         same = same && same_entry(self, &view->entries[i]);
     }
@@ -369,8 +371,8 @@ static enum err receive_vote_result(struct raft_driver *self, const struct messa
 {
     struct raft_message to = {.type = RAFT_REQUEST_VOTE_RESULT};
 
-    if (raft_driver_rule(self, 12) && (self->core.state != RAFT_CANDIDATE ||
-                                       raft_driver_member_role(self, message->from) < 0)) {
+    if (raft_driver_rule(self, 12) &&
+        (self->core.state != RAFT_CANDIDATE || raft_driver_member_role(self, message->from) < 0)) {
         return ERR_OK; /* R12: the core would read a candidate's fields that are not there. */
     }
     to.request_vote_result.version = 2;

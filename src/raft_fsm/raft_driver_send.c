@@ -44,8 +44,9 @@ static void take_part(struct raft_driver *self, struct message *message, unsigne
         const struct entry *entry =
             raft_driver_log_get(&self->log, message->append.prev_index + 1 + n);
 
-        ASSERT(entry != NULL);                  /* D4 */
-        ASSERT(entry->term <= message->term); /* Never an older leader's message with new entries. */
+        ASSERT(entry != NULL); /* D4 */
+        ASSERT(entry->term <=
+               message->term); /* Never an older leader's message with new entries. */
         size += entry_frame_size(entry->size);
         if (n > 0 && size > self->options.message_size_max) {
             break;

@@ -250,7 +250,8 @@ static void grant_as_non_voter(struct raft_driver *self, struct raft_update *upd
     for (unsigned i = 0; i < update->messages.n; i++) {
         struct raft_message *message = &update->messages.batch[i];
 
-        if (message->type != RAFT_REQUEST_VOTE_RESULT || message->request_vote_result.vote_granted) {
+        if (message->type != RAFT_REQUEST_VOTE_RESULT ||
+            message->request_vote_result.vote_granted) {
             continue;
         }
         message->request_vote_result.vote_granted = true;

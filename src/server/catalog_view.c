@@ -2,12 +2,12 @@
  * Looking at topics: TOPIC_LIST and TOPIC_DESCRIBE. The digest of a topic's last batch is read from
  * its log, so a thread of the pool does it all.
  */
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/container.h"
 #include "quorlog.pb-c.h"
 #include "server/api.h"
 #include "server/front.h"
@@ -88,7 +88,7 @@ static enum err look_at_all(struct view *self)
 
 static void on_work(struct work *work)
 {
-    struct view *self = (struct view *)((char *)work - offsetof(struct view, work));
+    struct view *self = CONTAINER_OF(work, struct view, work);
     struct topic *topic;
 
     ASSERT(self->count == 0);
@@ -151,14 +151,13 @@ static void reply_describe(struct view *self)
 
 static void on_work_done(struct work *work)
 {
-    struct view *self = (struct view *)((char *)work - offsetof(struct view, work));
+    struct view *self = CONTAINER_OF(work, struct view, work);
     struct failure failure;
 
     if (self->err != ERR_OK) {
         (void)failure_set(&failure, self->err, "%s%s%s: %s",
                           self->list ? "list topics" : "describe topic '",
-                          self->list ? "" : self->name, self->list ? "" : "'",
-                          err_text(self->err));
+                          self->list ? "" : self->name, self->list ? "" : "'", err_text(self->err));
         failure.unknown = false;
         request_fail(&self->request, &failure);
     } else if (self->request.session != NULL) {
@@ -173,7 +172,7 @@ static void on_work_done(struct work *work)
 
 static void on_cancel(struct request *request, enum err err)
 {
-    struct view *self = (struct view *)((char *)request - offsetof(struct view, request));
+    struct view *self = CONTAINER_OF(request, struct view, request);
 
     if (err == ERR_SHUTDOWN) {
         request_fail_plain(request, err, "look at topics");

@@ -1,11 +1,11 @@
 #include "server/change.h"
 
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <utlist.h>
 
 #include "base/assert.h"
+#include "base/container.h"
 #include "quorlog.pb-c.h"
 #include "server/front.h"
 
@@ -20,15 +20,17 @@ static void route(struct change *self);
 
 static struct change *of_request(struct request *request)
 {
-    return (struct change *)((char *)request - offsetof(struct change, request));
+    return CONTAINER_OF(request, struct change, request);
 }
 
 /* ---- state ---- */
 
 static void move(struct change *self, enum change_state state)
 {
-    enum { ANYWHERE = 1U << CHANGE_HELD | 1U << CHANGE_CATCHING_UP | 1U << CHANGE_SUBMITTED |
-                      1U << CHANGE_SENT | 1U << CHANGE_OVER };
+    enum {
+        ANYWHERE = 1U << CHANGE_HELD | 1U << CHANGE_CATCHING_UP | 1U << CHANGE_SUBMITTED |
+                   1U << CHANGE_SENT | 1U << CHANGE_OVER
+    };
     static const unsigned allowed[] = {
         [CHANGE_ROUTING] = ANYWHERE,
         [CHANGE_HELD] = ANYWHERE,
@@ -120,7 +122,7 @@ static void on_cancel(struct request *request, enum err err)
 
 static void on_deadline(struct deadline *deadline)
 {
-    struct change *self = (struct change *)((char *)deadline - offsetof(struct change, deadline));
+    struct change *self = CONTAINER_OF(deadline, struct change, deadline);
     struct failure failure;
 
     switch (self->state) {
@@ -178,9 +180,8 @@ static void hold(struct change *self, enum err why)
 
 static void on_retry(struct deadline *deadline)
 {
-    struct changes *changes =
-        (struct changes *)((char *)deadline - offsetof(struct changes, retry));
-    struct front *front = (struct front *)((char *)changes - offsetof(struct front, changes));
+    struct changes *changes = CONTAINER_OF(deadline, struct changes, retry);
+    struct front *front = CONTAINER_OF(changes, struct front, changes);
 
     changes_retry(front);
     ASSERT(IMPLIES(changes->held != NULL, changes->held->state == CHANGE_HELD));
@@ -216,8 +217,8 @@ static void refuse(struct change *self)
     fail(self, &failure);
 }
 
-/* A node, this one or another, does not lead and says so: nothing was done. leader_id: who leads, in
- * its view; 0: not known. */
+/* A node, this one or another, does not lead and says so: nothing was done. leader_id: who leads,
+ * in its view; 0: not known. */
 static void refused(struct change *self, uint64_t leader_id)
 {
     ASSERT(self->state == CHANGE_ROUTING);
@@ -237,8 +238,7 @@ static void refused(struct change *self, uint64_t leader_id)
 
 static void on_submission_done(struct group_request *submission)
 {
-    struct change *self =
-        (struct change *)((char *)submission - offsetof(struct change, submission));
+    struct change *self = CONTAINER_OF(submission, struct change, submission);
 
     front_answer(self->front, submission);
 }
@@ -288,8 +288,7 @@ static void submit(struct change *self)
 
 void change_answered(struct group_request *submission)
 {
-    struct change *self =
-        (struct change *)((char *)submission - offsetof(struct change, submission));
+    struct change *self = CONTAINER_OF(submission, struct change, submission);
     const struct fsm_result *result = &submission->proposal.result;
     struct failure failure;
 
@@ -325,7 +324,7 @@ static void lose(struct change *self, enum err err, const char *text)
 
 static void on_lost(struct passed *passed, enum err err, const char *text)
 {
-    struct change *self = (struct change *)((char *)passed - offsetof(struct change, passed));
+    struct change *self = CONTAINER_OF(passed, struct change, passed);
 
     ASSERT(self->state == CHANGE_SENT);
     move(self, CHANGE_ROUTING);
@@ -334,7 +333,7 @@ static void on_lost(struct passed *passed, enum err err, const char *text)
 
 static void on_answered(struct passed *passed, const struct frame *frame)
 {
-    struct change *self = (struct change *)((char *)passed - offsetof(struct change, passed));
+    struct change *self = CONTAINER_OF(passed, struct change, passed);
     Quorlog__Error *error = NULL;
 
     ASSERT(self->state == CHANGE_SENT);
@@ -416,8 +415,7 @@ enum err change_new(struct session *session, const struct frame *frame,
     size_t size = sizeof(struct change) + frame->body_size;
     struct change *self;
 
-    if (front->changes.size > 0 &&
-        front->changes.size + size > front->node->requests_size_max) {
+    if (front->changes.size > 0 && front->changes.size + size > front->node->requests_size_max) {
         return ERR_BUSY;
     }
     self = calloc(1, sizeof *self);
@@ -444,7 +442,8 @@ void change_start(struct change *self, uint32_t deadline_ms)
     struct front *front = self->front;
 
     ASSERT(self->state == CHANGE_ROUTING);
-    self->deadline_ms = front_now_ms(front) + (deadline_ms == 0 ? DEADLINE_DEFAULT_MS : deadline_ms);
+    self->deadline_ms =
+        front_now_ms(front) + (deadline_ms == 0 ? DEADLINE_DEFAULT_MS : deadline_ms);
     if (front_deadline(front, &self->deadline, self->deadline_ms) != ERR_OK) {
         request_fail_plain(&self->request, ERR_NOMEM, self->kind->verb);
         over(self);

@@ -309,7 +309,7 @@ struct reader {
     const char *data;
     size_t size;
     size_t position;
-    unsigned line;               /* the one that was read last */
+    unsigned line;                /* the one that was read last */
     unsigned lines[CONFIG_COUNT]; /* where each key stood; 0: not yet */
     char bootstrap[CONFIG_TEXT_SIZE];
     enum err err; /* the first one; the rest is read and ignored */
@@ -365,8 +365,7 @@ static enum err reader_bootstrap(struct reader *self, const char *value)
 static enum err reader_value(struct reader *self, const char *section, const char *name,
                              const char *value)
 {
-    const struct place place = {
-        .source = CONFIG_FILE, .path = self->path, .line = self->line};
+    const struct place place = {.source = CONFIG_FILE, .path = self->path, .line = self->line};
     int number = find_key(name, strlen(name));
     enum err err = ERR_OK;
 
@@ -462,8 +461,7 @@ static enum err add_member(struct membership *members, const char *text, size_t 
     if (err != ERR_OK) {
         return err_set(info, ERR_INVALID, "bootstrap: node %llu at '%s': %s",
                        (unsigned long long)id, address,
-                       err == ERR_EXISTS ? "its number or address is there twice"
-                                         : err_text(err));
+                       err == ERR_EXISTS ? "its number or address is there twice" : err_text(err));
     }
     return ERR_OK;
 }
@@ -550,7 +548,8 @@ static enum err validate_members(const struct config *self, struct err_info *inf
     }
     member = membership_find(&members, self->id);
     if (member == NULL) {
-        return err_set(info, ERR_INVALID, "bootstrap: this node's id, %llu, is not in the list '%.300s'",
+        return err_set(info, ERR_INVALID,
+                       "bootstrap: this node's id, %llu, is not in the list '%.300s'",
                        (unsigned long long)self->id, self->bootstrap);
     }
     if (self->bootstrap[0] != '\0' && self->advertise[0] != '\0' &&
@@ -622,8 +621,8 @@ enum err config_print(const struct config *self, bool sample, struct buf *to)
             err = buf_printf(to, "# %s\n# (%s)\n#%s = %s\n\n", keys[i].help, allowed, keys[i].name,
                              value);
         } else {
-            err = buf_printf(to, "# %s\n%s = %s\n",
-                             origin_text(self, i, origin, sizeof origin), keys[i].name, value);
+            err = buf_printf(to, "# %s\n%s = %s\n", origin_text(self, i, origin, sizeof origin),
+                             keys[i].name, value);
         }
     }
     return err;

@@ -1,13 +1,13 @@
 #include "server/consume.h"
 
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
 #include "base/assert.h"
+#include "base/container.h"
 #include "quorlog.pb-c.h"
 #include "raft_fsm/catalog.h"
 #include "server/api.h"
@@ -34,9 +34,9 @@ struct reading {
     struct front *front;
     enum reading_state state;
     bool stream;
-    bool positioned; /* next is set */
-    bool announced;  /* a stream has told where it starts */
-    bool expired;    /* the deadline passed */
+    bool positioned;     /* next is set */
+    bool announced;      /* a stream has told where it starts */
+    bool expired;        /* the deadline passed */
     struct topic *topic; /* owned reference; NULL: not looked up yet */
     char name[TOPIC_NAME_SIZE_MAX + 1];
     Quorlog__Start start;
@@ -64,7 +64,7 @@ static void step(struct reading *self);
 
 static struct reading *of_request(struct request *request)
 {
-    return (struct reading *)((char *)request - offsetof(struct reading, request));
+    return CONTAINER_OF(request, struct reading, request);
 }
 
 /* ---- state ---- */
@@ -171,7 +171,7 @@ static void on_drained(struct request *request)
 
 static void on_deadline(struct deadline *deadline)
 {
-    struct reading *self = (struct reading *)((char *)deadline - offsetof(struct reading, deadline));
+    struct reading *self = CONTAINER_OF(deadline, struct reading, deadline);
 
     ASSERT(waits(self->state));
     self->expired = true;
@@ -207,7 +207,7 @@ static void end_stream(struct reading *self)
 
 static void on_work(struct work *work)
 {
-    struct reading *self = (struct reading *)((char *)work - offsetof(struct reading, work));
+    struct reading *self = CONTAINER_OF(work, struct reading, work);
 
     seek_run(&self->seek);
 }
@@ -215,7 +215,8 @@ static void on_work(struct work *work)
 static void took(struct reading *self)
 {
     struct seek *seek = &self->seek;
-    struct slice body = {.block = seek->block, .data = seek->block->data, .size = seek->block->size};
+    struct slice body = {
+        .block = seek->block, .data = seek->block->data, .size = seek->block->size};
     uint64_t count = seek->end - self->next;
 
     send_batches(self, &body, seek->end);
@@ -235,7 +236,7 @@ static void took(struct reading *self)
 
 static void on_work_done(struct work *work)
 {
-    struct reading *self = (struct reading *)((char *)work - offsetof(struct reading, work));
+    struct reading *self = CONTAINER_OF(work, struct reading, work);
     struct seek *seek = &self->seek;
     struct failure failure;
 
@@ -406,10 +407,9 @@ static bool decide(struct reading *self)
             return wait_for(self, READING_APPLYING, self->deadline_ms);
         }
         (void)failure_set(&failure, ERR_TIMEOUT,
-                          "node %" PRIu64 " had applied entry %" PRIu64
-                          " only, not %" PRIu64 ", when the deadline passed: try another node",
-                          node->identity.node_id, group_applied_index(node->group),
-                          self->at_least);
+                          "node %" PRIu64 " had applied entry %" PRIu64 " only, not %" PRIu64
+                          ", when the deadline passed: try another node",
+                          node->identity.node_id, group_applied_index(node->group), self->at_least);
         fail(self, &failure);
         return true;
     }
@@ -557,7 +557,7 @@ static int64_t add_credit(int64_t credit, uint64_t more)
     const int64_t credit_max = INT64_MAX / 2;
 
     return more > (uint64_t)(credit_max - (credit > 0 ? credit : 0)) ? credit_max
-                                                                   : credit + (int64_t)more;
+                                                                     : credit + (int64_t)more;
 }
 
 static void stream(struct session *session, const struct frame *frame,

@@ -2,7 +2,8 @@
  * Deadlines: many moments, of which the next is wanted. A binary heap of pointers into their
  * owners; setting and cancelling cost O(log n).
  *
- * Invariant D1: heap[i]->place == i + 1, and no entry is earlier than its parent, heap[(i - 1) / 2].
+ * Invariant D1: heap[i]->place == i + 1, and no entry is earlier than its parent, heap[(i - 1) /
+ * 2].
  */
 #ifndef QUORLOG_SERVER_DEADLINE_H
 #define QUORLOG_SERVER_DEADLINE_H

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/container.h"
 #include "server/session.h"
 
 /* ---- time ---- */
@@ -179,15 +180,14 @@ static void on_async(uv_async_t *async)
     while (answers != NULL) {
         struct mail *next = answers->next;
 
-        change_answered((struct group_request *)((char *)answers -
-                                                 offsetof(struct group_request, mail)));
+        change_answered(CONTAINER_OF(answers, struct group_request, mail));
         answers = next;
     }
     look_at_group(self);
     while (letters != NULL) {
         struct mail *next = letters->next;
 
-        read_letter(self, (struct letter *)((char *)letters - offsetof(struct letter, mail)));
+        read_letter(self, CONTAINER_OF(letters, struct letter, mail));
         letters = next;
     }
 }

@@ -118,10 +118,9 @@ static enum err parse(const char *path, char *text, struct record *ret_record,
 {
     struct record record = {.version = 0};
     int end = 0;
-    int count = sscanf(text,
-                       "version = %u\ncluster = %64s\ncluster_id = %32[0-9a-f]\nnode_id = %" SCNu64
-                       "\n%n",
-                       &record.version, record.cluster, record.cluster_id, &record.node_id, &end);
+    int count = sscanf(
+        text, "version = %u\ncluster = %64s\ncluster_id = %32[0-9a-f]\nnode_id = %" SCNu64 "\n%n",
+        &record.version, record.cluster, record.cluster_id, &record.node_id, &end);
 
     if (count >= 1 && record.version > IDENTITY_VERSION) {
         return err_set(info, ERR_VERSION,

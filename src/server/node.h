@@ -56,7 +56,7 @@ struct node {
     struct front *fronts;              /* owned array */
     unsigned front_count;
     unsigned started_count; /* of them, how many run */
-    unsigned front_next; /* the one that gets the next connection */
+    unsigned front_next;    /* the one that gets the next connection */
     uint64_t started_ms;
     uint64_t requests_size_max; /* bytes, of one front */
     atomic_uint sockets;        /* accepted and not yet closed */

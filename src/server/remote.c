@@ -5,7 +5,8 @@
  *
  *      DIALLING --up: hello sent--> GREETING --reply fits--> READY
  *          ^                           |                       |
- *          +-------- down -------------+---------- down -------+      any --remotes_close--> CLOSING
+ *          +-------- down -------------+---------- down -------+      any --remotes_close-->
+ * CLOSING
  */
 #include "server/remote.h"
 
@@ -156,8 +157,11 @@ static void on_closed(struct link *link, void *arg)
 
 static enum err open_remote(struct front *front, uint64_t id, struct remote **ret_remote)
 {
-    static const struct link_events events = {
-        .up = on_up, .frame = on_frame, .down = on_down, .drained = on_drained, .closed = on_closed};
+    static const struct link_events events = {.up = on_up,
+                                              .frame = on_frame,
+                                              .down = on_down,
+                                              .drained = on_drained,
+                                              .closed = on_closed};
     const struct config *config = front->node->config;
     char address[MEMBER_ADDRESS_SIZE];
     const struct link_options options = {
@@ -192,6 +196,7 @@ enum err remote_send(struct front *front, uint64_t to, struct passed *passed,
                      struct frame_out *frame)
 {
     struct remote *self;
+    struct conn *conn;
     enum err err;
 
     ASSERT(passed->remote == NULL);
@@ -203,11 +208,12 @@ enum err remote_send(struct front *front, uint64_t to, struct passed *passed,
             return err;
         }
     }
-    if (self->state != REMOTE_READY) {
-        return ERR_AGAIN;
+    conn = link_conn(self->link);
+    if (self->state != REMOTE_READY || conn == NULL) {
+        return ERR_AGAIN; /* Not up yet, or failed: `down` is on its way. */
     }
     frame->request_id = self->request_id + 1;
-    err = conn_send(link_conn(self->link), frame, false);
+    err = conn_send(conn, frame, false);
     if (err != ERR_OK) {
         return err == ERR_CLOSED ? ERR_AGAIN : err; /* `down` is on its way. */
     }

@@ -1,5 +1,6 @@
 /*
- * Looking into a log, for a thread of the pool: reading batches, or finding the first one of a time.
+ * Looking into a log, for a thread of the pool: reading batches, or finding the first one of a
+ * time.
  */
 #ifndef QUORLOG_SERVER_SEEK_H
 #define QUORLOG_SERVER_SEEK_H

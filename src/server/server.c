@@ -33,7 +33,7 @@ static void on_fatal(void *arg, enum err err, const char *text)
 {
     struct server *self = arg;
     char quoted[600];
-    const char *next = err == ERR_NOSPACE  ? "free space on the disk, then start the node again"
+    const char *next = err == ERR_NOSPACE    ? "free space on the disk, then start the node again"
                        : err == ERR_DIVERGED ? "do not start this node again; keep its data and "
                                                "replace it by a new one"
                        : err == ERR_CORRUPT
@@ -126,7 +126,7 @@ enum err server_run(const struct config *config, struct err_info *info)
     ASSERT(known); /* The table allows no other words. */
     diag_init_stderr(&self->diag, level, config->id);
     (void)setenv("UV_THREADPOOL_SIZE", POOL_SIZE_DEFAULT, 0); /* Or it stays at 4. */
-    (void)signal(SIGPIPE, SIG_IGN);                            /* Cannot fail. */
+    (void)signal(SIGPIPE, SIG_IGN);                           /* Cannot fail. */
     err = init_loop(self, info);
     if (err == ERR_OK) {
         err = serve(self, config, info);

@@ -37,8 +37,8 @@ struct session {
     bool paused;       /* conn_pause was called */
     bool congested;
     size_t queue_size_max; /* bytes, as the connection's limit */
-    uint64_t peer_id;    /* NODE, PEER */
-    uint64_t generation; /* PEER */
+    uint64_t peer_id;      /* NODE, PEER */
+    uint64_t generation;   /* PEER */
     struct request *requests;
     unsigned request_count;
     size_t request_size; /* bytes */

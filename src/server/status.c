@@ -1,6 +1,5 @@
 #include "server/status.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <utlist.h>
 
 #include "base/assert.h"
+#include "base/container.h"
 #include "quorlog.pb-c.h"
 #include "server/api.h"
 #include "server/front.h"
@@ -244,12 +244,12 @@ static bool all_done(const struct inquiry *self)
 
 static void on_deadline(struct deadline *deadline)
 {
-    finish((struct inquiry *)((char *)deadline - offsetof(struct inquiry, deadline)));
+    finish(CONTAINER_OF(deadline, struct inquiry, deadline));
 }
 
 static void on_cancel(struct request *request, enum err err)
 {
-    struct inquiry *self = (struct inquiry *)((char *)request - offsetof(struct inquiry, request));
+    struct inquiry *self = CONTAINER_OF(request, struct inquiry, request);
 
     if (err == ERR_SHUTDOWN) {
         reply(self, false);
@@ -269,7 +269,7 @@ static void part_done(struct part *part)
 
 static void on_answered(struct passed *passed, const struct frame *frame)
 {
-    struct part *part = (struct part *)((char *)passed - offsetof(struct part, passed));
+    struct part *part = CONTAINER_OF(passed, struct part, passed);
 
     ASSERT(part->state == PART_ASKED && part->reply == NULL);
     if (frame->type == QUORLOG__FRAME_TYPE__FRAME_STATUS_REPLY) {
@@ -284,7 +284,7 @@ static void on_answered(struct passed *passed, const struct frame *frame)
 
 static void on_lost(struct passed *passed, enum err err, const char *text)
 {
-    struct part *part = (struct part *)((char *)passed - offsetof(struct part, passed));
+    struct part *part = CONTAINER_OF(passed, struct part, passed);
 
     (void)err; /* Unreachable is unreachable. */
     (void)text;
@@ -341,8 +341,8 @@ static void begin(struct inquiry *self, bool local)
                 (struct part){.inquiry = self, .member = &membership->members[i]};
         }
     }
-    if (self->part_count == 0 || front_deadline(front, &self->deadline,
-                                                front_now_ms(front) + ANSWER_MS) != ERR_OK) {
+    if (self->part_count == 0 ||
+        front_deadline(front, &self->deadline, front_now_ms(front) + ANSWER_MS) != ERR_OK) {
         finish(self);
         return;
     }

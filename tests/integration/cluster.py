@@ -181,7 +181,9 @@ class Cluster:
             if os.path.exists(self.log_path(node)):
                 with open(self.log_path(node), encoding="utf-8", errors="replace") as log:
                     tail = log.readlines()[-lines:]
-                print(f"--- node {node}\n{''.join(tail)}", file=sys.stderr)
+                code = self.nodes[node].poll() if node in self.nodes else None
+                state = "running" if code is None else f"ended with {code}"
+                print(f"--- node {node} ({state})\n{''.join(tail)}", file=sys.stderr)
 
 
 class Producer(threading.Thread):

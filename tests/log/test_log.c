@@ -200,6 +200,45 @@ START_TEST(truncating_the_front_removes_whole_segments_only)
 }
 END_TEST
 
+static unsigned unsynced_removals;
+
+static int count_unlink(struct io *self, const char *path)
+{
+    if (strstr(path, ".store") != NULL) {
+        ck_assert_msg(unsynced_removals == 0, "'%s' goes before another is gone", path);
+        unsynced_removals += 1;
+    }
+    return io_real()->unlink(self, path);
+}
+
+static int count_sync_dir(struct io *self, const char *path)
+{
+    unsynced_removals = 0;
+    return io_real()->sync_dir(self, path);
+}
+
+START_TEST(segments_leave_the_front_one_by_one_on_the_disk_too)
+{
+    struct io io = *io_real();
+
+    fixture_fill(&f, 50);
+    fixture_close(&f);
+    unsynced_removals = 0;
+    io.unlink = count_unlink;
+    io.sync_dir = count_sync_dir;
+    f.options.io = &io;
+    fixture_open(&f);
+    ck_assert_int_eq(log_truncate_front(f.log, 21, NULL), ERR_OK);
+    ck_assert_uint_eq(unsynced_removals, 1);
+    ck_assert_int_eq(log_truncate_front(f.log, 85, NULL), ERR_OK);
+    fixture_close(&f);
+    f.options.start = 95; /* Recovery keeps to it as well. */
+    expected_truncate_front(&f.expected, 85);
+    fixture_open(&f);
+    fixture_close(&f);
+}
+END_TEST
+
 START_TEST(truncating_the_front_to_the_end_empties_the_log)
 {
     uint64_t end;
@@ -438,6 +477,10 @@ START_TEST(a_sync_covers_what_was_there_at_begin)
     ck_assert_ptr_null(sync); /* clean */
     fixture_fill(&f, 1);
     ck_assert_int_eq(log_sync_begin(f.log, &sync), ERR_OK);
+    ck_assert_int_eq(log_sync_run(sync, NULL), ERR_OK);
+    fixture_fill(&f, 1);
+    ck_assert_int_eq(log_sync_end(f.log, sync), ERR_OK);
+    ck_assert_int_eq(log_sync_begin(f.log, &sync), ERR_OK);
     ck_assert_ptr_nonnull(sync);
     ck_assert_int_eq(log_truncate_back(f.log, 2, NULL), ERR_OK); /* while it is under way */
     ck_assert_int_eq(log_sync_run(sync, NULL), ERR_OK);
@@ -508,6 +551,7 @@ int main(void)
     tcase_add_test(tcase, a_chunk_takes_what_fits_and_stays_below_the_bounds);
     tcase_add_test(tcase, offsets_outside_are_typed_errors);
     tcase_add_test(tcase, truncating_the_front_removes_whole_segments_only);
+    tcase_add_test(tcase, segments_leave_the_front_one_by_one_on_the_disk_too);
     tcase_add_test(tcase, truncating_the_front_to_the_end_empties_the_log);
     tcase_add_test(tcase, truncating_the_back_works_at_every_batch);
     tcase_add_test(tcase, after_truncating_the_back_other_batches_take_the_place);

@@ -80,6 +80,7 @@ START_TEST(an_index_of_zeros_is_made_again)
     file_write(fixture_file(&f, 20, ".index"), bytes, 1024); /* of the active segment */
     fixture_open(&f);
     ck_assert_uint_eq(f.report.indexes_rebuilt, 1);
+    ck_assert(!file_exists(fixture_file(&f, 20, ".index")));
     fixture_fill(&f, 30);
     log_check(f.log);
     fixture_verify(&f);

@@ -5,7 +5,7 @@
 #include "log/log.h"
 #include "log/log_fixture.h"
 
-enum { STEPS = 1200 };
+enum { STEPS = 700 };
 
 static struct fixture f;
 static uint64_t start; /* the model's log_start */

@@ -25,7 +25,7 @@ struct lab {
     unsigned ballots; /* calls of save_ballot */
     struct lab_append appends[LAB_MAX];
     unsigned append_count;
-    unsigned answered; /* of them */
+    unsigned answered;            /* of them */
     struct message sent[LAB_MAX]; /* owned */
     unsigned sent_count;
     uint64_t applied[LAB_MAX];
@@ -35,7 +35,7 @@ struct lab {
     unsigned changed_count;
     unsigned diag_count; /* ERROR events */
     struct diag diag;
-    enum err apply_err;  /* what host.apply and save_ballot return */
+    enum err apply_err; /* what host.apply and save_ballot return */
     enum err ballot_err;
 };
 

@@ -257,6 +257,9 @@ struct slice history_manifest_bytes(const struct fsm *fsm)
     ck_assert_int_eq(fsm_manifest(fsm, &manifest), ERR_OK);
     ck_assert_int_eq(manifest_encode(&manifest, &bytes), ERR_OK);
     manifest_fini(&manifest);
+    /* Whoever gets it must be able to read it. */
+    ck_assert_int_eq(manifest_decode(bytes.data, bytes.size, &manifest, NULL), ERR_OK);
+    manifest_fini(&manifest);
     return bytes;
 }
 

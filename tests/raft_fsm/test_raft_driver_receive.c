@@ -538,8 +538,7 @@ int main(void)
     tcase_add_test(tcase, r12_messages_for_others_and_from_ourselves_are_dropped);
     tcase_add_test(tcase, r5_the_permission_to_depose_a_leader_is_for_one_election);
     tcase_add_test(tcase, r5_without_it_the_permission_is_for_ever);
-    tcase_add_test(tcase,
-                   r15_a_request_of_an_older_term_is_answered_with_our_term_and_no_success);
+    tcase_add_test(tcase, r15_a_request_of_an_older_term_is_answered_with_our_term_and_no_success);
     tcase_add_test(tcase, r15_a_stale_answer_only_tells_a_newer_term);
     tcase_add_test(tcase, a_second_leader_of_our_own_term_stops_the_node);
     tcase_add_test(tcase, entries_of_a_term_later_than_the_message_are_dropped);

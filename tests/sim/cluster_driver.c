@@ -15,8 +15,8 @@ enum {
     PROGRESS_MS = CHAOS_MS + 40000, /* until here */
     CLOSING_MS = CHAOS_MS + 48000,  /* then all must converge */
     CONVERGED_MS = CLOSING_MS + 100000,
-    PROGRESS_MIN = 20,        /* entries */
-    EVENTS_MAX = 200 * 1000,  /* at one moment: more is a livelock */
+    PROGRESS_MIN = 20,       /* entries */
+    EVENTS_MAX = 200 * 1000, /* at one moment: more is a livelock */
 };
 
 void cluster_trace(const struct cluster *self, const char *format, ...)
@@ -159,12 +159,13 @@ static void trace_nodes(struct cluster *self)
         }
         raft_driver_membership(driver, &membership);
         for (unsigned k = 0; k < membership.count; k++) {
-            size += (size_t)snprintf(text + size, sizeof text - size, " %llu%c",
-                                     U(membership.members[k].id),
-                                     "svp"[membership.members[k].role]);
+            size +=
+                (size_t)snprintf(text + size, sizeof text - size, " %llu%c",
+                                 U(membership.members[k].id), "svp"[membership.members[k].role]);
         }
-        cluster_trace(self, "n%u role %u term %llu applied %llu commit %llu last %llu stored %llu "
-                            "installing %d members%s",
+        cluster_trace(self,
+                      "n%u role %u term %llu applied %llu commit %llu last %llu stored %llu "
+                      "installing %d members%s",
                       i, (unsigned)raft_driver_role(driver), U(raft_driver_term(driver)),
                       U(raft_driver_applied_index(driver)), U(raft_driver_commit_index(driver)),
                       U(raft_driver_last_index(driver)), U(raft_driver_stored_index(driver)),

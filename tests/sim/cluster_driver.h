@@ -52,7 +52,7 @@ struct cluster;
 struct node {
     struct cluster *cluster; /* borrowed */
     unsigned id;
-    bool used; /* was ever started */
+    bool used;                  /* was ever started */
     struct raft_driver *driver; /* NULL: down */
     uint64_t incarnation;       /* counts starts and crashes */
     struct disk disk;
@@ -119,5 +119,8 @@ void node_transfer(struct node *self, uint64_t id);
 /* ---- nemesis.c ---- */
 
 void nemesis_act(struct cluster *self);
+
+/* Adds, promotes, demotes or removes some node, if this one leads and the rules allow it now. */
+void nemesis_change(struct cluster *self, struct node *leader);
 
 #endif

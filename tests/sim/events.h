@@ -15,6 +15,7 @@ enum event_type {
     EVENT_SNAPSHOT, /* a snapshot that was begun is written */
     EVENT_INSTALL,  /* an install ends, well or not */
     EVENT_RESTART,
+    EVENT_ADMIN, /* someone wants other members as soon as this node leads */
     EVENT_CLIENT,
     EVENT_NEMESIS,
 };

@@ -15,17 +15,16 @@ static void remove_member(struct membership *self, unsigned at)
     self->count--;
 }
 
-/* Adds, promotes, demotes or removes a node, if the rules allow it now. */
-static void change_members(struct cluster *self)
+void nemesis_change(struct cluster *self, struct node *leader)
 {
     struct prng *prng = &self->prng;
-    struct node *leader = cluster_leader(self);
     unsigned id = (unsigned)prng_range(prng, 1, CLUSTER_NODES);
     struct membership membership;
     uint64_t match;
     unsigned at = 0;
 
-    if (leader == NULL) {
+    if (leader == NULL || leader->driver == NULL ||
+        raft_driver_role(leader->driver) != RAFT_ROLE_LEADER) {
         return;
     }
     raft_driver_membership(leader->driver, &membership);
@@ -108,10 +107,10 @@ void nemesis_act(struct cluster *self)
         }
         break;
     default:
-        change_members(self);
+        nemesis_change(self, cluster_leader(self));
         break;
     }
     if (prng_percent(prng, 40)) {
-        change_members(self);
+        nemesis_change(self, cluster_leader(self));
     }
 }

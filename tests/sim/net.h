@@ -20,8 +20,8 @@ struct net {
     bool long_stalls; /* 0.3–5 s now and then */
     bool healed;      /* no faults any more */
     bool slow;
-    unsigned loss;      /* percent */
-    unsigned duplicate; /* percent; not when FIFO */
+    unsigned loss;                              /* percent */
+    unsigned duplicate;                         /* percent; not when FIFO */
     bool blocked[NET_NODES_MAX][NET_NODES_MAX]; /* from, to */
     uint64_t last_ms[NET_NODES_MAX][NET_NODES_MAX];
 };

@@ -32,6 +32,11 @@ static void observe(struct node *self)
                   U(raft_driver_last_index(self->driver)),
                   U(raft_driver_commit_index(self->driver)));
     oracle_elected(&self->cluster->oracle, self->id, self->driver);
+    if (prng_percent(&self->cluster->prng, 30) && !self->cluster->healed) {
+        events_push(&self->cluster->events,
+                    self->cluster->now_ms + prng_range(&self->cluster->prng, 0, 60), EVENT_ADMIN,
+                    self->id, self->incarnation, NULL);
+    }
 }
 
 static void arm(struct node *self)
@@ -99,8 +104,7 @@ static void maybe_snapshot(struct node *self)
     block_ref(membership.block);
     self->taking = true;
     events_push(&self->cluster->events,
-                self->cluster->now_ms + write_ms(self) +
-                    prng_range(&self->cluster->prng, 0, 100),
+                self->cluster->now_ms + write_ms(self) + prng_range(&self->cluster->prng, 0, 100),
                 EVENT_SNAPSHOT, self->id, self->incarnation, NULL);
 }
 
@@ -173,8 +177,8 @@ static bool on_disk(const struct node *self, uint64_t index, const struct entry 
 static void trace_message(const struct node *self, const char *what, const struct message *message)
 {
     const struct cluster *cluster = self->cluster;
-    const char *const names[] = {"?",    "append",   "append_result", "vote", "vote_result",
-                                 "snapshot", "timeout_now"};
+    const char *const names[] = {"?",           "append",   "append_result", "vote",
+                                 "vote_result", "snapshot", "timeout_now"};
     char text[128] = "";
 
     if (!cluster->options.trace) {
@@ -203,6 +207,21 @@ static void trace_message(const struct node *self, const char *what, const struc
                   (unsigned)message->to, U(message->term), names[message->type], text);
 }
 
+/* A leader that sends what its peer has confirmed has lost count: its window is computed from the
+ * difference, and it sends nothing but empty messages. */
+static void check_progress(const struct node *self, const struct message *message)
+{
+    uint64_t match;
+
+    if (message->type == MESSAGE_APPEND &&
+        raft_driver_match_index(self->driver, message->to, &match) &&
+        message->append.prev_index < match) {
+        oracle_violation(&self->cluster->oracle,
+                         "leader %u sends %llu what follows %llu, which has confirmed %llu",
+                         self->id, U(message->to), U(message->append.prev_index), U(match));
+    }
+}
+
 static void host_send(void *arg, const struct message *message)
 {
     struct node *self = arg;
@@ -212,6 +231,7 @@ static void host_send(void *arg, const struct message *message)
 
     cluster->stats->messages++;
     trace_message(self, "send", message);
+    check_progress(self, message);
     if (message->type == MESSAGE_APPEND_RESULT && message->append_result.rejected == 0 &&
         message->append_result.last_index > 0 &&
         !on_disk(self, message->append_result.last_index, NULL)) {
@@ -352,9 +372,9 @@ void node_start(struct node *self)
     self->hash = disk->snapshot.index > 0 ? bytes_get_u64(disk->snapshot.manifest.data) : 0;
     self->seen_commit = 0;
     self->seen_leader_term = 0;
-    cluster_trace(self->cluster, "n%u starts: term %llu vote %llu snapshot %llu first %llu count %zu",
-                  self->id, U(disk->term), U(disk->vote), U(disk->snapshot.index),
-                  U(disk->log.first), count);
+    cluster_trace(self->cluster,
+                  "n%u starts: term %llu vote %llu snapshot %llu first %llu count %zu", self->id,
+                  U(disk->term), U(disk->vote), U(disk->snapshot.index), U(disk->log.first), count);
     self->driver = new_driver(self);
     if (raft_driver_start(self->driver, self->cluster->now_ms, &found, &reset_journal, &info) !=
         ERR_OK) {
@@ -513,6 +533,8 @@ void node_take(struct node *self, const struct event *event)
         }
     } else if (event->generation != self->incarnation) {
         return;
+    } else if (event->type == EVENT_ADMIN) {
+        nemesis_change(self->cluster, self);
     } else if (event->type == EVENT_WRITTEN) {
         written(self);
     } else if (event->type == EVENT_SNAPSHOT) {
@@ -556,8 +578,7 @@ void node_propose(struct node *self)
 void node_change(struct node *self, const struct membership *membership)
 {
     struct err_info info;
-    enum err err =
-        raft_driver_change(self->driver, self->cluster->now_ms, membership, &info);
+    enum err err = raft_driver_change(self->driver, self->cluster->now_ms, membership, &info);
 
     if (err == ERR_OK) {
         self->cluster->stats->changes++;
@@ -575,8 +596,8 @@ void node_transfer(struct node *self, uint64_t id)
         self->cluster->stats->transfers++;
         cluster_trace(self->cluster, "n%u transfers to %llu", self->id, U(id));
     }
-    called(self, err == ERR_NOT_LEADER || err == ERR_AGAIN || err == ERR_INVALID ||
-                         err == ERR_NOT_FOUND
-                     ? ERR_OK
-                     : err);
+    called(self,
+           err == ERR_NOT_LEADER || err == ERR_AGAIN || err == ERR_INVALID || err == ERR_NOT_FOUND
+               ? ERR_OK
+               : err);
 }

@@ -176,10 +176,10 @@ static void print_stats(const struct job *jobs, unsigned count, double seconds)
     (void)printf("seeds %llu committed %llu elections %llu crashes %llu snapshots %llu installs "
                  "%llu failed %llu changes %llu transfers %llu messages %llu proposals %llu calls "
                  "%llu virtual_s %llu seconds %.1f seeds/s %.1f\n",
-                 U(sum.seeds), U(sum.committed), U(sum.elections), U(sum.crashes),
-                 U(sum.snapshots), U(sum.installs), U(sum.install_failures), U(sum.changes),
-                 U(sum.transfers), U(sum.messages), U(sum.proposals), U(sum.calls),
-                 U(sum.virtual_ms / 1000), seconds, (double)sum.seeds / seconds);
+                 U(sum.seeds), U(sum.committed), U(sum.elections), U(sum.crashes), U(sum.snapshots),
+                 U(sum.installs), U(sum.install_failures), U(sum.changes), U(sum.transfers),
+                 U(sum.messages), U(sum.proposals), U(sum.calls), U(sum.virtual_ms / 1000), seconds,
+                 (double)sum.seeds / seconds);
 }
 
 static double now_seconds(void)

@@ -1,0 +1,474 @@
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "history.h"
+#include "lib/faulty_io.h"
+#include "lib/mem_io.h"
+#include "lib/runner.h"
+#include "raft_fsm/manifest.h"
+
+/* Three topics, two producers with three windows. */
+static struct manifest some_manifest(void)
+{
+    struct manifest manifest = {.applied_index = 9, .time_us = 5000, .topic_count = 3};
+    struct batch_header header = {.producer_id = 1, .record_count = 3, .body_crc32c = 77};
+    uint16_t epoch;
+    uint64_t id;
+
+    manifest.topics = calloc(3, sizeof *manifest.topics);
+    ck_assert_ptr_nonnull(manifest.topics);
+    manifest.topics[0] = (struct manifest_topic){.id = 4096, .name = "a", .created_time_us = -1};
+    manifest.topics[1] = (struct manifest_topic){.id = 4097, .name = "B", .start = 5, .end = 8};
+    manifest.topics[2] = (struct manifest_topic){.id = 9000, .name = "c", .end = UINT64_MAX};
+    memset(manifest.topics[1].digest, 0xab, DIGEST_SIZE);
+    memset(manifest.topics[2].digest, 0x12, DIGEST_SIZE);
+    ck_assert_int_eq(producers_new(&manifest.producers), ERR_OK);
+    ck_assert_int_eq(producers_init(manifest.producers, 4000, &id, &epoch), ERR_OK);
+    ck_assert_int_eq(producers_init(manifest.producers, 4001, &id, &epoch), ERR_OK);
+    ck_assert_int_eq(producers_note(manifest.producers, 9000, 4002, &header), ERR_OK);
+    ck_assert_int_eq(producers_note(manifest.producers, 4097, 4003, &header), ERR_OK);
+    header.base_sequence = 3;
+    header.base_offset = 3;
+    header.raft_index = 9;
+    header.raft_term = 4;
+    header.append_time_us = 4500;
+    ck_assert_int_eq(producers_note(manifest.producers, 4097, 4500, &header), ERR_OK);
+    header.producer_id = 2;
+    header.base_sequence = 0;
+    ck_assert_int_eq(producers_note(manifest.producers, 4097, 4501, &header), ERR_OK);
+    return manifest;
+}
+
+static struct slice encode(const struct manifest *manifest)
+{
+    struct slice bytes;
+
+    ck_assert_int_eq(manifest_encode(manifest, &bytes), ERR_OK);
+    return bytes;
+}
+
+static enum err decode(const uint8_t *bytes, size_t size, struct manifest *ret_manifest)
+{
+    struct err_info info = {0};
+    enum err err = manifest_decode(bytes, size, ret_manifest, &info);
+
+    ck_assert(err == ERR_OK || err == ERR_CORRUPT || err == ERR_VERSION);
+    ck_assert(err == ERR_OK || (info.code == err && info.text[0] != '\0'));
+    return err;
+}
+
+START_TEST(what_is_encoded_is_decoded)
+{
+    struct manifest manifest = some_manifest();
+    struct slice bytes = encode(&manifest);
+    struct manifest decoded;
+    struct slice again;
+
+    ck_assert_int_eq(decode(bytes.data, bytes.size, &decoded), ERR_OK);
+    ck_assert_uint_eq(decoded.applied_index, 9);
+    ck_assert_int_eq(decoded.time_us, 5000);
+    ck_assert_uint_eq(decoded.topic_count, 3);
+    ck_assert_str_eq(decoded.topics[1].name, "B");
+    ck_assert_uint_eq(decoded.topics[1].start, 5);
+    ck_assert_uint_eq(decoded.topics[1].end, 8);
+    ck_assert_mem_eq(decoded.topics[1].digest, manifest.topics[1].digest, DIGEST_SIZE);
+    ck_assert_int_eq(decoded.topics[0].created_time_us, -1);
+    ck_assert_uint_eq(producers_next_id(decoded.producers), 3);
+    ck_assert_uint_eq(producers_count(decoded.producers).batches, 4);
+    ck_assert_ptr_eq(manifest_find(&decoded, 9000), &decoded.topics[2]);
+    ck_assert_ptr_null(manifest_find(&decoded, 9001));
+    again = encode(&decoded);
+    ck_assert_uint_eq(again.size, bytes.size);
+    ck_assert_mem_eq(again.data, bytes.data, bytes.size);
+    block_unref(again.block);
+    block_unref(bytes.block);
+    manifest_fini(&decoded);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+START_TEST(a_copy_is_equal_and_its_own)
+{
+    struct manifest manifest = some_manifest();
+    struct slice bytes = encode(&manifest);
+    struct manifest copy;
+    struct slice again;
+
+    ck_assert_int_eq(manifest_copy(&manifest, &copy), ERR_OK);
+    manifest_fini(&manifest);
+    again = encode(&copy);
+    ck_assert_uint_eq(again.size, bytes.size);
+    ck_assert_mem_eq(again.data, bytes.data, bytes.size);
+    block_unref(again.block);
+    block_unref(bytes.block);
+    manifest_fini(&copy);
+}
+END_TEST
+
+START_TEST(the_empty_one_is_one_too)
+{
+    struct manifest manifest = {0};
+    struct manifest decoded;
+    struct slice bytes;
+
+    ck_assert_int_eq(producers_new(&manifest.producers), ERR_OK);
+    bytes = encode(&manifest);
+    ck_assert_int_eq(decode(bytes.data, bytes.size, &decoded), ERR_OK);
+    ck_assert_uint_eq(decoded.topic_count, 0);
+    block_unref(bytes.block);
+    manifest_fini(&decoded);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+START_TEST(cut_or_flipped_bytes_are_seen)
+{
+    struct manifest manifest = some_manifest();
+    struct slice bytes = encode(&manifest);
+    struct manifest decoded;
+
+    for (size_t size = 0; size < bytes.size; size++) {
+        uint8_t *copy = malloc(size + (size == 0));
+
+        ck_assert_ptr_nonnull(copy);
+        memcpy(copy, bytes.data, size);
+        ck_assert_int_eq(decode(copy, size, &decoded), ERR_CORRUPT);
+        free(copy);
+    }
+    for (size_t bit = 0; bit < bytes.size * 8; bit++) {
+        bytes.block->data[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+        ck_assert_int_eq(decode(bytes.data, bytes.size, &decoded), ERR_CORRUPT);
+        bytes.block->data[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+    }
+    block_unref(bytes.block);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+/* Whoever wrote it made a checksum for it: what decodes must be a state that can be worked with. */
+static void try_with_right_checksum(uint8_t *bytes, size_t size)
+{
+    struct manifest decoded;
+
+    bytes_put_u32(bytes + size - 4, crc32c(bytes, size - 4));
+    if (decode(bytes, size, &decoded) == ERR_OK) {
+        struct slice again = encode(&decoded);
+        struct manifest twice;
+
+        producers_check(decoded.producers);
+        ck_assert_int_eq(decode(again.data, again.size, &twice), ERR_OK);
+        block_unref(again.block);
+        manifest_fini(&twice);
+        manifest_fini(&decoded);
+    }
+}
+
+START_TEST(wrong_bytes_with_a_right_checksum_do_no_harm)
+{
+    struct manifest manifest = some_manifest();
+    struct slice bytes = encode(&manifest);
+    uint8_t *copy = malloc(bytes.size);
+
+    ck_assert_ptr_nonnull(copy);
+    for (size_t bit = 0; bit < (bytes.size - 4) * 8; bit++) {
+        memcpy(copy, bytes.data, bytes.size);
+        copy[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+        try_with_right_checksum(copy, bytes.size);
+    }
+    for (size_t size = 4; size < bytes.size; size++) {
+        memcpy(copy, bytes.data, bytes.size);
+        try_with_right_checksum(copy, size);
+    }
+    free(copy);
+    block_unref(bytes.block);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+/* Encodes what is changed, so that only the meaning is wrong. */
+static enum err decode_changed(void (*change)(struct manifest *manifest))
+{
+    struct manifest manifest = some_manifest();
+    struct manifest decoded = {0};
+    struct slice bytes;
+    enum err err;
+
+    change(&manifest);
+    bytes = encode(&manifest);
+    err = decode(bytes.data, bytes.size, &decoded);
+    block_unref(bytes.block);
+    manifest_fini(&decoded);
+    manifest_fini(&manifest);
+    return err;
+}
+
+static void change_nothing(struct manifest *manifest)
+{
+    (void)manifest;
+}
+
+static void change_name(struct manifest *manifest)
+{
+    manifest->topics[0].name[0] = '/';
+}
+
+static void change_to_same_name(struct manifest *manifest)
+{
+    manifest->topics[2].name[0] = 'a';
+}
+
+static void change_applied_index(struct manifest *manifest)
+{
+    manifest->applied_index = 1; /* before the third topic */
+}
+
+static void change_topic_id(struct manifest *manifest)
+{
+    manifest->topics[2].id = 8999; /* which a producer's window does not name */
+}
+
+static void change_time(struct manifest *manifest)
+{
+    manifest->time_us = 4400; /* before a producer was used */
+}
+
+START_TEST(what_cannot_be_is_refused)
+{
+    ck_assert_int_eq(decode_changed(change_nothing), ERR_OK);
+    ck_assert_int_eq(decode_changed(change_name), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_to_same_name), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_applied_index), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_topic_id), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_time), ERR_CORRUPT);
+}
+END_TEST
+
+START_TEST(a_field_of_a_newer_program_is_not_passed_over)
+{
+    struct manifest manifest = some_manifest();
+    struct slice bytes = encode(&manifest);
+    uint8_t *longer = malloc(bytes.size + 2);
+    struct manifest decoded;
+
+    ck_assert_ptr_nonnull(longer);
+    memcpy(longer, bytes.data, bytes.size - 4);
+    longer[bytes.size - 4] = 15 << 3; /* field 15, a number */
+    longer[bytes.size - 3] = 1;
+    bytes_put_u32(longer + bytes.size - 2, crc32c(longer, bytes.size - 2));
+    ck_assert_int_eq(decode(longer, bytes.size + 2, &decoded), ERR_VERSION);
+    free(longer);
+    block_unref(bytes.block);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+/* ---- the snapshot file ---- */
+
+static struct slice new_slice(const char *text)
+{
+    struct block *block = block_new(strlen(text));
+
+    ck_assert_ptr_nonnull(block);
+    memcpy(block->data, text, strlen(text));
+    return (struct slice){.block = block, .data = block->data, .size = block->size};
+}
+
+static struct snapshot new_snapshot(uint64_t index)
+{
+    return (struct snapshot){.index = index,
+                             .term = 3,
+                             .membership_index = 2,
+                             .membership = new_slice("members"),
+                             .manifest = new_slice(index == 7 ? "seven" : "eleven, longer")};
+}
+
+static void save(struct io *io, uint64_t index)
+{
+    struct snapshot snapshot = new_snapshot(index);
+
+    ck_assert_int_eq(snapshot_save(io, "/", &snapshot, NULL), ERR_OK);
+    snapshot_fini(&snapshot);
+}
+
+static void assert_is(const struct snapshot *snapshot, uint64_t index)
+{
+    struct snapshot expected = new_snapshot(index);
+
+    ck_assert_uint_eq(snapshot->index, index);
+    ck_assert_uint_eq(snapshot->term, 3);
+    ck_assert_uint_eq(snapshot->membership_index, 2);
+    ck_assert_uint_eq(snapshot->membership.size, 7);
+    ck_assert_mem_eq(snapshot->membership.data, "members", 7);
+    ck_assert_uint_eq(snapshot->manifest.size, expected.manifest.size);
+    ck_assert_mem_eq(snapshot->manifest.data, expected.manifest.data, expected.manifest.size);
+    snapshot_fini(&expected);
+}
+
+static struct mem_io disk;
+
+static void setup(void)
+{
+    mem_io_init(&disk);
+}
+
+static void teardown(void)
+{
+    mem_io_fini(&disk);
+}
+
+START_TEST(what_is_saved_is_loaded)
+{
+    struct snapshot snapshot;
+    struct snapshot second;
+
+    ck_assert_int_eq(snapshot_load(&disk.io, "/", &snapshot, NULL), ERR_NOT_FOUND);
+    save(&disk.io, 7);
+    save(&disk.io, 11);
+    ck_assert_int_eq(snapshot_load(&disk.io, "/", &snapshot, NULL), ERR_OK);
+    assert_is(&snapshot, 11);
+    snapshot_ref(&snapshot, &second);
+    snapshot_fini(&snapshot);
+    assert_is(&second, 11);
+    snapshot_fini(&second);
+    snapshot_fini(&second); /* empty: fine */
+    ck_assert_uint_eq(mem_io_open_count(&disk), 0);
+}
+END_TEST
+
+static uint64_t file_size;
+
+static void note_size(void *arg, const char *path, uint64_t size)
+{
+    (void)arg;
+    if (strcmp(path, "/snapshot") == 0) {
+        file_size = size;
+    }
+}
+
+START_TEST(a_damaged_file_is_not_loaded)
+{
+    struct snapshot snapshot;
+    struct err_info info;
+
+    save(&disk.io, 7);
+    mem_io_files(&disk, note_size, NULL);
+    ck_assert_uint_gt(file_size, 16);
+    for (uint64_t bit = 0; bit < file_size * 8; bit++) {
+        bool in_version = bit / 8 >= 4 && bit / 8 < 8;
+
+        ck_assert_int_eq(mem_io_flip(&disk, "/snapshot", bit / 8, bit % 8), 0);
+        ck_assert_int_eq(snapshot_load(&disk.io, "/", &snapshot, &info),
+                         in_version ? ERR_VERSION : ERR_CORRUPT);
+        ck_assert_ptr_nonnull(strstr(info.text, "/snapshot'"));
+        ck_assert_int_eq(mem_io_flip(&disk, "/snapshot", bit / 8, bit % 8), 0);
+    }
+    for (uint64_t size = file_size - 1; size < file_size; size--) {
+        int fd = disk.io.open(&disk.io, "/snapshot", O_RDWR, 0);
+
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(disk.io.truncate(&disk.io, fd, size), 0);
+        ck_assert_int_eq(disk.io.close(&disk.io, fd), 0);
+        ck_assert_int_eq(snapshot_load(&disk.io, "/", &snapshot, NULL), ERR_CORRUPT);
+    }
+}
+END_TEST
+
+static uint64_t draw(void *arg)
+{
+    return history_random(arg);
+}
+
+/* The n-th call of saving 11 over 7 fails, and then power, or all goes on. */
+static bool disturb_save(unsigned n, bool lose_power)
+{
+    struct snapshot next = new_snapshot(11);
+    struct faulty_io faulty;
+    struct snapshot snapshot;
+    uint64_t random = n;
+    bool called;
+    enum err err;
+
+    mem_io_fini(&disk);
+    mem_io_init(&disk);
+    save(&disk.io, 7);
+    faulty_io_init(&faulty, &disk.io);
+    faulty_io_fail_at(&faulty, n, EIO, lose_power);
+    err = snapshot_save(&faulty.io, "/", &next, NULL);
+    called = faulty_io_calls(&faulty) >= n;
+    ck_assert(err == ERR_OK || err == ERR_IO);
+    if (lose_power) {
+        mem_io_crash(&disk, draw, &random);
+    }
+    ck_assert_int_eq(snapshot_load(&disk.io, "/", &snapshot, NULL), ERR_OK);
+    ck_assert(err != ERR_OK || snapshot.index == 11);
+    assert_is(&snapshot, snapshot.index == 7 ? 7 : 11);
+    snapshot_fini(&snapshot);
+    save(&disk.io, 11); /* Leftovers are in nobody's way. */
+    ck_assert_int_eq(snapshot_load(&disk.io, "/", &snapshot, NULL), ERR_OK);
+    assert_is(&snapshot, 11);
+    snapshot_fini(&snapshot);
+    snapshot_fini(&next);
+    return called;
+}
+
+START_TEST(a_save_that_fails_leaves_the_old_or_the_new)
+{
+    unsigned n = 1;
+
+    while (disturb_save(n, _i == 1)) {
+        n++;
+    }
+    ck_assert_uint_gt(n, 5); /* open, write, sync, close, rename, sync of the directory */
+}
+END_TEST
+
+START_TEST(a_load_that_fails_says_so)
+{
+    struct snapshot snapshot;
+    unsigned n = 1;
+    enum err err;
+
+    save(&disk.io, 7);
+    do {
+        struct faulty_io faulty;
+        struct err_info info;
+
+        faulty_io_init(&faulty, &disk.io);
+        faulty_io_count_only(&faulty, FAULTY_READS);
+        faulty_io_fail_at(&faulty, n++, EIO, false);
+        err = snapshot_load(&faulty.io, "/", &snapshot, &info);
+        ck_assert(err == ERR_OK || (err == ERR_IO && info.code == ERR_IO));
+    } while (err != ERR_OK);
+    ck_assert_uint_gt(n, 3);
+    snapshot_fini(&snapshot);
+    ck_assert_uint_eq(mem_io_open_count(&disk), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("raft_fsm/manifest");
+    TCase *codec = tcase_create("manifest_decode");
+    TCase *file = tcase_create("snapshot_save");
+
+    tcase_add_test(codec, what_is_encoded_is_decoded);
+    tcase_add_test(codec, a_copy_is_equal_and_its_own);
+    tcase_add_test(codec, the_empty_one_is_one_too);
+    tcase_add_test(codec, cut_or_flipped_bytes_are_seen);
+    tcase_add_test(codec, wrong_bytes_with_a_right_checksum_do_no_harm);
+    tcase_add_test(codec, what_cannot_be_is_refused);
+    tcase_add_test(codec, a_field_of_a_newer_program_is_not_passed_over);
+    suite_add_tcase(suite, codec);
+    tcase_add_checked_fixture(file, setup, teardown);
+    tcase_add_test(file, what_is_saved_is_loaded);
+    tcase_add_test(file, a_damaged_file_is_not_loaded);
+    tcase_add_loop_test(file, a_save_that_fails_leaves_the_old_or_the_new, 0, 2);
+    tcase_add_test(file, a_load_that_fails_says_so);
+    suite_add_tcase(suite, file);
+    return runner_main(suite);
+}

@@ -1,0 +1,178 @@
+#include "server/identity.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/runner.h"
+#include "lib/tmpdir.h"
+
+static struct config config;
+static struct err_info info;
+static const char *dir;
+
+static void setup(void)
+{
+    dir = tmpdir_new();
+    config_init(&config);
+    snprintf(config.data, sizeof config.data, "%s/data", dir);
+}
+
+static void teardown(void)
+{
+    tmpdir_remove(dir);
+}
+
+static enum err open_and_close(void)
+{
+    struct identity identity;
+    enum err err = identity_open(&identity, io_real(), &config, &info);
+
+    if (err == ERR_OK) {
+        ck_assert_uint_eq(strlen(identity.cluster_id), 32);
+        ck_assert_uint_eq(identity.node_id, config.id);
+        identity_close(&identity);
+    }
+    ck_assert_int_eq(identity.lock_fd, -1);
+    return err;
+}
+
+static void write_file(const char *text)
+{
+    char path[CONFIG_TEXT_SIZE + 16];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/identity", config.data);
+    file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+START_TEST(the_first_start_writes_what_the_next_one_reads)
+{
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+    strcat(config.data, "//");
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+    /* A node alone may move to another port. */
+    strcpy(config.listen, "127.0.0.1:9");
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+}
+END_TEST
+
+START_TEST(the_cluster_id_is_the_same_on_all_nodes_and_differs_between_clusters)
+{
+    char first[CLUSTER_ID_SIZE];
+    char second[CLUSTER_ID_SIZE];
+
+    strcpy(config.bootstrap, "1=a:1,2=b:2");
+    ck_assert_int_eq(identity_cluster_id(&config, first, &info), ERR_OK);
+    /* SHA-256 of "quorlog\n1=a:1\n2=b:2\n", its first half. */
+    ck_assert_str_eq(first, "54f4cc3efb91d687af77b3d5666a0c20");
+    strcpy(config.bootstrap, "2=b:2,1=a:1");
+    config.id = 2;
+    ck_assert_int_eq(identity_cluster_id(&config, second, &info), ERR_OK);
+    ck_assert_str_eq(first, second);
+    strcpy(config.cluster, "other");
+    ck_assert_int_eq(identity_cluster_id(&config, second, &info), ERR_OK);
+    ck_assert_str_ne(first, second);
+    strcpy(config.cluster, "quorlog");
+    strcpy(config.bootstrap, "1=a:1,2=b:3");
+    ck_assert_int_eq(identity_cluster_id(&config, second, &info), ERR_OK);
+    ck_assert_str_ne(first, second);
+}
+END_TEST
+
+START_TEST(a_directory_of_another_node_is_refused_and_both_are_named)
+{
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+    config.id = 23;
+    ck_assert_int_eq(open_and_close(), ERR_WRONG_CLUSTER);
+    ck_assert_ptr_nonnull(strstr(info.text, "node 1,"));
+    ck_assert_ptr_nonnull(strstr(info.text, "node 23"));
+    ck_assert_ptr_nonnull(strstr(info.text, config.data));
+}
+END_TEST
+
+START_TEST(a_directory_of_another_cluster_is_refused_and_both_are_named)
+{
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+    strcpy(config.cluster, "other");
+    ck_assert_int_eq(open_and_close(), ERR_WRONG_CLUSTER);
+    ck_assert_ptr_nonnull(strstr(info.text, "'quorlog'"));
+    ck_assert_ptr_nonnull(strstr(info.text, "'other'"));
+}
+END_TEST
+
+START_TEST(a_directory_in_use_is_locked)
+{
+    struct identity identity;
+
+    ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
+    ck_assert_int_eq(open_and_close(), ERR_LOCKED);
+    ck_assert_ptr_nonnull(strstr(info.text, config.data));
+    identity_close(&identity);
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    enum err err;
+} damaged[] = {
+    {"", ERR_CORRUPT},
+    {"version = 1\n", ERR_CORRUPT},
+    {"version = 2\nanything", ERR_VERSION},
+    {"version = 0\ncluster = quorlog\ncluster_id = 00000000000000000000000000000000\nnode_id = 1\n",
+     ERR_CORRUPT},
+    {"version = 1\ncluster = quorlog\ncluster_id = 0000\nnode_id = 1\n", ERR_CORRUPT},
+    {"version = 1\ncluster = quorlog\ncluster_id = 00000000000000000000000000000000\nnode_id = 1\n"
+     "more",
+     ERR_CORRUPT},
+    {"version = 1\ncluster = quorlog\ncluster_id = 00000000000000000000000000000000\nnode_id = 0\n",
+     ERR_CORRUPT},
+    {"version = 1\ncluster = quorlog\ncluster_id = 00000000000000000000000000000000\nnode_id = 1\n",
+     ERR_WRONG_CLUSTER},
+};
+
+START_TEST(a_damaged_file_is_refused)
+{
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+    write_file(damaged[_i].text);
+    ck_assert_int_eq(open_and_close(), damaged[_i].err);
+    ck_assert_ptr_nonnull(strstr(info.text, config.data));
+}
+END_TEST
+
+START_TEST(a_parent_that_is_missing_is_told)
+{
+    snprintf(config.data, sizeof config.data, "%s/no/data", dir);
+    ck_assert_int_ne(open_and_close(), ERR_OK);
+    ck_assert_ptr_nonnull(strstr(info.text, "no"));
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *suite = suite_create("server/identity");
+    TCase *tcase = tcase_create("identity");
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, the_first_start_writes_what_the_next_one_reads);
+    tcase_add_test(tcase, the_cluster_id_is_the_same_on_all_nodes_and_differs_between_clusters);
+    tcase_add_test(tcase, a_directory_of_another_node_is_refused_and_both_are_named);
+    tcase_add_test(tcase, a_directory_of_another_cluster_is_refused_and_both_are_named);
+    tcase_add_test(tcase, a_directory_in_use_is_locked);
+    tcase_add_loop_test(tcase, a_damaged_file_is_refused, 0, sizeof damaged / sizeof damaged[0]);
+    tcase_add_test(tcase, a_parent_that_is_missing_is_told);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    return runner_main(suite());
+}

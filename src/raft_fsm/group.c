@@ -47,7 +47,8 @@ struct group {
     struct mailbox messages;    /* struct incoming */
     struct mailbox completions; /* struct completion */
 
-    uv_work_t work; /* the job under way, if jobs is not NULL */
+    uv_work_t work;   /* of the first of jobs, while job_running */
+    bool job_running; /* on the pool, or being finished */
     struct replica_job *jobs;
     struct replica_job **jobs_tail;
 
@@ -164,15 +165,18 @@ static void on_job_done(uv_work_t *work, int status)
     struct err_info info = {0};
 
     ASSERT(status == 0); /* Jobs are never canceled. */
+    ASSERT(self->job_running);
     self->jobs = job->next;
     if (self->jobs == NULL) {
         self->jobs_tail = &self->jobs;
     }
+    /* Finishing one may queue the next: it waits its turn. */
     if (working(self)) {
         check(self, replica_job_done(self->replica, job, &info), &info);
     } else {
         replica_job_discard(self->replica, job);
     }
+    self->job_running = false;
     if (self->jobs != NULL) {
         start_job(self);
     }
@@ -181,20 +185,22 @@ static void on_job_done(uv_work_t *work, int status)
 
 static void start_job(struct group *self)
 {
-    int rv = uv_queue_work(&self->loop, &self->work, on_job_run, on_job_done);
+    int rv;
 
+    ASSERT(!self->job_running && self->jobs != NULL);
+    self->job_running = true;
+    rv = uv_queue_work(&self->loop, &self->work, on_job_run, on_job_done);
     ASSERT(rv == 0);
 }
 
 static void queue_job(void *arg, struct replica_job *job)
 {
     struct group *self = arg;
-    bool idle = self->jobs == NULL;
 
     job->next = NULL;
     *self->jobs_tail = job;
     self->jobs_tail = &job->next;
-    if (idle) {
+    if (!self->job_running) {
         start_job(self);
     }
 }

@@ -133,7 +133,7 @@ static void on_deadline(struct deadline *deadline)
         }
         (void)failure_set(&failure, ERR_NO_LEADER, "%s until the deadline; nothing was written",
                           self->held_for == ERR_AGAIN ? "the leader could not be reached"
-                                                      : "no node was known to lead");
+                                                      : "no leader was known");
         break;
     case CHANGE_CATCHING_UP:
         (void)failure_set(&failure, ERR_NO_LEADER,

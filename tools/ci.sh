@@ -29,7 +29,7 @@ build() {
     if [ ! -e "$dir/build.ninja" ]; then
         CC=$(cc "$compiler") meson setup "$dir" --werror "$@" || return
     fi
-    meson compile -C "$dir" -j "$jobs"
+    meson compile -C "$dir" -j "$jobs" --ninja-args=--quiet
 }
 
 # tests NAME [OPTION…]: of the build of that name; counts them.
@@ -135,7 +135,7 @@ seconds() { awk -v from="$1" -v to="$2" 'BEGIN {printf "%.1f", to - from}'; }
 now() { date +%s.%N; }
 
 run_step() {
-    local name=$1 begin code=0 count_passed=0 count_failed=0 count_skipped=0 text=ok
+    local name=$1 begin code=0 count_passed=0 count_failed=0 count_skipped=0 text=
 
     rm -f "$out/counts" "$out/skipped"
     begin=$(now)
@@ -151,11 +151,11 @@ run_step() {
         text="skipped: $(cat "$out/skipped")"
     elif [ $code -ne 0 ]; then
         [ "$count_failed" -gt 0 ] || count_failed=1
-        text="FAILED ($text); see build-ci/$name.log"
+        text="FAILED${text:+ ($text)}; see build-ci/$name.log"
     fi
     passed=$((passed + count_passed))
     failed=$((failed + count_failed))
-    report+=("$(printf '%-12s %7s s  %s' "$name" "$(seconds "$begin" "$(now)")" "$text")")
+    report+=("$(printf '%-12s %7s s  %s' "$name" "$(seconds "$begin" "$(now)")" "${text:-ok}")")
     printf '\r%s\n' "${report[-1]}"
     [ "$count_failed" -eq 0 ] || tail -n 60 "$out/$name.log" | sed 's/^/    /'
 }

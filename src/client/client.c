@@ -3,12 +3,12 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "client/channel.h"
 #include "client/client_request.h"
-#include "client/session.h"
 #include "quorlog.pb-c.h"
 
 struct client {
-    struct session *session; /* NULL: closed */
+    struct channel *channel; /* NULL: closed */
     uv_loop_t own;
     bool has_own;
     bool running; /* client_wait is on the stack */
@@ -16,9 +16,9 @@ struct client {
     void *closed_arg;
 };
 
-struct session *client_session(struct client *client)
+struct channel *client_channel(struct client *client)
 {
-    return client->session;
+    return client->channel;
 }
 
 enum err client_new(const struct client_options *options, uv_loop_t *loop,
@@ -39,7 +39,7 @@ enum err client_new(const struct client_options *options, uv_loop_t *loop,
             return err_set(info, err_from_uv(rv), "event loop: %s", uv_strerror(rv));
         }
     }
-    err = session_new(options, self->has_own ? &self->own : loop, &self->session, info);
+    err = channel_new(options, self->has_own ? &self->own : loop, &self->channel, info);
     if (err != ERR_OK) {
         if (self->has_own) {
             rv = uv_loop_close(&self->own);
@@ -52,13 +52,13 @@ enum err client_new(const struct client_options *options, uv_loop_t *loop,
     return ERR_OK;
 }
 
-static void on_session_closed(void *arg)
+static void on_channel_closed(void *arg)
 {
     struct client *self = arg;
     void (*closed)(void *arg) = self->closed;
     void *closed_arg = self->closed_arg;
 
-    self->session = NULL;
+    self->channel = NULL;
     if (self->has_own) {
         return; /* client_close is on the stack. */
     }
@@ -72,16 +72,16 @@ void client_close(struct client *self, void (*closed)(void *arg), void *arg)
 {
     int rv;
 
-    ASSERT(self->session != NULL && !session_is_closing(self->session));
+    ASSERT(self->channel != NULL && !channel_is_closing(self->channel));
     ASSERT(!self->running); /* Blocking inside of a callback of the loop to be run is no good. */
     self->closed = closed;
     self->closed_arg = arg;
-    session_close(self->session, on_session_closed, self);
+    channel_close(self->channel, on_channel_closed, self);
     if (!self->has_own) {
         return;
     }
-    while (self->session != NULL) {
-        (void)uv_run(&self->own, UV_RUN_ONCE); /* What is left is seen in session. */
+    while (self->channel != NULL) {
+        (void)uv_run(&self->own, UV_RUN_ONCE); /* What is left is seen in channel. */
     }
     (void)uv_run(&self->own, UV_RUN_DEFAULT); /* Until the last handle is closed. */
     rv = uv_loop_close(&self->own);
@@ -99,19 +99,19 @@ void client_wait(struct client *self, const bool *done)
     while (!*done) {
         int alive = uv_run(&self->own, UV_RUN_ONCE);
 
-        ASSERT(alive != 0); /* The session's handles live as long as the client. */
+        ASSERT(alive != 0); /* The channel's handles live as long as the client. */
     }
     self->running = false;
 }
 
 uv_loop_t *client_loop(struct client *self)
 {
-    return session_loop(self->session);
+    return channel_loop(self->channel);
 }
 
 const char *client_server(const struct client *self)
 {
-    return session_server(self->session);
+    return channel_server(self->channel);
 }
 
 /* ---- topics and status ---- */
@@ -122,8 +122,8 @@ static enum err start(struct client *self, struct client_request_options *option
     if (options->topic != NULL && client_request_check_topic(options->topic) != ERR_OK) {
         return ERR_INVALID;
     }
-    options->timeout_ns = session_timeout_ns(self->session);
-    return client_request_start(self->session, options, cb, arg, NULL);
+    options->timeout_ns = channel_timeout_ns(self->channel);
+    return client_request_start(self->channel, options, cb, arg, NULL);
 }
 
 enum err client_topic_create(struct client *self, const char *topic, client_reply_cb cb, void *arg)

@@ -46,8 +46,10 @@ struct client_error {
 enum err client_new(const struct client_options *options, uv_loop_t *loop,
                     struct client **ret_client, struct err_info *info);
 
-/* Cancels what is under way and gives everything back. With a loop of its own: blocks until all
- * callbacks have been called. With the caller's: `closed` comes later, from the loop. */
+/* Cancels what is under way and gives everything back, producers and consumers included: they are
+ * not to be used, or freed, after their last callback. With a loop of its own: blocks until all
+ * callbacks have been called (so not from inside one). With the caller's: `closed` (may be NULL)
+ * comes later, from the loop. */
 void client_close(struct client *self, void (*closed)(void *arg), void *arg);
 
 /* Runs the client's own loop until *done is true. */

@@ -12,11 +12,11 @@
 #include "quorlog.pb-c.h"
 
 struct client_request {
-    struct session_user user;
+    struct channel_user user;
     struct call call;
-    struct session *session; /* borrowed */
+    struct channel *channel; /* borrowed */
     const ProtobufCMessageDescriptor *reply;
-    char topic[SESSION_TOPIC_SIZE_MAX + 1];
+    char topic[CHANNEL_TOPIC_SIZE_MAX + 1];
     bool local;
     bool reads;
     bool maybe_done; /* an earlier try ended with an unknown outcome */
@@ -29,21 +29,21 @@ struct client_request {
     void *arg;
 };
 
-static struct client_request *of_user(struct session_user *user)
+static struct client_request *of_user(struct channel_user *user)
 {
-    return (struct client_request *)((char *)user - offsetof(struct client_request, user));
+    return (void *)((char *)user - offsetof(struct client_request, user));
 }
 
 static struct client_request *of_call(struct call *call)
 {
-    return (struct client_request *)((char *)call - offsetof(struct client_request, call));
+    return (void *)((char *)call - offsetof(struct client_request, call));
 }
 
 enum err client_request_check_topic(const char *topic)
 {
-    size_t size = topic == NULL ? 0 : strnlen(topic, SESSION_TOPIC_SIZE_MAX + 1);
+    size_t size = topic == NULL ? 0 : strnlen(topic, CHANNEL_TOPIC_SIZE_MAX + 1);
 
-    return size == 0 || size > SESSION_TOPIC_SIZE_MAX ? ERR_INVALID : ERR_OK;
+    return size == 0 || size > CHANNEL_TOPIC_SIZE_MAX ? ERR_INVALID : ERR_OK;
 }
 
 void client_request_free(struct client_request *self)
@@ -51,17 +51,17 @@ void client_request_free(struct client_request *self)
     if (self == NULL) {
         return;
     }
-    session_forget(self->session, &self->call);
-    session_remove(self->session, &self->user);
+    channel_forget(self->channel, &self->call);
+    channel_remove(self->channel, &self->user);
     free(self);
 }
 
-/* Out of the session first: the callback may do anything, but cannot meet this request again. */
+/* Out of the channel first: the callback may do anything, but cannot meet this request again. */
 static void finish(struct client_request *self, const struct client_error *error,
                    const struct frame *frame)
 {
-    session_forget(self->session, &self->call);
-    session_remove(self->session, &self->user);
+    channel_forget(self->channel, &self->call);
+    channel_remove(self->channel, &self->user);
     if (error == NULL) {
         struct client_error none = {.err = ERR_OK, .text = err_text(ERR_OK)};
 
@@ -97,7 +97,7 @@ static void expire(struct client_request *self)
     } else if (self->call.pending) {
         (void)err_set(&info, ERR_TIMEOUT, "no answer came before the deadline"); /* Told below. */
     } else {
-        (void)session_explain(self->session, &info); /* Told below. */
+        (void)channel_explain(self->channel, &info); /* Told below. */
     }
     fail(self, info.code, info.text);
 }
@@ -105,7 +105,7 @@ static void expire(struct client_request *self)
 /* Another try, if that is allowed, else failure. */
 static void retry(struct client_request *self, const struct client_error *error)
 {
-    uint64_t now_ns = session_now_ns();
+    uint64_t now_ns = channel_now_ns();
     bool unknown = error->outcome_unknown && !self->reads;
 
     self->maybe_done = self->maybe_done || unknown;
@@ -117,8 +117,8 @@ static void retry(struct client_request *self, const struct client_error *error)
         return;
     }
     self->failures++;
-    self->retry_ns = session_retry_ns(now_ns, self->failures);
-    session_wake(self->session, &self->user, self->retry_ns);
+    self->retry_ns = channel_retry_ns(now_ns, self->failures);
+    channel_wake(self->channel, &self->user, self->retry_ns);
 }
 
 static void on_lost(struct call *call, enum err err, const char *text)
@@ -168,7 +168,7 @@ static enum err on_answer(struct call *call, const struct frame *frame,
 
 static enum err send_try(struct client_request *self, uint64_t now_ns)
 {
-    uint32_t deadline_ms = session_deadline_ms(now_ns, self->deadline_ns);
+    uint32_t deadline_ms = channel_deadline_ms(now_ns, self->deadline_ns);
 
     switch (self->call.type) {
     case QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE: {
@@ -176,47 +176,47 @@ static enum err send_try(struct client_request *self, uint64_t now_ns)
 
         message.topic = self->topic;
         message.deadline_ms = deadline_ms;
-        return session_send(self->session, &self->call, &message.base, NULL, 0);
+        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
     }
     case QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE: {
         Quorlog__TopicDeleteRequest message = QUORLOG__TOPIC_DELETE_REQUEST__INIT;
 
         message.topic = self->topic;
         message.deadline_ms = deadline_ms;
-        return session_send(self->session, &self->call, &message.base, NULL, 0);
+        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
     }
     case QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE: {
         Quorlog__TopicDescribeRequest message = QUORLOG__TOPIC_DESCRIBE_REQUEST__INIT;
 
         message.topic = self->topic;
-        return session_send(self->session, &self->call, &message.base, NULL, 0);
+        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
     }
     case QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER: {
         Quorlog__InitProducerRequest message = QUORLOG__INIT_PRODUCER_REQUEST__INIT;
 
         message.deadline_ms = deadline_ms;
-        return session_send(self->session, &self->call, &message.base, NULL, 0);
+        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
     }
     case QUORLOG__FRAME_TYPE__FRAME_STATUS: {
         Quorlog__StatusRequest message = QUORLOG__STATUS_REQUEST__INIT;
 
         message.local = self->local;
-        return session_send(self->session, &self->call, &message.base, NULL, 0);
+        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
     }
     default: {
         Quorlog__TopicListRequest message = QUORLOG__TOPIC_LIST_REQUEST__INIT;
 
         ASSERT(self->call.type == QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST);
-        return session_send(self->session, &self->call, &message.base, NULL, 0);
+        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
     }
     }
 }
 
-static void step(struct session_user *user)
+static void step(struct channel_user *user)
 {
     struct client_request *self = of_user(user);
-    const struct err_info *refusal = session_refusal(self->session);
-    uint64_t now_ns = session_now_ns();
+    const struct err_info *refusal = channel_refusal(self->channel);
+    uint64_t now_ns = channel_now_ns();
 
     if (now_ns >= self->deadline_ns) {
         expire(self);
@@ -226,23 +226,23 @@ static void step(struct session_user *user)
         fail(self, refusal->code, refusal->text);
         return;
     }
-    session_wake(self->session, user, self->deadline_ns);
+    channel_wake(self->channel, user, self->deadline_ns);
     if (self->call.pending) {
         return;
     }
     if (now_ns < self->retry_ns) {
-        session_wake(self->session, user, self->retry_ns);
+        channel_wake(self->channel, user, self->retry_ns);
         return;
     }
-    /* What cannot be sent now is sent when the session wakes us: connected, or drained. */
+    /* What cannot be sent now is sent when the channel wakes us: connected, or drained. */
     if (send_try(self, now_ns) == ERR_NOMEM) {
         self->failures++;
-        self->retry_ns = session_retry_ns(now_ns, self->failures);
-        session_wake(self->session, user, self->retry_ns);
+        self->retry_ns = channel_retry_ns(now_ns, self->failures);
+        channel_wake(self->channel, user, self->retry_ns);
     }
 }
 
-static void cancel(struct session_user *user)
+static void cancel(struct channel_user *user)
 {
     struct client_request *self = of_user(user);
 
@@ -250,7 +250,7 @@ static void cancel(struct session_user *user)
     fail(self, ERR_CANCELED, "the client was closed");
 }
 
-enum err client_request_start(struct session *session, const struct client_request_options *options,
+enum err client_request_start(struct channel *channel, const struct client_request_options *options,
                               client_reply_cb cb, void *arg, struct client_request **ret_request)
 {
     static const struct call_events events = {.answer = on_answer, .lost = on_lost};
@@ -264,9 +264,9 @@ enum err client_request_start(struct session *session, const struct client_reque
     }
     if (options->topic != NULL) {
         ASSERT(client_request_check_topic(options->topic) == ERR_OK);
-        strcpy(self->topic, options->topic);
+        memcpy(self->topic, options->topic, strlen(options->topic) + 1);
     }
-    self->session = session;
+    self->channel = channel;
     self->call.events = &events;
     self->call.type = options->type;
     self->call.reply_type = options->reply_type;
@@ -275,12 +275,12 @@ enum err client_request_start(struct session *session, const struct client_reque
     self->reply = options->reply;
     self->local = options->local;
     self->reads = options->reads;
-    self->deadline_ns = session_now_ns() + options->timeout_ns;
+    self->deadline_ns = channel_now_ns() + options->timeout_ns;
     self->cb = cb;
     self->arg = arg;
     self->user.step = step;
     self->user.cancel = cancel;
-    err = session_add(session, &self->user);
+    err = channel_add(channel, &self->user);
     if (err != ERR_OK) {
         free(self);
         return err;

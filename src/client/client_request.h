@@ -8,7 +8,7 @@
 #ifndef QUORLOG_CLIENT_CLIENT_REQUEST_H
 #define QUORLOG_CLIENT_CLIENT_REQUEST_H
 
-#include "client/session.h"
+#include "client/channel.h"
 
 struct client_request;
 
@@ -16,23 +16,23 @@ struct client_request_options {
     uint16_t type;
     uint16_t reply_type;
     const ProtobufCMessageDescriptor *reply; /* what must be in the reply's header */
-    const char *topic; /* in, copied; NULL: the request names none */
-    bool local;        /* of a status request */
-    bool reads;        /* changes nothing: its outcome is never "unknown" */
+    const char *topic;                       /* in, copied; NULL: the request names none */
+    bool local;                              /* of a status request */
+    bool reads;                              /* changes nothing: its outcome is never "unknown" */
     bool repeatable;
     bool needs_leader;
     uint64_t timeout_ns;
 };
 
 /* Asks. The callback comes once, from the loop, unless client_request_free is called before; the
- * request is freed after it. ERR_NOMEM, ERR_BUSY, ERR_CANCELED (the session closes). */
-enum err client_request_start(struct session *session, const struct client_request_options *options,
+ * request is freed after it. ERR_NOMEM, ERR_BUSY, ERR_CANCELED (the channel closes). */
+enum err client_request_start(struct channel *channel, const struct client_request_options *options,
                               client_reply_cb cb, void *arg, struct client_request **ret_request);
 
 /* Takes the question back: no callback. */
 void client_request_free(struct client_request *self);
 
-/* ERR_INVALID unless it is 1 … SESSION_TOPIC_SIZE_MAX characters; which ones, the cluster says. */
+/* ERR_INVALID unless it is 1 … CHANNEL_TOPIC_SIZE_MAX characters; which ones, the cluster says. */
 enum err client_request_check_topic(const char *topic);
 
 #endif

@@ -6,7 +6,7 @@
  * end. Following: a stream from there on, whose credit is given back as records are delivered.
  *
  * Failure modes: a lost connection, a retryable error or a stream that ended: asked again from the
- * next offset, of whatever node the session has come to, with the newest token seen, so that a node
+ * next offset, of whatever node the channel has come to, with the newest token seen, so that a node
  * that is behind waits until it is not. Damaged batches, ERR_RANGE and the like: what came before
  * them is delivered, then the consumer ends.
  *
@@ -31,9 +31,9 @@
 #include <utlist.h>
 
 #include "base/assert.h"
+#include "client/channel.h"
 #include "client/client_request.h"
 #include "client/record_set.h"
-#include "client/session.h"
 #include "log/batch.h"
 #include "quorlog.pb-c.h"
 
@@ -60,11 +60,11 @@ struct chunk {
 };
 
 struct consumer {
-    struct session_user user;
+    struct channel_user user;
     struct call call;
-    struct session *session; /* borrowed */
+    struct channel *channel; /* borrowed */
     struct consumer_options options;
-    char topic[SESSION_TOPIC_SIZE_MAX + 1];
+    char topic[CHANNEL_TOPIC_SIZE_MAX + 1];
     struct consumer_events events;
     void *arg;
     enum consumer_state state;
@@ -89,7 +89,7 @@ struct consumer {
     struct record_reader reader;
 
     bool paused;
-    uint64_t deadline_ns; /* for a sign of progress; SESSION_NEVER: none is waited for */
+    uint64_t deadline_ns; /* for a sign of progress; CHANNEL_NEVER: none is waited for */
     uint64_t retry_ns;
     unsigned failures;
     bool has_reason;
@@ -102,14 +102,14 @@ struct consumer {
     bool freed;      /* then */
 };
 
-static struct consumer *of_user(struct session_user *user)
+static struct consumer *of_user(struct channel_user *user)
 {
-    return (struct consumer *)((char *)user - offsetof(struct consumer, user));
+    return (void *)((char *)user - offsetof(struct consumer, user));
 }
 
 static struct consumer *of_call(struct call *call)
 {
-    return (struct consumer *)((char *)call - offsetof(struct consumer, call));
+    return (void *)((char *)call - offsetof(struct consumer, call));
 }
 
 /* ---- the end ---- */
@@ -128,10 +128,10 @@ static void stop_asking(struct consumer *self)
     if (self->state == CONSUMER_STREAMING && self->call.pending) {
         /* If it cannot be sent, the connection ends, and the stream with it; or the node is told
          * by the lack of credit. */
-        (void)session_send_more(self->session, &self->call, QUORLOG__FRAME_TYPE__FRAME_CANCEL,
+        (void)channel_send_more(self->channel, &self->call, QUORLOG__FRAME_TYPE__FRAME_CANCEL,
                                 NULL);
     }
-    session_forget(self->session, &self->call);
+    channel_forget(self->channel, &self->call);
 }
 
 static void destroy(struct consumer *self)
@@ -171,7 +171,7 @@ static void doom(struct consumer *self, const struct client_error *error)
     (void)err_set(&self->failure_info, error->err, "%s", error->text); /* Told by step. */
     self->failure = *error;
     self->failure.text = self->failure_info.text;
-    session_wake(self->session, &self->user, 0);
+    channel_wake(self->channel, &self->user, 0);
 }
 
 static void doom_info(struct consumer *self, const struct err_info *info)
@@ -189,7 +189,8 @@ static void doom_info(struct consumer *self, const struct err_info *info)
 static void doom_damaged(struct consumer *self, struct err_info *info)
 {
     (void)err_prefix(info, info->code, "topic '%s', offset %llu, from %s", self->topic,
-                     (unsigned long long)self->next, session_server(self->session)); /* Told below. */
+                     (unsigned long long)self->next,
+                     channel_server(self->channel)); /* Told below. */
     while (self->chunks != NULL) {
         drop_chunk(self, self->chunks);
     }
@@ -218,9 +219,8 @@ static enum err open_batch(struct consumer *self, struct err_info *info)
     if (chunk->left <= BATCH_HEADER_SIZE) {
         return err_set(info, ERR_CORRUPT, "%zu bytes are no batch", chunk->left);
     }
-    err = batch_header_decode(chunk->at,
-                              chunk->left > UINT32_MAX ? UINT32_MAX : (uint32_t)chunk->left, header,
-                              info);
+    err = batch_header_decode(
+        chunk->at, chunk->left > UINT32_MAX ? UINT32_MAX : (uint32_t)chunk->left, header, info);
     if (err == ERR_OK) {
         err = batch_check_body(header, chunk->at + BATCH_HEADER_SIZE, info);
     }
@@ -297,8 +297,8 @@ static void deliver(struct consumer *self, uint64_t now_ns)
 
     while (!self->paused && !self->freed && self->chunks != NULL && !is_complete(self)) {
         done++;
-        if (done % 256 == 0 && session_now_ns() - now_ns > TURN_MS * NS_PER_MS) {
-            session_wake(self->session, &self->user, 0);
+        if (done % 256 == 0 && channel_now_ns() - now_ns > TURN_MS * NS_PER_MS) {
+            channel_wake(self->channel, &self->user, 0);
             return;
         }
         if (self->in_batch) {
@@ -318,15 +318,15 @@ static void deliver(struct consumer *self, uint64_t now_ns)
 
 static void retry(struct consumer *self, enum err err, const char *text)
 {
-    uint64_t now_ns = session_now_ns();
+    uint64_t now_ns = channel_now_ns();
 
     self->state = CONSUMER_IDLE;
     self->confirmed = false;
     self->has_reason = true;
     (void)err_set(&self->reason, err, "%s", text); /* Kept for the deadline. */
     self->failures++;
-    self->retry_ns = session_retry_ns(now_ns, self->failures);
-    session_wake(self->session, &self->user, 0);
+    self->retry_ns = channel_retry_ns(now_ns, self->failures);
+    channel_wake(self->channel, &self->user, 0);
 }
 
 static void on_lost(struct call *call, enum err err, const char *text)
@@ -418,7 +418,7 @@ static enum err on_reply(struct consumer *self, const struct frame *frame)
     if (frame->body_size > 0 || self->options.follow || self->ask >= self->end) {
         self->failures = 0;
         self->has_reason = false;
-        self->deadline_ns = SESSION_NEVER;
+        self->deadline_ns = CHANNEL_NEVER;
     }
 out:
     quorlog__consume_reply__free_unpacked(reply, NULL);
@@ -432,7 +432,7 @@ static enum err on_answer(struct call *call, const struct frame *frame,
     enum err err;
 
     ASSERT(self->state == CONSUMER_FETCHING || self->state == CONSUMER_STREAMING);
-    session_wake(self->session, &self->user, 0); /* I4 */
+    channel_wake(self->channel, &self->user, 0); /* I4 */
     if (error != NULL) {
         on_error(self, error);
         return ERR_OK;
@@ -443,7 +443,7 @@ static enum err on_answer(struct call *call, const struct frame *frame,
     }
     err = on_reply(self, frame);
     if (err != ERR_OK) {
-        session_forget(self->session, call);
+        channel_forget(self->channel, call);
         retry(self, err, "the node's answer does not follow on what it sent before");
         return err;
     }
@@ -492,9 +492,8 @@ static void fill_request(const struct consumer *self, uint64_t now_ns,
     }
     request->records_max = records_left(self);
     request->bytes_max = (uint32_t)(half < FETCH_SIZE ? half : FETCH_SIZE);
-    request->at_least =
-        self->token > self->options.at_least ? self->token : self->options.at_least;
-    request->deadline_ms = session_deadline_ms(now_ns, self->deadline_ns);
+    request->at_least = self->token > self->options.at_least ? self->token : self->options.at_least;
+    request->deadline_ms = channel_deadline_ms(now_ns, self->deadline_ns);
 }
 
 static void fetch(struct consumer *self, uint64_t now_ns)
@@ -504,7 +503,7 @@ static void fetch(struct consumer *self, uint64_t now_ns)
     fill_request(self, now_ns, &request);
     self->call.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME;
     self->call.stream = false;
-    if (session_send(self->session, &self->call, &request.base, NULL, 0) == ERR_OK) {
+    if (channel_send(self->channel, &self->call, &request.base, NULL, 0) == ERR_OK) {
         self->state = CONSUMER_FETCHING;
     }
 }
@@ -520,10 +519,10 @@ static void open_stream(struct consumer *self, uint64_t now_ns)
     request.credit = self->options.credit_size - self->queued; /* I3 */
     self->call.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME_STREAM;
     self->call.stream = true;
-    if (session_send(self->session, &self->call, &request.base, NULL, 0) == ERR_OK) {
+    if (channel_send(self->channel, &self->call, &request.base, NULL, 0) == ERR_OK) {
         self->state = CONSUMER_STREAMING;
         self->credit = (int64_t)request.credit;
-        self->deadline_ns = SESSION_NEVER; /* There may be nothing to say for long. */
+        self->deadline_ns = CHANNEL_NEVER; /* There may be nothing to say for long. */
     }
 }
 
@@ -538,8 +537,8 @@ static void give_credit(struct consumer *self)
         return;
     }
     credit.bytes = (uint64_t)owed;
-    /* What cannot be sent now is owed until the session wakes us: drained. */
-    if (session_send_more(self->session, &self->call, QUORLOG__FRAME_TYPE__FRAME_CREDIT,
+    /* What cannot be sent now is owed until the channel wakes us: drained. */
+    if (channel_send_more(self->channel, &self->call, QUORLOG__FRAME_TYPE__FRAME_CREDIT,
                           &credit.base) == ERR_OK) {
         self->credit += owed;
     }
@@ -555,13 +554,13 @@ static void ask(struct consumer *self, uint64_t now_ns)
         (!self->options.follow && self->end_known && self->ask >= self->end)) {
         return;
     }
-    if (self->deadline_ns == SESSION_NEVER) {
-        self->deadline_ns = now_ns + session_timeout_ns(self->session);
+    if (self->deadline_ns == CHANNEL_NEVER) {
+        self->deadline_ns = now_ns + channel_timeout_ns(self->channel);
     }
-    session_wake(self->session, &self->user, self->deadline_ns);
+    channel_wake(self->channel, &self->user, self->deadline_ns);
     if (now_ns < self->retry_ns) {
-        session_wake(self->session, &self->user, self->retry_ns);
-    } else if (session_is_ready(self->session)) {
+        channel_wake(self->channel, &self->user, self->retry_ns);
+    } else if (channel_is_ready(self->channel)) {
         /* A stream may have nothing to say for long: one question first shows that all is well. */
         if (self->options.follow && self->confirmed) {
             open_stream(self, now_ns);
@@ -580,17 +579,17 @@ static void expire(struct consumer *self)
     } else if (self->call.pending) {
         (void)err_set(&info, ERR_TIMEOUT, "no answer came in time"); /* Told by step. */
     } else {
-        (void)session_explain(self->session, &info); /* Told by step. */
+        (void)channel_explain(self->channel, &info); /* Told by step. */
     }
     doom_info(self, &info);
 }
 
-static void step(struct session_user *user)
+static void step(struct channel_user *user)
 {
     struct client_error none = {.err = ERR_OK, .text = err_text(ERR_OK)};
     struct consumer *self = of_user(user);
-    uint64_t now_ns = session_now_ns();
-    const struct err_info *refusal = session_refusal(self->session);
+    uint64_t now_ns = channel_now_ns();
+    const struct err_info *refusal = channel_refusal(self->channel);
 
     if (self->state == CONSUMER_ENDED) {
         return;
@@ -611,8 +610,8 @@ static void step(struct session_user *user)
     }
     if (!self->doomed) {
         ask(self, now_ns);
-        if (self->deadline_ns != SESSION_NEVER) {
-            session_wake(self->session, user, self->deadline_ns);
+        if (self->deadline_ns != CHANNEL_NEVER) {
+            channel_wake(self->channel, user, self->deadline_ns);
         }
     } else if (self->chunks == NULL) {
         (void)end(self, &self->failure); /* Nothing of self is used after it. */
@@ -621,7 +620,7 @@ static void step(struct session_user *user)
 
 /* ---- what callers use ---- */
 
-static void cancel(struct session_user *user)
+static void cancel(struct channel_user *user)
 {
     struct client_error error = {.err = ERR_CANCELED, .text = "the client was closed"};
     struct consumer *self = of_user(user);
@@ -648,23 +647,23 @@ enum err consumer_new(struct client *client, const struct consumer_options *opti
     if (self == NULL) {
         return ERR_NOMEM;
     }
-    self->session = client_session(client);
+    self->channel = client_channel(client);
     self->options = *options;
-    strcpy(self->topic, options->topic);
+    memcpy(self->topic, options->topic, strlen(options->topic) + 1);
     self->options.topic = self->topic;
     if (self->options.credit_size == 0) {
         self->options.credit_size = CREDIT_SIZE;
     }
     self->events = *events;
     self->arg = arg;
-    self->deadline_ns = SESSION_NEVER;
+    self->deadline_ns = CHANNEL_NEVER;
     self->call.events = &call_events;
     self->call.reply_type = QUORLOG__FRAME_TYPE__FRAME_CONSUME_REPLY;
     self->call.repeatable = true;
     record_reader_init(&self->reader);
     self->user.step = step;
     self->user.cancel = cancel;
-    err = session_add(self->session, &self->user);
+    err = channel_add(self->channel, &self->user);
     if (err != ERR_OK) {
         record_reader_fini(&self->reader);
         free(self);
@@ -682,7 +681,7 @@ void consumer_pause(struct consumer *self)
 void consumer_resume(struct consumer *self)
 {
     self->paused = false;
-    session_wake(self->session, &self->user, 0);
+    channel_wake(self->channel, &self->user, 0);
 }
 
 void consumer_free(struct consumer *self)
@@ -691,7 +690,7 @@ void consumer_free(struct consumer *self)
         return;
     }
     self->freed = true;
-    session_remove(self->session, &self->user);
+    channel_remove(self->channel, &self->user);
     if (!self->delivering) {
         destroy(self); /* Else the step that has called the event does. */
     }

@@ -290,8 +290,7 @@ static enum err add_header(struct record_reader *self, const struct field *from,
     if (err != ERR_OK) {
         return ERR_NOMEM; /* names is as large as any body: it is never "too large". */
     }
-    self->headers[index] =
-        (struct client_header){.value = value.data, .value_size = value.size};
+    self->headers[index] = (struct client_header){.value = value.data, .value_size = value.size};
     return ERR_OK;
 }
 

@@ -3,9 +3,9 @@
  * objects: a producer appends record after record, a consumer walks over the bytes.
  *
  *      RecordSet   { tag 0x0a | varint size | Record } …
- *      Record      1 value | 5 key | 6 has_key | 7 headers … | 8 timestamp_us    in this order, each
- *                  left out when empty, 0 or false (so the bytes are those of protobuf's encoders)
- *      Header      1 name | 2 value
+ *      Record      1 value | 5 key | 6 has_key | 7 headers … | 8 timestamp_us    in this order,
+ * each left out when empty, 0 or false (so the bytes are those of protobuf's encoders) Header 1
+ * name | 2 value
  *
  * Reading believes no length before it is checked and accepts what any protobuf encoder may write:
  * fields in any order, repeated (the last one counts), unknown ones (skipped).

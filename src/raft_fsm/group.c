@@ -427,7 +427,7 @@ static void set_defaults(struct group_options *options)
         options->mailbox_size_max = 64 << 20;
     }
     if (options->peer_queue_size_max == 0) {
-        options->peer_queue_size_max = 16 << 20;
+        options->peer_queue_size_max = 32 << 20;
     }
     if (options->frame_size_max == 0) {
         options->frame_size_max = 32 << 20;

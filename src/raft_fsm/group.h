@@ -33,7 +33,7 @@ struct group_options {
     const struct diag *diag;        /* borrowed */
     struct io *io;                  /* borrowed */
     size_t mailbox_size_max;        /* bytes of requests and messages waiting; 0: 64 MiB */
-    size_t peer_queue_size_max;     /* bytes waiting to be sent to one peer; 0: 16 MiB */
+    size_t peer_queue_size_max;     /* bytes waiting to be sent to one peer; 0: 32 MiB */
     size_t frame_size_max;          /* of frames from peers; 0: 32 MiB */
 };
 

@@ -30,7 +30,7 @@ enum {
     PRODUCERS_MAX = 100000,
     PRODUCERS_BATCHES_MAX = 2 * 1024 * 1024, /* a manifest takes at most 63 bytes for one */
 };
-#define PRODUCERS_IDLE_US (INT64_C(7) * 24 * 3600 * 1000000)
+#define PRODUCERS_IDLE_US (INT64_C(3600) * 1000000)
 
 struct producers;
 

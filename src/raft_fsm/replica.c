@@ -11,6 +11,12 @@
 #include "base/assert.h"
 #include "raft_fsm/replica_internal.h"
 
+enum {
+    /* Entries kept behind a snapshot at least. It is bytes that count (trailing_size): entries may be
+     * large, and a follower that lags by more than that gets the snapshot. */
+    TRAILING_MIN = 32,
+};
+
 uint64_t replica_now_ms(const struct replica *self)
 {
     return clock_monotonic_ms(self->host.clock);
@@ -109,10 +115,10 @@ static void set_defaults(struct replica_options *options)
     options->heartbeat_ms = options->heartbeat_ms != 0 ? options->heartbeat_ms : 50;
     options->election_ms = options->election_ms != 0 ? options->election_ms : 300;
     options->snapshot_size = options->snapshot_size != 0 ? options->snapshot_size : 64 << 20;
-    options->trailing_size = options->trailing_size != 0 ? options->trailing_size : 16 << 20;
-    options->entry_size_max = options->entry_size_max != 0 ? options->entry_size_max : 1 << 20;
+    options->trailing_size = options->trailing_size != 0 ? options->trailing_size : 32 << 20;
+    options->entry_size_max = options->entry_size_max != 0 ? options->entry_size_max : 512 << 10;
     options->inflight_size_max =
-        options->inflight_size_max != 0 ? options->inflight_size_max : 32 << 20;
+        options->inflight_size_max != 0 ? options->inflight_size_max : 16 << 20;
 }
 
 static enum err make_dirs(const struct replica *self, struct err_info *info)
@@ -231,6 +237,7 @@ static enum err start_driver(struct replica *self, struct journal *journal,
         .heartbeat_ms = self->options.heartbeat_ms,
         .election_ms = self->options.election_ms,
         .trailing_size = self->options.trailing_size,
+        .trailing_min = TRAILING_MIN,
         .diag = self->host.diag,
     };
     const struct raft_driver_host host = {

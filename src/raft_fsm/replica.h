@@ -59,9 +59,9 @@ struct replica_options {
     unsigned heartbeat_ms;         /* 0: 50 */
     unsigned election_ms;          /* 0: 300 */
     uint64_t snapshot_size;        /* bytes of entries between snapshots; 0: 64 MiB */
-    size_t trailing_size;          /* bytes of entries kept behind one; 0: 16 MiB */
-    size_t entry_size_max;         /* pack commands up to this many bytes; 0: 1 MiB */
-    size_t inflight_size_max;      /* bytes proposed and not yet applied; 0: 32 MiB */
+    size_t trailing_size;          /* bytes of entries kept behind one; 0: 32 MiB */
+    size_t entry_size_max;         /* pack commands up to this many bytes; 0: 512 KiB */
+    size_t inflight_size_max;      /* bytes proposed and not yet applied; 0: 16 MiB */
     uint64_t journal_segment_size; /* 0: 64 MiB */
     uint64_t segment_size_max;     /* of topics; 0: 64 MiB */
     uint64_t seed;                 /* 0: from the clock's random */

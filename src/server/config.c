@@ -607,6 +607,20 @@ static const char *origin_text(const struct config *self, int number, char *buff
     return "default";
 }
 
+/* A list of members that is long takes several lines: a line of the file is bounded. */
+static enum err print_value(int number, const char *value, struct buf *to)
+{
+    enum err err = ERR_OK;
+
+    do {
+        size_t size = number == CONFIG_bootstrap ? strcspn(value, ",") : strlen(value);
+
+        err = buf_printf(to, "%s = %.*s\n", keys[number].name, (int)size, value);
+        value += size + (value[size] == ',' ? 1 : 0);
+    } while (err == ERR_OK && *value != '\0');
+    return err;
+}
+
 enum err config_print(const struct config *self, bool sample, struct buf *to)
 {
     char value[CONFIG_TEXT_SIZE];
@@ -621,8 +635,8 @@ enum err config_print(const struct config *self, bool sample, struct buf *to)
             err = buf_printf(to, "# %s\n# (%s)\n#%s = %s\n\n", keys[i].help, allowed, keys[i].name,
                              value);
         } else {
-            err = buf_printf(to, "# %s\n%s = %s\n", origin_text(self, i, origin, sizeof origin),
-                             keys[i].name, value);
+            err = buf_printf(to, "# %s\n", origin_text(self, i, origin, sizeof origin));
+            err = err != ERR_OK ? err : print_value(i, value, to);
         }
     }
     return err;

@@ -51,6 +51,8 @@ enum {
     X(hello_timeout_ms, TIME, "5s", 10, 3600000, "ms", "a connection must say hello in this time") \
     X(idle_timeout_ms, TIME, "0", 0, 86400000, "ms",                                               \
       "a connection on which nothing arrives for so long is ended; 0: never")                      \
+    X(stall_timeout_ms, TIME, "1m", 1000, 86400000, "ms",                                          \
+      "a client that takes nothing of what was sent to it for so long is given up")                \
     X(frame_size_max, SIZE, "32M", 131072, INT64_C(1) << 30, "bytes", "largest frame taken")       \
     X(batch_size_max, SIZE, "1M", 1024, 16 << 20, "bytes",                                         \
       "largest batch of records taken; bounds a record too")                                       \
@@ -59,11 +61,11 @@ enum {
       "an election begins when no leader was heard for one to two times so long")                  \
     X(mailbox_size, SIZE, "64M", 1 << 20, INT64_C(1) << 36, "bytes",                               \
       "bytes that may wait for the raft thread")                                                   \
-    X(inflight_size, SIZE, "32M", 1 << 20, INT64_C(1) << 36, "bytes",                              \
+    X(inflight_size, SIZE, "16M", 1 << 20, INT64_C(1) << 36, "bytes",                              \
       "bytes proposed and not yet applied")                                                        \
     X(snapshot_size, SIZE, "64M", 1 << 16, INT64_C(1) << 40, "bytes",                              \
       "bytes of entries between snapshots")                                                        \
-    X(trailing_size, SIZE, "16M", 0, INT64_C(1) << 40, "bytes",                                    \
+    X(trailing_size, SIZE, "32M", 0, INT64_C(1) << 40, "bytes",                                    \
       "bytes of entries kept behind a snapshot, for followers that are a little behind")           \
     X(journal_segment_size, SIZE, "64M", 1 << 20, INT64_C(1) << 31, "bytes",                       \
       "size of a journal file")                                                                    \

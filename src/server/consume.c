@@ -328,7 +328,7 @@ static bool position(struct reading *self)
     if (self->positioned) {
         return true;
     }
-    switch (self->start) {
+    switch ((int)self->start) {
     case QUORLOG__START__START_EARLIEST:
         self->next = start;
         break;

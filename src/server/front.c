@@ -183,6 +183,7 @@ static void on_async(uv_async_t *async)
         change_answered(CONTAINER_OF(answers, struct group_request, mail));
         answers = next;
     }
+    changes_retry(self); /* An answer is room for what was held back. */
     look_at_group(self);
     while (letters != NULL) {
         struct mail *next = letters->next;

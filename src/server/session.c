@@ -376,7 +376,8 @@ static void greet(struct session *self, const struct frame *frame)
     const struct config *config = node->config;
     struct conn_limits limits = {.frame_size_max = config->frame_size_max,
                                  .queue_size_max = config->connection_queue_size,
-                                 .idle_ms = config->idle_timeout_ms};
+                                 .idle_ms = config->idle_timeout_ms,
+                                 .stall_ms = config->stall_timeout_ms};
     struct failure failure;
     struct hello hello;
 
@@ -394,6 +395,9 @@ static void greet(struct session *self, const struct frame *frame)
         move(self, SESSION_PEER);
     } else {
         move(self, hello.kind == HELLO_NODE ? SESSION_NODE : SESSION_CLIENT);
+    }
+    if (hello.kind != HELLO_CLIENT) {
+        limits.stall_ms = 0; /* Nodes always read. */
     }
     if (hello.kind == HELLO_NODE) {
         limits.idle_ms = 0;

@@ -168,8 +168,7 @@ static struct fake_batch *add_batch(struct fake_cluster *self, struct fake_topic
     stamped.raft_index = self->raft_index;
     stamped.raft_term = 3;
     stamped.append_time_us = 1000000 + (int64_t)self->raft_index;
-    topic->batches =
-        realloc(topic->batches, (topic->batch_count + 1) * sizeof topic->batches[0]);
+    topic->batches = realloc(topic->batches, (topic->batch_count + 1) * sizeof topic->batches[0]);
     ck_assert_ptr_nonnull(topic->batches);
     batch = &topic->batches[topic->batch_count++];
     *batch = (struct fake_batch){
@@ -200,8 +199,8 @@ void fake_topic_append(struct fake_cluster *self, struct fake_topic *topic, unsi
     for (unsigned i = 0; i < count; i++) {
         struct client_record record = {.value = value};
 
-        record.value_size = (size_t)snprintf(value, sizeof value, "v%llu",
-                                             (unsigned long long)(topic->end + i));
+        record.value_size =
+            (size_t)snprintf(value, sizeof value, "v%llu", (unsigned long long)(topic->end + i));
         ck_assert_int_eq(record_set_append(&body, &record), ERR_OK);
     }
     header.size = (uint32_t)(BATCH_HEADER_SIZE + body.size);
@@ -326,8 +325,7 @@ static void free_answer(struct answer *answer)
     free(answer->body);
 }
 
-static void answer_produce(struct fake_node *self, const struct frame *frame,
-                           struct answer *answer)
+static void answer_produce(struct fake_node *self, const struct frame *frame, struct answer *answer)
 {
     Quorlog__ProduceRequest *request =
         quorlog__produce_request__unpack(NULL, frame->header_size, frame->header);
@@ -391,8 +389,8 @@ static void read_batches(const struct fake_node *self, const struct fake_topic *
         if (next <= offset || next > end) {
             continue;
         }
-        if (count > 0 && (answer->body_size + batch->size > size_max ||
-                          count == self->settings.batches_max)) {
+        if (count > 0 &&
+            (answer->body_size + batch->size > size_max || count == self->settings.batches_max)) {
             break;
         }
         answer->body = realloc(answer->body, answer->body_size + batch->size);
@@ -438,8 +436,7 @@ static bool find_start(struct fake_node *self, const Quorlog__ConsumeRequest *re
     return true;
 }
 
-static void answer_consume(struct fake_node *self, const struct frame *frame,
-                           struct answer *answer)
+static void answer_consume(struct fake_node *self, const struct frame *frame, struct answer *answer)
 {
     Quorlog__ConsumeRequest *request =
         quorlog__consume_request__unpack(NULL, frame->header_size, frame->header);
@@ -489,8 +486,7 @@ static void pump_streams(struct fake_cluster *self)
 }
 
 /* The stream's first frames follow by pump_stream; only an error is an answer. */
-static void open_stream(struct client_conn *conn, const struct frame *frame,
-                        struct answer *answer)
+static void open_stream(struct client_conn *conn, const struct frame *frame, struct answer *answer)
 {
     Quorlog__ConsumeStreamRequest *request =
         quorlog__consume_stream_request__unpack(NULL, frame->header_size, frame->header);
@@ -552,8 +548,7 @@ static void answer_init(struct fake_node *self, struct answer *answer)
     pack(answer, TYPE(INIT_PRODUCER_REPLY), &reply.base);
 }
 
-static void answer_create(struct fake_node *self, const struct frame *frame,
-                          struct answer *answer)
+static void answer_create(struct fake_node *self, const struct frame *frame, struct answer *answer)
 {
     Quorlog__TopicCreateRequest *request =
         quorlog__topic_create_request__unpack(NULL, frame->header_size, frame->header);
@@ -872,9 +867,8 @@ struct fake_node *fake_node_new(struct fake_cluster *cluster)
     cluster->nodes[cluster->node_count++] = self;
     ck_assert_uint_le(cluster->node_count, 4);
     self->id = cluster->node_count;
-    ck_assert_int_eq(listener_open(cluster->loop, "127.0.0.1:0", &events, self, &self->listener,
-                                   &info),
-                     ERR_OK);
+    ck_assert_int_eq(
+        listener_open(cluster->loop, "127.0.0.1:0", &events, self, &self->listener, &info), ERR_OK);
     (void)snprintf(self->address, sizeof self->address, "127.0.0.1:%u",
                    listener_port(self->listener)); /* It fits. */
     return self;

@@ -20,18 +20,18 @@
 
 /* What a node does with one request instead of answering it. */
 enum fake_action {
-    FAKE_ANSWER,        /* as if there were no script: to let some pass */
-    FAKE_ERROR,         /* an Error with `err`; nothing is applied */
-    FAKE_APPLY_ERROR,   /* applied, and an Error with `err` */
-    FAKE_HOLD,          /* nothing, until fake_node_release */
-    FAKE_APPLY_HOLD,    /* applied, the answer waits for fake_node_release */
-    FAKE_DROP,          /* the connection ends; nothing is applied */
-    FAKE_APPLY_DROP,    /* applied, then the connection ends without an answer */
-    FAKE_GARBAGE,       /* a reply whose header is no protobuf message */
-    FAKE_WRONG_TYPE,    /* a HelloReply for an answer */
-    FAKE_WRONG_ID,      /* an answer to a request that nobody made */
-    FAKE_DAMAGE,        /* CONSUME only: the last byte of the body is flipped */
-    FAKE_END_STREAM,    /* CONSUME_STREAM only: STREAM_END at once */
+    FAKE_ANSWER,      /* as if there were no script: to let some pass */
+    FAKE_ERROR,       /* an Error with `err`; nothing is applied */
+    FAKE_APPLY_ERROR, /* applied, and an Error with `err` */
+    FAKE_HOLD,        /* nothing, until fake_node_release */
+    FAKE_APPLY_HOLD,  /* applied, the answer waits for fake_node_release */
+    FAKE_DROP,        /* the connection ends; nothing is applied */
+    FAKE_APPLY_DROP,  /* applied, then the connection ends without an answer */
+    FAKE_GARBAGE,     /* a reply whose header is no protobuf message */
+    FAKE_WRONG_TYPE,  /* a HelloReply for an answer */
+    FAKE_WRONG_ID,    /* an answer to a request that nobody made */
+    FAKE_DAMAGE,      /* CONSUME only: the last byte of the body is flipped */
+    FAKE_END_STREAM,  /* CONSUME_STREAM only: STREAM_END at once */
 };
 
 struct fake_rule {
@@ -66,8 +66,8 @@ struct fake_cluster {
     unsigned topic_count;
     uint64_t next_producer_id;
     uint64_t raft_index;
-    unsigned produces;  /* PRODUCE requests that were decided, duplicates and refusals included */
-    unsigned inits;     /* producer ids given out */
+    unsigned produces; /* PRODUCE requests that were decided, duplicates and refusals included */
+    unsigned inits;    /* producer ids given out */
     struct fake_node *nodes[4];
     unsigned node_count;
 };
@@ -102,9 +102,9 @@ unsigned fake_node_seen(const struct fake_node *self, uint16_t type);
 unsigned fake_node_accepted(const struct fake_node *self);
 
 struct fake_node_settings {
-    bool leaderless;       /* NO_LEADER to all that takes a leader */
-    enum err hello_error;  /* refuses the hello */
-    unsigned version;      /* 0: 1 */
+    bool leaderless;      /* NO_LEADER to all that takes a leader */
+    enum err hello_error; /* refuses the hello */
+    unsigned version;     /* 0: 1 */
     const char *cluster_id;
     unsigned batch_size_max;
     bool speaks_no_frames; /* sends bytes that are none when it accepts */

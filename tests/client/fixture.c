@@ -3,7 +3,7 @@
 #include <check.h>
 #include <stdio.h>
 
-#include "client/session.h"
+#include "client/channel.h"
 
 struct fixture f;
 
@@ -52,14 +52,14 @@ void fixture_connect(bool both, uint64_t timeout_ms)
 
 void fixture_hurry(void)
 {
-    static const struct session_times times = {
+    static const struct channel_times times = {
         .watch_ms = 10,
         .silent_ms = 100,
         .leaderless_ms = 100,
         .stalled_ms = 300,
     };
 
-    session_set_times(client_session(f.client), &times);
+    channel_set_times(client_channel(f.client), &times);
 }
 
 void on_answered(void *arg, const struct client_error *error, const uint8_t *reply,

@@ -23,6 +23,16 @@ START_TEST(server_list_that_makes_no_sense_is_refused)
 }
 END_TEST
 
+START_TEST(frame_size_that_holds_no_answer_is_refused)
+{
+    struct client_options options = {.servers = "127.0.0.1:1", .frame_size_max = 1000};
+    struct client *client;
+    struct err_info info;
+
+    ck_assert_int_eq(client_new(&options, NULL, &client, &info), ERR_INVALID);
+}
+END_TEST
+
 START_TEST(answer_comes_from_the_first_server)
 {
     struct answered answered = {0};
@@ -217,8 +227,7 @@ START_TEST(answer_that_makes_no_sense_ends_the_connection_and_is_asked_again)
     static const enum fake_action actions[] = {FAKE_GARBAGE, FAKE_WRONG_TYPE, FAKE_WRONG_ID};
     struct answered answered = {0};
 
-    fake_node_script(
-        f.one, &(struct fake_rule){.type = TYPE(TOPIC_LIST), .action = actions[_i]});
+    fake_node_script(f.one, &(struct fake_rule){.type = TYPE(TOPIC_LIST), .action = actions[_i]});
     fixture_connect(false, 0);
     ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
@@ -400,6 +409,7 @@ int main(void)
 
     tcase_add_checked_fixture(servers, fixture_setup, fixture_teardown);
     tcase_add_test(servers, server_list_that_makes_no_sense_is_refused);
+    tcase_add_test(servers, frame_size_that_holds_no_answer_is_refused);
     tcase_add_test(servers, answer_comes_from_the_first_server);
     tcase_add_test(servers, refused_hello_leads_to_the_next_server);
     tcase_add_test(servers, version_that_no_server_shares_is_told_at_once);
@@ -414,8 +424,8 @@ int main(void)
     tcase_add_test(requests, definite_error_is_told_at_once);
     tcase_add_test(requests, change_with_an_unknown_outcome_is_not_repeated);
     tcase_add_test(requests, question_is_asked_again_on_the_next_connection);
-    tcase_add_loop_test(requests,
-                        answer_that_makes_no_sense_ends_the_connection_and_is_asked_again, 0, 3);
+    tcase_add_loop_test(requests, answer_that_makes_no_sense_ends_the_connection_and_is_asked_again,
+                        0, 3);
     tcase_add_test(requests, change_that_was_sent_and_not_answered_by_the_deadline_is_unknown);
     tcase_add_test(requests, deadline_without_a_leader_says_so_and_nothing_was_done);
     suite_add_tcase(suite, requests);

@@ -187,8 +187,8 @@ START_TEST(fields_of_the_future_are_skipped_and_the_last_of_two_counts)
 {
     /* Field 9 as a varint, 10 as 8 bytes, 11 as 4 bytes, 12 as bytes; the value twice. */
     static const uint8_t bytes[] = {
-        0x0a, 28,   0x48, 0x96, 0x01, 0x51, 1, 2, 3, 4,    5, 6,   7,    8, 0x5d,
-        1,    2,    3,    4,    0x62, 2,    9, 9, 0x0a, 1, 'a', 0x0a, 2, 'b', 'c',
+        0x0a, 28, 0x48, 0x96, 0x01, 0x51, 1, 2, 3,    4, 5,   6,    7, 8,   0x5d,
+        1,    2,  3,    4,    0x62, 2,    9, 9, 0x0a, 1, 'a', 0x0a, 2, 'b', 'c',
     };
     struct client_record record;
 

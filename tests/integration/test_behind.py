@@ -25,9 +25,9 @@ def test(cluster):
     before = {n["id"]: n for n in cluster.status()["nodes"]}[cluster.wait_leader()]["last"]
     run("topic", "delete", "gone", "-s", cluster.servers())
     run("topic", "create", "late", "-s", cluster.servers())
-    for i in range(6):
-        fill(cluster, "a", 1000, i * 1000)
-        fill(cluster, "late", 200, i * 200)
+    for i in range(40):
+        fill(cluster, "a", 150, i * 150)
+        fill(cluster, "late", 30, i * 30)
     wait_for("the leader has dropped what the follower lacks",
              lambda: first_entry(cluster, cluster.wait_leader()) > before + 1)
     cluster.start(away, wait=True)

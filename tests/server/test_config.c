@@ -263,7 +263,12 @@ START_TEST(what_is_printed_reads_back_the_same)
     struct config again;
     struct buf text;
 
-    ck_assert_int_eq(config_set_flag(&config, "bootstrap", "2=b:2,1=a:1", NULL), ERR_OK);
+    ck_assert_int_eq(config_set_flag(&config, "bootstrap",
+                                     "2=a-host-with-a-rather-long-name.of-a-cluster.example:7437,"
+                                     "1=b-host-with-a-rather-long-name.of-a-cluster.example:7437,"
+                                     "3=c-host-with-a-rather-long-name.of-a-cluster.example:7437",
+                                     NULL),
+                     ERR_OK);
     ck_assert_int_eq(config_set_flag(&config, "election_ms", "1500", NULL), ERR_OK);
     ck_assert_int_eq(config_set_flag(&config, "batch_size_max", "2M", NULL), ERR_OK);
     buf_init(&text, 1 << 20);

@@ -2,19 +2,19 @@
  * A client's side of the protocol: one connection to one node of the cluster, kept up, and the
  * table of what is unanswered on it.
  *
- * A session carries single tries. What is worth another try, and how long, is decided by its users
+ * A channel carries single tries. What is worth another try, and how long, is decided by its users
  * (client_request.c, producer.c, consumer.c): each has a `step` that does all that can be done now
- * and sets the time of the next one. The session wakes every user when the connection comes up,
+ * and sets the time of the next one. The channel wakes every user when the connection comes up,
  * goes down or can take more, so a step is the only place where a user acts on its own.
  *
  * Invariants:
- *   I1  A call is in the table from session_send until it is answered for good, lost or forgotten.
- *   I2  An id is used once in a session's life: an answer can only meet the try it belongs to.
+ *   I1  A call is in the table from channel_send until it is answered for good, lost or forgotten.
+ *   I2  An id is used once in a channel's life: an answer can only meet the try it belongs to.
  *   I3  Calls are in the table only while the state is READY or ENDING.
- *   I4  No user and no call is called from inside session_send, session_wake or session_close.
+ *   I4  No user and no call is called from inside channel_send, channel_wake or channel_close.
  */
-#ifndef QUORLOG_CLIENT_SESSION_H
-#define QUORLOG_CLIENT_SESSION_H
+#ifndef QUORLOG_CLIENT_CHANNEL_H
+#define QUORLOG_CLIENT_CHANNEL_H
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -25,24 +25,24 @@
 #include "client/client.h"
 #include "transport/transport.h"
 
-#define SESSION_NEVER UINT64_MAX
+#define CHANNEL_NEVER UINT64_MAX
 
 enum {
-    SESSION_TOPIC_SIZE_MAX = 200, /* characters of a topic's name, by the protocol */
-    SESSION_USERS_MAX = 4096,     /* requests under way, producers, consumers */
+    CHANNEL_TOPIC_SIZE_MAX = 200, /* characters of a topic's name, by the protocol */
+    CHANNEL_USERS_MAX = 4096,     /* requests under way, producers, consumers */
 };
 
-struct session;
+struct channel;
 
-/* Whoever uses the session. Embedded in the user. */
-struct session_user {
-    struct session_user *prev;
-    struct session_user *next;
-    uint64_t wake_ns; /* when to call step; SESSION_NEVER */
+/* Whoever uses the channel. Embedded in the user. */
+struct channel_user {
+    struct channel_user *prev;
+    struct channel_user *next;
+    uint64_t wake_ns; /* when to call step; CHANNEL_NEVER */
     /* Do what can be done now. May remove any user. */
-    void (*step)(struct session_user *self);
+    void (*step)(struct channel_user *self);
     /* The client closes: answer ERR_CANCELED, remove and free. */
-    void (*cancel)(struct session_user *self);
+    void (*cancel)(struct channel_user *self);
 };
 
 struct call;
@@ -74,73 +74,77 @@ struct call {
     struct call *next;
 };
 
-/* Starts to connect. options as in client.h. ERR_INVALID, ERR_NOMEM. */
-enum err session_new(const struct client_options *options, uv_loop_t *loop,
-                     struct session **ret_session, struct err_info *info);
+/* Starts to connect. options as in client.h. ERR_INVALID (servers, a
+ * frame_size_max below 64 KiB), ERR_NOMEM. */
+enum err channel_new(const struct client_options *options, uv_loop_t *loop,
+                     struct channel **ret_channel, struct err_info *info);
 
 /* Cancels all users from the loop, and ends; `closed` comes later, and self is freed before. */
-void session_close(struct session *self, void (*closed)(void *arg), void *arg);
-bool session_is_closing(const struct session *self);
+void channel_close(struct channel *self, void (*closed)(void *arg), void *arg);
+bool channel_is_closing(const struct channel *self);
 
-/* ERR_CANCELED when closing, ERR_BUSY past SESSION_USERS_MAX. Its step is called soon. */
-enum err session_add(struct session *self, struct session_user *user);
-void session_remove(struct session *self, struct session_user *user);
+/* ERR_CANCELED when closing, ERR_BUSY past CHANNEL_USERS_MAX. Its step is called soon. */
+enum err channel_add(struct channel *self, struct channel_user *user);
+void channel_remove(struct channel *self, struct channel_user *user);
 
 /* Calls step at that time, or earlier if an earlier time is set already. */
-void session_wake(struct session *self, struct session_user *user, uint64_t at_ns);
+void channel_wake(struct channel *self, struct channel_user *user, uint64_t at_ns);
 
 /* Requests can be sent. */
-bool session_is_ready(const struct session *self);
+bool channel_is_ready(const struct channel *self);
 
 /* Sends a frame of call->type. body: 0 or more slices. ERR_CONNECT when not ready, ERR_BUSY when
  * the connection takes no more now (all users are woken when it does), ERR_NOMEM. */
-enum err session_send(struct session *self, struct call *call, const ProtobufCMessage *header,
+enum err channel_send(struct channel *self, struct call *call, const ProtobufCMessage *header,
                       const struct slice *body, size_t body_count);
 
 /* An answer to it will be dropped. Harmless when it is not in the table. */
-void session_forget(struct session *self, struct call *call);
+void channel_forget(struct channel *self, struct call *call);
 
 /* Sends a frame that belongs to a call under way and has no answer of its own: CREDIT, CANCEL. */
-enum err session_send_more(struct session *self, const struct call *call, uint16_t type,
+enum err channel_send_more(struct channel *self, const struct call *call, uint16_t type,
                            const ProtobufCMessage *header);
 
 /* The failure with which all servers in turn have refused this client, in a way that will not
  * change by itself; NULL: none. */
-const struct err_info *session_refusal(const struct session *self);
+const struct err_info *channel_refusal(const struct channel *self);
 
 /* Fills info with why there is no answer: "no node of a, b answered: …", ERR_CONNECT. */
-enum err session_explain(const struct session *self, struct err_info *info);
+enum err channel_explain(const struct channel *self, struct err_info *info);
 
 /* How long a node is borne with, in milliseconds. The defaults suit clusters whose elections take
  * well below a second; tests that wait for these times shorten them. */
-struct session_times {
+struct channel_times {
     uint64_t watch_ms;      /* how often all this is looked at */
     uint64_t silent_ms;     /* no frame though one is due: ping; after twice that: give up */
     uint64_t leaderless_ms; /* NO_LEADER and nothing else for so long: the next server */
     uint64_t stalled_ms;    /* no answer of a leader to what waits for one: the next server */
 };
-void session_set_times(struct session *self, const struct session_times *times);
+void channel_set_times(struct channel *self, const struct channel_times *times);
 
 /* The largest batch that the node takes; 0: not known yet. */
-size_t session_batch_size_max(const struct session *self);
+size_t channel_batch_size_max(const struct channel *self);
 
 /* The present server's address, "" when not connected. */
-const char *session_server(const struct session *self);
-uint64_t session_timeout_ns(const struct session *self);
-uv_loop_t *session_loop(const struct session *self);
+const char *channel_server(const struct channel *self);
+uint64_t channel_timeout_ns(const struct channel *self);
+uv_loop_t *channel_loop(const struct channel *self);
 
 /* Monotonic. */
-uint64_t session_now_ns(void);
+uint64_t channel_now_ns(void);
+
+/* A time that a caller gave, cut to some days. */
+uint64_t channel_ms_to_ns(uint64_t ms);
 
 /* The time of the try after the `failures`-th failure (1, 2, …): 10 ms doubling to 500 ms, of which
  * half is chance. */
-uint64_t session_retry_ns(uint64_t now_ns, unsigned failures);
+uint64_t channel_retry_ns(uint64_t now_ns, unsigned failures);
 
 /* What to tell a node that must answer before a deadline: a little less than what is left, so that
  * its answer is here first. At least 1. */
-uint32_t session_deadline_ms(uint64_t now_ns, uint64_t deadline_ns);
+uint32_t channel_deadline_ms(uint64_t now_ns, uint64_t deadline_ns);
 
 /* client.c */
-struct session *client_session(struct client *client);
+struct channel *client_channel(struct client *client);
 
 #endif

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the bash completion offers: check-completion.sh QUORLOG quorlog.bash
-set -euo pipefail
+set -uo pipefail # As in a shell that completes: no -e.
 
 quorlog=$1
 # shellcheck source=/dev/null
@@ -41,6 +41,6 @@ offers produce fil -- ''
 offers nonsense '' -- ''
 # Every command is found, whether of one word or two.
 while read -r -a words; do
-    offers "${words[@]}" --he -- --help
+    offers "${words[@]}" --help -- --help
 done < <("$quorlog" --completion-helper)
 exit $bad

@@ -442,8 +442,11 @@ void stack_node_start(struct stack_node *self)
     options.bootstrap = &cluster->members;
     options.seed = prng_next(&cluster->prng) | 1;
     if (!cluster->healed && prng_percent(&cluster->prng, 10)) {
-        stack_disk_plan(&self->disk, STACK_DISK_DIE,
-                        (unsigned)prng_range(&cluster->prng, 0, 60)); /* While it opens, perhaps. */
+        /* While it opens, perhaps. */
+        stack_disk_plan(&self->disk,
+                        cluster->faults && prng_percent(&cluster->prng, 50) ? STACK_DISK_FAIL
+                                                                            : STACK_DISK_DIE,
+                        (unsigned)prng_range(&cluster->prng, 0, 60));
     }
     err = replica_open(&options, &host, &self->replica, &self->journal, &info);
     if (err == ERR_OK && !self->disk.dead) {

@@ -6,8 +6,8 @@
  *   2. open all stores; those of a lower generation are leftovers of an interrupted reset;
  *   3. stores wholly below options->start are leftovers of an interrupted truncation;
  *   4. go through the rest in order: what ends at or below durable_end is opened by its index's
- *      seal, all else is read, verified and, above durable_end, written again. Where something does not verify or does not follow,
- *      it is damage below durable_end, and above it the log ends there;
+ *      seal, all else is read, verified and, above durable_end, written again. Where something does
+ * not verify or does not follow, it is damage below durable_end, and above it the log ends there;
  *   5. remove what lies behind that place, cut the store, make the last segment the active one.
  *
  * Nothing with a believable record in it is removed before step 4 has come through without finding

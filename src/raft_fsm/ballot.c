@@ -151,9 +151,10 @@ static enum err load(struct ballot *self, struct err_info *info)
     self->term = slots[chosen].term;
     self->vote = slots[chosen].vote;
     /* Both, and the chosen one too: a process that died in its write may have left it in the
-     * page cache only, and this ballot is acted on from now on (B2). */
-    err = write_slot(self, 1 - chosen, info);
-    return err == ERR_OK ? write_slot(self, chosen, info) : err;
+     * page cache only, and this ballot is acted on from now on (B2). In the order of every write:
+     * the second slot must not get ahead of a first one that is not on the disk yet (B1). */
+    err = write_slot(self, 0, info);
+    return err == ERR_OK ? write_slot(self, 1, info) : err;
 }
 
 static enum err create_file(const struct ballot *self, const char *dir, struct err_info *info)

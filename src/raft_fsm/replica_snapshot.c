@@ -163,8 +163,8 @@ enum err replica_maybe_snapshot(struct replica *self, struct err_info *info)
     if (self->taking.state == TAKING_STORED) {
         return compact(self, info);
     }
-    if (self->taking.state != TAKING_IDLE || self->taking_job || self->installing.state != INSTALLING_IDLE ||
-        raft_driver_installing(self->driver) ||
+    if (self->taking.state != TAKING_IDLE || self->taking_job ||
+        self->installing.state != INSTALLING_IDLE || raft_driver_installing(self->driver) ||
         self->size_since_snapshot < self->options.snapshot_size) {
         return ERR_OK;
     }

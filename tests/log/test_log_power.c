@@ -247,9 +247,8 @@ int main(void)
 
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, what_was_synced_survives_and_nothing_is_invented, 1, 1 + SEEDS);
-    tcase_add_loop_test(tcase,
-                        what_a_failed_sync_left_in_the_cache_is_on_the_disk_after_the_next_ones_sync,
-                        0, 40);
+    tcase_add_loop_test(
+        tcase, what_a_failed_sync_left_in_the_cache_is_on_the_disk_after_the_next_ones_sync, 0, 40);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

@@ -196,6 +196,49 @@ START_TEST(after_any_failed_call_and_power_loss_nothing_acknowledged_is_lost)
 }
 END_TEST
 
+static unsigned writes_left;
+static bool reaches_cache;
+
+/* A write fails; perhaps the page cache has all of it. */
+static int fail_write(void *arg, struct mem_io_op *op)
+{
+    (void)arg;
+    if (op->kind != MEM_IO_PWRITEV || writes_left-- > 0) {
+        return 0;
+    }
+    op->partial = reaches_cache ? op->size : 0;
+    return EIO;
+}
+
+static uint64_t lose_all(void *arg)
+{
+    (void)arg;
+    return 1; /* Nothing that is dirty survives. */
+}
+
+/* The ballot that is found was in the page cache only; putting it right ends in the middle. */
+START_TEST(death_while_opening_what_only_the_cache_has_is_survived)
+{
+    struct ballot ballot;
+
+    make_ballot();
+    ck_assert_int_eq(open_ballot(&ballot), ERR_OK);
+    reaches_cache = true;
+    writes_left = 0;
+    mem_io_set_hook(&disk, fail_write, NULL);
+    ck_assert_int_eq(ballot_write(&ballot, 7, 0, NULL), ERR_IO);
+    mem_io_kill(&disk);
+    reaches_cache = false;
+    writes_left = (unsigned)_i;
+    ck_assert_int_eq(open_ballot(&ballot), ERR_IO);
+    mem_io_set_hook(&disk, NULL, NULL);
+    mem_io_crash(&disk, lose_all, NULL);
+    ck_assert_int_eq(open_ballot(&ballot), ERR_OK);
+    ck_assert(ballot.term == 7 || (ballot.term == 6 && ballot.vote == 1));
+    ballot_close(&ballot);
+}
+END_TEST
+
 int main(void)
 {
     /* Assertions can only be caught in a process of their own. */
@@ -209,6 +252,7 @@ int main(void)
     tcase_add_test(tc, damage_to_both_slots_is_corrupt);
     tcase_add_test(tc, file_of_another_size_is_corrupt);
     tcase_add_test(tc, ballot_of_another_node_is_corrupt);
+    tcase_add_loop_test(tc, death_while_opening_what_only_the_cache_has_is_survived, 0, 2);
     suite_add_tcase(suite, tc);
     tc = tcase_create("ballot_write");
     tcase_add_checked_fixture(tc, setup, teardown);

@@ -74,7 +74,9 @@ static void draw_sizes(struct cluster_stack *self)
     self->faults = prng_percent(prng, 40);
     self->wire = prng_percent(prng, 50) ? 100 : 20;
     self->body_max = prng_percent(prng, 50) ? 300 : 2500;
-    self->nemesis_ms = (unsigned)prng_range(prng, 300, 3000);
+    /* Some live through much, some get far between two misfortunes. */
+    self->nemesis_ms = (unsigned)prng_range(prng, 300, prng_percent(prng, 60) ? 3000 : 12000);
+    self->open_faults = prng_percent(prng, 50) ? 5 : 50;
 }
 
 static void init(struct cluster_stack *self, const struct stack_options *options,
@@ -235,8 +237,8 @@ static void dispatch(struct cluster_stack *self, const struct event *event)
 
         stack_client_act(self, client);
         events_push(&self->events,
-                    self->now_ms + prng_range(prng, 1, prng_percent(prng, 3) ? 1000
-                                                                            : client->pace_ms),
+                    self->now_ms +
+                        prng_range(prng, 1, prng_percent(prng, 3) ? 1000 : client->pace_ms),
                     EVENT_CLIENT, 0, event->generation, NULL);
     } else if (event->type == EVENT_CLIENT) {
         stack_request_take((struct stack_request *)(uintptr_t)event->generation);

@@ -100,9 +100,9 @@ struct stack_request {
     struct cluster_stack *cluster;
     unsigned client;
     unsigned node;
-    uint64_t incarnation; /* of the node that the connection leads to */
-    uint64_t connection;  /* of the client */
-    unsigned topic;       /* name, of TOPIC_CREATE and TOPIC_DELETE */
+    uint64_t incarnation;          /* of the node that the connection leads to */
+    uint64_t connection;           /* of the client */
+    unsigned topic;                /* name, of TOPIC_CREATE and TOPIC_DELETE */
     struct stack_content *content; /* of PRODUCE; borrowed */
     bool proposed;                 /* it is the replica's */
     bool answered;
@@ -118,7 +118,7 @@ struct stack_position {
 
 struct stack_client {
     unsigned number;
-    bool retries;        /* with a producer id; else every batch is tried once */
+    bool retries;         /* with a producer id; else every batch is tried once */
     uint64_t producer_id; /* 0: none yet */
     bool asked;           /* for an id, or for a topic */
 
@@ -131,8 +131,8 @@ struct stack_client {
     uint64_t pause_until_ms;
     uint64_t heard_ms;
 
-    unsigned topic;    /* name */
-    uint64_t topic_id; /* 0: not known */
+    unsigned topic;                   /* name */
+    uint64_t topic_id;                /* 0: not known */
     struct stack_position *positions; /* owned */
     size_t position_count;
 
@@ -158,7 +158,7 @@ struct cluster_stack {
     struct stack_stats *stats;      /* borrowed; added to */
     struct membership members;
     bool healed;
-    bool closing; /* no new batches */
+    bool closing;        /* no new batches */
     uint64_t settled_ms; /* when nothing is under way any more */
 
     /* Drawn once for a seed. */
@@ -168,6 +168,7 @@ struct cluster_stack {
     unsigned wire;     /* percent of messages that are encoded and decoded */
     unsigned body_max; /* bytes */
     unsigned nemesis_ms;
+    unsigned open_faults; /* percent of starts in which the disk dies or fails */
 };
 
 /* Runs one seed. Returns when all is well; ends the process otherwise. */

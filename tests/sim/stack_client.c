@@ -23,8 +23,7 @@ enum { OUTSTANDING_MAX = 12, PATIENCE_MS = 1500 };
 /* ---- requests ---- */
 
 static struct stack_request *request_new(struct cluster_stack *cluster,
-                                         const struct stack_client *client,
-                                         enum command_type type)
+                                         const struct stack_client *client, enum command_type type)
 {
     struct stack_request *self = calloc(1, sizeof *self);
 
@@ -357,8 +356,7 @@ static void take_written(struct stack_client *self, const struct stack_content *
     ASSERT(at < self->sent);
     self->count--;
     self->sent--;
-    memmove(&self->window[at], &self->window[at + 1],
-            (self->count - at) * sizeof self->window[0]);
+    memmove(&self->window[at], &self->window[at + 1], (self->count - at) * sizeof self->window[0]);
 }
 
 static void take_answer(struct cluster_stack *cluster, struct stack_client *self,

@@ -29,7 +29,7 @@ enum stack_disk_plan {
 
 struct stack_disk {
     struct mem_io mem;
-    struct io table; /* of mem, as it was */
+    struct io table;   /* of mem, as it was */
     struct prng *prng; /* borrowed */
     unsigned broken;
     int ballot_fd;

@@ -60,10 +60,10 @@ void stack_nemesis_act(struct cluster_stack *self)
         net_join(&self->net);
         break;
     case 12:
-        node->stalled = !node->stalled;
+        node->stalled = prng_percent(prng, 30);
         break;
     case 13:
-        self->net.slow = !self->net.slow;
+        self->net.slow = prng_percent(prng, 30);
         self->net.loss = prng_percent(prng, 50) ? 0 : (unsigned)prng_range(prng, 0, 15);
         break;
     case 14:

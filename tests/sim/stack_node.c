@@ -270,8 +270,7 @@ static uint64_t down_ms(struct stack_node *self)
 {
     struct prng *prng = &self->cluster->prng;
 
-    return self->cluster->healed ? 1
-                                 : prng_range(prng, 1, prng_percent(prng, 80) ? 1500 : 9000);
+    return self->cluster->healed ? 1 : prng_range(prng, 1, prng_percent(prng, 80) ? 1500 : 9000);
 }
 
 /* ---- after every call ---- */
@@ -303,8 +302,7 @@ static void look(struct stack_node *self)
     }
     stack_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
     stack_oracle_answered(&cluster->oracle, self->id, replica_catalog(self->replica));
-    if (status.applied_index > self->applied &&
-        prng_mix(status.applied_index) % STATE_EVERY == 0) {
+    if (status.applied_index > self->applied && prng_mix(status.applied_index) % STATE_EVERY == 0) {
         stack_oracle_state(&cluster->oracle, self->id, status.applied_index,
                            replica_fsm(self->replica));
     }
@@ -345,7 +343,8 @@ static void work(struct stack_node *self)
     self->queue = NULL;
     self->queue_tail = &self->queue;
     self->performed = false;
-    if (prng_percent(&cluster->prng, 50) && (cluster->options.broken & STACK_BREAK_ACK_EARLY) == 0) {
+    if (prng_percent(&cluster->prng, 50) &&
+        (cluster->options.broken & STACK_BREAK_ACK_EARLY) == 0) {
         perform(self);
     }
     events_push(&cluster->events, cluster->now_ms + latency_ms(self), EVENT_WRITTEN, self->id,
@@ -400,8 +399,8 @@ void stack_node_init(struct stack_node *self, struct cluster_stack *cluster, uns
     (void)snprintf(self->address, sizeof self->address, "node%u:1", id);
     self->clock = (struct clock){.monotonic_ns = monotonic_ns, .wall_us = wall_us, .random = draw};
     self->wall_us = (int64_t)prng_range(&cluster->prng, 0, 4000000) - 2000000;
-    self->diag = (struct diag){
-        .level = DIAG_INFO, .clock = &self->clock, .write = write_line, .arg = self};
+    self->diag =
+        (struct diag){.level = DIAG_INFO, .clock = &self->clock, .write = write_line, .arg = self};
     self->queue_tail = &self->queue;
     self->jobs_tail = &self->jobs;
     stack_disk_init(&self->disk, &cluster->prng, cluster->options.broken);
@@ -441,9 +440,12 @@ void stack_node_start(struct stack_node *self)
     options.address = self->address;
     options.bootstrap = &cluster->members;
     options.seed = prng_next(&cluster->prng) | 1;
-    if (!cluster->healed && prng_percent(&cluster->prng, 10)) {
-        stack_disk_plan(&self->disk, STACK_DISK_DIE,
-                        (unsigned)prng_range(&cluster->prng, 0, 60)); /* While it opens, perhaps. */
+    if (!cluster->healed && prng_percent(&cluster->prng, cluster->open_faults)) {
+        /* While it opens, perhaps. */
+        stack_disk_plan(&self->disk,
+                        cluster->faults && prng_percent(&cluster->prng, 50) ? STACK_DISK_FAIL
+                                                                            : STACK_DISK_DIE,
+                        (unsigned)prng_range(&cluster->prng, 0, 60));
     }
     err = replica_open(&options, &host, &self->replica, &self->journal, &info);
     if (err == ERR_OK && !self->disk.dead) {

@@ -112,8 +112,8 @@ struct stack_content *stack_oracle_content(struct stack_oracle *self,
     content->number = self->content_count + 1;
     content->batch = make_batch(content, body_size);
     digest_bytes(content->batch.data + BATCH_HEADER_SIZE, body_size, content->body_digest);
-    self->contents = grown(self->contents, &self->content_capacity, self->content_count,
-                           sizeof *self->contents);
+    self->contents =
+        grown(self->contents, &self->content_capacity, self->content_count, sizeof *self->contents);
     self->contents[self->content_count++] = content;
     return content;
 }
@@ -151,8 +151,8 @@ void stack_oracle_answer(struct stack_oracle *self, struct stack_content *conten
     case ERR_OUTCOME_NOT_WRITTEN:
         if (result->err == ERR_SEQUENCE_REUSED || result->err == ERR_FENCED ||
             result->err == ERR_PRODUCER_UNKNOWN) {
-            stack_violation(self, "node %u answers %s to content %llu", node,
-                            err_name(result->err), U(content->number));
+            stack_violation(self, "node %u answers %s to content %llu", node, err_name(result->err),
+                            U(content->number));
         }
         stack_oracle_not_written(self, content);
         break;
@@ -172,8 +172,8 @@ void stack_oracle_answer(struct stack_oracle *self, struct stack_content *conten
                             U(result->base_offset)); /* S3 */
         }
         if (!content->seen && !content->answered) {
-            self->fresh = grown(self->fresh, &self->fresh_capacity, self->fresh_count,
-                                sizeof *self->fresh);
+            self->fresh =
+                grown(self->fresh, &self->fresh_capacity, self->fresh_count, sizeof *self->fresh);
             self->fresh[self->fresh_count++] = content;
         }
         self->answered += content->answered ? 0 : 1;
@@ -217,8 +217,8 @@ void stack_oracle_producer(struct stack_oracle *self, uint64_t producer_id)
             stack_violation(self, "producer id %llu is given out twice", U(producer_id)); /* S8 */
         }
     }
-    self->producer_ids = reallocarray(self->producer_ids, self->producer_count + 1,
-                                      sizeof *self->producer_ids);
+    self->producer_ids =
+        reallocarray(self->producer_ids, self->producer_count + 1, sizeof *self->producer_ids);
     ASSERT(self->producer_ids != NULL);
     self->producer_ids[self->producer_count++] = producer_id;
 }
@@ -253,8 +253,7 @@ static void check_sequence(struct stack_oracle *self, struct stack_topic *topic,
     if (topic->sequences[header->producer_id] != header->base_sequence) {
         stack_violation(self, "topic %llu offset %llu: producer %llu, sequence %u instead of %u",
                         U(topic->id), U(header->base_offset), U(header->producer_id),
-                        header->base_sequence,
-                        topic->sequences[header->producer_id]); /* S5 */
+                        header->base_sequence, topic->sequences[header->producer_id]); /* S5 */
     }
     topic->sequences[header->producer_id] += header->record_count;
 }
@@ -345,8 +344,8 @@ static void read_topic(struct stack_oracle *self, unsigned node, struct stack_to
         for (size_t at = 0; at < block->size;) {
             struct batch_header header;
 
-            err = batch_header_decode(block->data + at, (uint32_t)(block->size - at), &header,
-                                      &info);
+            err =
+                batch_header_decode(block->data + at, (uint32_t)(block->size - at), &header, &info);
             if (err != ERR_OK) {
                 stack_violation(self, "topic %llu of node %u: a batch: %s", U(topic->id), node,
                                 info.text);
@@ -397,8 +396,9 @@ void stack_oracle_final(struct stack_oracle *self, unsigned node, struct catalog
             continue;
         }
         if (topic->end != known->end || log_end(topic->log) != known->end) {
-            stack_violation(self, "topic %llu of node %u ends at %llu (log %llu), but %llu was "
-                                  "read somewhere",
+            stack_violation(self,
+                            "topic %llu of node %u ends at %llu (log %llu), but %llu was "
+                            "read somewhere",
                             U(known->id), node, U(topic->end), U(log_end(topic->log)),
                             U(known->end)); /* S1 */
         }
@@ -434,8 +434,8 @@ void stack_oracle_says(struct stack_oracle *self, unsigned node, const struct me
         return; /* Not of a term that it is in. */
     }
     if (message->term < self->terms[node]) {
-        stack_violation(self, "node %u is in term %llu after it was in %llu (message type %d)", node,
-                        U(message->term), U(self->terms[node]), (int)message->type); /* S6 */
+        stack_violation(self, "node %u is in term %llu after it was in %llu (message type %d)",
+                        node, U(message->term), U(self->terms[node]), (int)message->type); /* S6 */
     }
     self->terms[node] = message->term;
     if (message->type == MESSAGE_VOTE) {

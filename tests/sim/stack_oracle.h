@@ -60,7 +60,7 @@ struct stack_batch {
 
 struct stack_topic {
     uint64_t id;
-    unsigned name;              /* topic-0 … */
+    unsigned name;               /* topic-0 … */
     struct stack_batch *batches; /* owned */
     size_t count;
     size_t capacity;
@@ -72,9 +72,9 @@ struct stack_topic {
 
 /* What was applied at an index. */
 struct stack_applied {
-    uint64_t term;      /* 0: not known */
-    uint64_t entry;     /* fingerprint */
-    uint64_t manifest;  /* of the state after it; 0: not known */
+    uint64_t term;     /* 0: not known */
+    uint64_t entry;    /* fingerprint */
+    uint64_t manifest; /* of the state after it; 0: not known */
 };
 
 struct stack_vote {

@@ -15,6 +15,7 @@ steps=(deps layers shell format gcc clang hardening unit sim integration asan ts
 jobs=${CI_JOBS:-2}
 out=$PWD/build-ci
 skip_code=77
+threaded=(base/mailbox log/log_threads raft_fsm/journal_thread)
 
 # ---- building blocks ----
 
@@ -93,14 +94,12 @@ step_asan() {
     tests asan --suite unit --timeout-multiplier 5
 }
 
-# What has threads of its own. Addresses that are too random keep the sanitizer from starting.
+# What has threads. Addresses that are too random keep the sanitizer from starting; they are inherited.
 step_tsan() {
-    local -a fixed=()
-
     build tsan clang -Db_sanitize=thread -Db_lundef=false -Doptimization=1 || return
-    ! setarch -R true 2>/dev/null || fixed=(setarch -R)
-    export TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1 suppressions=$PWD/tools/tsan.supp"
-    tests tsan ${fixed:+--wrapper} ${fixed:+"${fixed[*]}"} --timeout-multiplier 5 "${threaded[@]}"
+    ! setarch -R true 2>/dev/null || testlog_prefix=(setarch -R)
+    export TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1"
+    tests tsan --timeout-multiplier 5 "${threaded[@]}"
 }
 
 step_tidy() {
@@ -122,8 +121,6 @@ step_container() {
     docker_engine || { skip "no Docker engine"; return; }
     QUORLOG=$out/gcc/src/cli/quorlog tests/container/run
 }
-
-threaded=(base/mailbox log/log_threads raft_fsm/journal_thread)
 
 # ---- running them ----
 

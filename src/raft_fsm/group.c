@@ -18,7 +18,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -253,14 +252,15 @@ static void take_completions(struct group *self)
 }
 
 /* True unless a newer connection of that peer exists. */
-static bool is_current(struct group *self, const struct incoming *incoming)
+static bool is_current(struct group *self, uint64_t peer_id, uint64_t generation)
 {
     bool current = false;
 
+    ASSERT(peer_id != 0 && generation != 0);
     lock(self);
     for (size_t i = 0; i < sizeof self->generations / sizeof self->generations[0]; i++) {
-        if (self->generations[i].id == incoming->message.from) {
-            current = self->generations[i].generation == incoming->generation;
+        if (self->generations[i].id == peer_id) {
+            current = self->generations[i].generation == generation;
         }
     }
     unlock(self);
@@ -276,7 +276,7 @@ static void take_messages(struct group *self)
         struct err_info info = {0};
 
         mail = mail->next;
-        if (working(self) && is_current(self, incoming)) {
+        if (working(self) && is_current(self, incoming->message.from, incoming->generation)) {
             check(self, replica_receive(self->replica, &incoming->message, &info), &info);
         }
         message_fini(&incoming->message);
@@ -632,9 +632,16 @@ uint64_t group_peer_connected(struct group *self, uint64_t peer_id)
 enum err group_deliver(struct group *self, uint64_t peer_id, uint64_t generation,
                        const struct frame *frame, struct err_info *info)
 {
-    struct incoming *incoming = calloc(1, sizeof *incoming);
+    struct incoming *incoming;
     enum err err;
 
+    /* The newer one may have ended: were this one only ignored, nothing would be heard from the
+     * peer any more. Told, it dials again. */
+    if (!is_current(self, peer_id, generation)) {
+        return err_set(info, ERR_FENCED, "another connection of node %llu replaced this one",
+                       (unsigned long long)peer_id);
+    }
+    incoming = calloc(1, sizeof *incoming);
     if (incoming == NULL) {
         return ERR_BUSY;
     }

@@ -86,7 +86,8 @@ enum err group_submit(struct group *self, struct group_request *request);
 uint64_t group_peer_connected(struct group *self, uint64_t peer_id);
 
 /* Any thread. A raft frame from a peer; verified and decoded here, on the caller's thread.
- * ERR_BUSY: dropped, since the mailbox is full. ERR_CORRUPT, ERR_PROTOCOL: end the connection. */
+ * ERR_BUSY: dropped, since the mailbox is full. ERR_CORRUPT, ERR_PROTOCOL, and ERR_FENCED when a
+ * newer connection of the peer was made: end the connection. */
 enum err group_deliver(struct group *self, uint64_t peer_id, uint64_t generation,
                        const struct frame *frame, struct err_info *info);
 

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "quorlog.pb-c.h"
 #include "raft_fsm/command.h"
+#include "server/header.h"
 
 static void ping(struct session *session, const struct frame *frame)
 {
@@ -13,20 +14,27 @@ static void ping(struct session *session, const struct frame *frame)
 
 static const struct {
     uint16_t type;
+    const char *name;
+    const ProtobufCMessageDescriptor *header; /* NULL: it has none, and what came is ignored */
     void (*handle)(struct session *session, const struct frame *frame);
 } table[] = {
-    {QUORLOG__FRAME_TYPE__FRAME_PRODUCE, api_produce},
-    {QUORLOG__FRAME_TYPE__FRAME_CREDIT, api_credit},
-    {QUORLOG__FRAME_TYPE__FRAME_CONSUME, api_consume},
-    {QUORLOG__FRAME_TYPE__FRAME_CONSUME_STREAM, api_consume_stream},
-    {QUORLOG__FRAME_TYPE__FRAME_CANCEL, api_cancel},
-    {QUORLOG__FRAME_TYPE__FRAME_PING, ping},
-    {QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER, api_init_producer},
-    {QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE, api_topic_create},
-    {QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE, api_topic_delete},
-    {QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST, api_topic_list},
-    {QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE, api_topic_describe},
-    {QUORLOG__FRAME_TYPE__FRAME_STATUS, api_status},
+#define ROW(name, header, handle)                                                                  \
+    {                                                                                              \
+        QUORLOG__FRAME_TYPE__FRAME_##name, #name, header, handle                                   \
+    }
+    ROW(PRODUCE, &quorlog__produce_request__descriptor, api_produce),
+    ROW(CREDIT, &quorlog__credit__descriptor, api_credit),
+    ROW(CONSUME, &quorlog__consume_request__descriptor, api_consume),
+    ROW(CONSUME_STREAM, &quorlog__consume_stream_request__descriptor, api_consume_stream),
+    ROW(CANCEL, NULL, api_cancel),
+    ROW(PING, NULL, ping),
+    ROW(INIT_PRODUCER, &quorlog__init_producer_request__descriptor, api_init_producer),
+    ROW(TOPIC_CREATE, &quorlog__topic_create_request__descriptor, api_topic_create),
+    ROW(TOPIC_DELETE, &quorlog__topic_delete_request__descriptor, api_topic_delete),
+    ROW(TOPIC_LIST, &quorlog__topic_list_request__descriptor, api_topic_list),
+    ROW(TOPIC_DESCRIBE, &quorlog__topic_describe_request__descriptor, api_topic_describe),
+    ROW(STATUS, &quorlog__status_request__descriptor, api_status),
+#undef ROW
 };
 
 void api_dispatch(struct session *session, const struct frame *frame)
@@ -35,10 +43,19 @@ void api_dispatch(struct session *session, const struct frame *frame)
 
     ASSERT(frame->block != NULL);
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (table[i].type == frame->type) {
-            table[i].handle(session, frame);
-            return;
+        if (table[i].type != frame->type) {
+            continue;
         }
+        (void)failure_set(&failure, ERR_INVALID, "not a header");
+        if (table[i].header != NULL && header_check(table[i].header, frame->header,
+                                                    frame->header_size, &failure.info) != ERR_OK) {
+            (void)err_prefix(&failure.info, ERR_INVALID, "the header of this %s frame",
+                             table[i].name);
+            api_refuse(session, frame, &failure);
+        } else {
+            table[i].handle(session, frame);
+        }
+        return;
     }
     /* A newer client's request, perhaps: it is told, and the connection goes on. */
     (void)failure_set(&failure, ERR_UNSUPPORTED, "frames of type %u are no request known here",

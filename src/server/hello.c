@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "quorlog.pb-c.h"
+#include "server/header.h"
 
 #ifndef QUORLOG_VERSION
 #error "QUORLOG_VERSION comes from the build"
@@ -50,10 +51,15 @@ static enum err check_fields(const struct identity *identity, const Quorlog__Hel
         hello->kind != QUORLOG__CONNECTION_KIND__CONNECTION_PEER) {
         return err_set(info, ERR_PROTOCOL, "unknown kind of connection: %d", (int)hello->kind);
     }
+    if (strlen(hello->cluster_id) >= CLUSTER_ID_SIZE) {
+        return err_set(info, ERR_WRONG_CLUSTER,
+                       "this is node %" PRIu64 " of cluster %s, not of one with an id of %zu bytes",
+                       identity->node_id, identity->cluster_id, strlen(hello->cluster_id));
+    }
     if ((!client || hello->cluster_id[0] != '\0') &&
         strcmp(hello->cluster_id, identity->cluster_id) != 0) {
         return err_set(info, ERR_WRONG_CLUSTER,
-                       "this is node %" PRIu64 " of cluster %s, not of '%.64s'", identity->node_id,
+                       "this is node %" PRIu64 " of cluster %s, not of '%s'", identity->node_id,
                        identity->cluster_id, hello->cluster_id);
     }
     if (!client && hello->to_node_id != identity->node_id) {
@@ -79,6 +85,11 @@ enum err hello_check(const struct identity *identity, const struct frame *frame,
         return err_set(info, ERR_PROTOCOL,
                        "the first frame of a connection must be HELLO, this was of type %u",
                        frame->type);
+    }
+    err = header_check(&quorlog__hello__descriptor, frame->header, frame->header_size, info);
+    if (err != ERR_OK) {
+        (void)err_prefix(info, err, "the header of the HELLO frame");
+        return ERR_PROTOCOL;
     }
     hello = quorlog__hello__unpack(NULL, frame->header_size, frame->header);
     if (hello == NULL) {

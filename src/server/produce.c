@@ -7,6 +7,7 @@
 #include "server/api.h"
 #include "server/change.h"
 #include "server/front.h"
+#include "server/record_count.h"
 
 static enum err produce_command(struct change *self, struct command *ret_command)
 {
@@ -78,6 +79,11 @@ static void begin(struct session *session, const struct frame *frame,
     (void)failure_set(&failure, ERR_INVALID, "not a batch");
     err = batch_check_produced(frame->body, frame->body_size, (uint32_t)config->batch_size_max,
                                &header, &failure.info);
+    if (err == ERR_OK) {
+        err = record_count_check(frame->body + BATCH_HEADER_SIZE,
+                                 frame->body_size - BATCH_HEADER_SIZE, header.record_count,
+                                 &failure.info);
+    }
     if (err != ERR_OK) {
         failure.info.code = err;
         (void)err_prefix(&failure.info, err, "produce to '%s'", request->topic);

@@ -7,6 +7,7 @@
 #include "lib/runner.h"
 #include "log/batch.h"
 #include "server/lab.h"
+#include "transport/frame.h"
 
 static struct lab lab;
 
@@ -183,11 +184,41 @@ START_TEST(what_cannot_be_written_is_refused_and_the_connection_goes_on)
     error = wire_expect_error(&wire, ERR_CHECKSUM);
     ck_assert(!error->outcome_unknown);
     quorlog__error__free_unpacked(error, NULL);
+    size = make_batch(batch, LARGE, 2, 0, 0);
+    batch[12] = 3; /* record_count */
+    wire_produce_start(&wire, "t", batch, size, 0);
+    error = wire_expect_error(&wire, ERR_INVALID);
+    ck_assert_ptr_nonnull(strstr(error->text, "says 3, but the body has 2"));
+    quorlog__error__free_unpacked(error, NULL);
     size = make_large_batch(batch, LARGE, 1 << 20);
     wire_produce_start(&wire, "t", batch, size, 0);
     wire_error(&wire, ERR_TOO_LARGE);
     produce(&wire, "t", 1, 0);
     free(batch);
+    wire_close(&wire);
+}
+END_TEST
+
+START_TEST(a_name_with_a_zero_in_it_is_not_the_name_before_it)
+{
+    static const uint8_t header[] = {0x0a, 3, 't', 0, 'x'};
+    static const uint16_t types[] = {16, 18, 32, 34, 38};
+    struct wire wire = wire_client(&lab);
+
+    wire_create(&wire, "t");
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        const struct frame_out frame = {
+            .type = types[i], .request_id = i, .header = header, .header_size = sizeof header};
+        uint8_t prefix[FRAME_PREFIX_SIZE];
+        Quorlog__Error *error;
+
+        frame_out_encode_prefix(&frame, 0, prefix);
+        wire_bytes(&wire, prefix, sizeof prefix);
+        wire_bytes(&wire, header, sizeof header);
+        error = wire_expect_error(&wire, ERR_INVALID);
+        ck_assert_msg(strstr(error->text, "'topic'") != NULL, "%s", error->text);
+        quorlog__error__free_unpacked(error, NULL);
+    }
     wire_close(&wire);
 }
 END_TEST
@@ -708,6 +739,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_retry_of_a_producer_gets_its_first_answer);
     tcase_add_test(tcase, what_cannot_be_written_is_refused_and_the_connection_goes_on);
     tcase_add_test(tcase, headers_that_cannot_be_decoded_are_refused);
+    tcase_add_test(tcase, a_name_with_a_zero_in_it_is_not_the_name_before_it);
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("consume");
     tcase_add_checked_fixture(tcase, setup, teardown);

@@ -295,6 +295,43 @@ START_TEST(a_node_that_passes_on_sends_raft_frames_only_as_a_peer)
 }
 END_TEST
 
+static struct wire peer(uint64_t node_id)
+{
+    struct wire wire = wire_open(&lab);
+    Quorlog__Hello message = hello();
+    struct answer answer;
+
+    message.kind = QUORLOG__CONNECTION_KIND__CONNECTION_PEER;
+    message.cluster_id = lab.node->identity.cluster_id;
+    message.node_id = node_id;
+    message.to_node_id = 1;
+    wire_send(&wire, QUORLOG__FRAME_TYPE__FRAME_HELLO, &message.base, NULL, 0);
+    ck_assert(wire_receive(&wire, &answer));
+    ck_assert_uint_eq(answer.type, QUORLOG__FRAME_TYPE__FRAME_HELLO_REPLY);
+    answer_fini(&answer);
+    return wire;
+}
+
+/* Else the peer would go on sending there, and be unheard from now on. */
+START_TEST(a_peer_whose_connection_was_replaced_is_told_and_can_dial_again)
+{
+    struct wire old = peer(2);
+    struct wire new = peer(2);
+
+    wire_close(&new);
+    wire_send(&old, QUORLOG__FRAME_TYPE__FRAME_RAFT, NULL, NULL, 0);
+    wire_error(&old, ERR_FENCED);
+    wire_expect_end(&old);
+    wire_close(&old);
+    new = peer(2);
+    wire_send(&new, QUORLOG__FRAME_TYPE__FRAME_RAFT, NULL, NULL, 0);
+    wire_error(&new, ERR_PROTOCOL); /* It is heard: this is no message. */
+    wire_expect_end(&new);
+    wire_close(&new);
+    expect_alive();
+}
+END_TEST
+
 START_TEST(requests_beyond_the_bound_wait_in_the_socket_and_are_all_answered)
 {
     enum { COUNT = 100 };
@@ -364,6 +401,7 @@ static Suite *suite(void)
     tcase = tcase_create("backpressure");
     tcase_add_checked_fixture(tcase, setup_small, teardown);
     tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, a_peer_whose_connection_was_replaced_is_told_and_can_dial_again);
     tcase_add_test(tcase, requests_beyond_the_bound_wait_in_the_socket_and_are_all_answered);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -17,13 +17,16 @@ testlog_checks() {
         awk '{sum += $3} END {print sum + 0}'
 }
 
+# A command that meson is run by ("setarch -R").
+testlog_prefix=()
+
 # testlog_run BUILD [OPTION…]: meson test without building; fails also when no test was run.
 testlog_run() {
     local build=$1 code=0 passed failed skipped
 
     shift
     rm -f "$build/meson-logs/testlog.json"
-    meson test -C "$build" --no-rebuild --print-errorlogs "$@" || code=$?
+    "${testlog_prefix[@]}" meson test -C "$build" --no-rebuild --print-errorlogs "$@" || code=$?
     read -r passed failed skipped < <(testlog_count "$build")
     if [ $((passed + failed)) -eq 0 ]; then
         echo "no test was run ($skipped skipped)" >&2

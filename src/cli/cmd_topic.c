@@ -133,20 +133,10 @@ static int run_delete(const struct invocation *invocation)
 
 /* ---- list ---- */
 
-static enum err start_list(struct client *client, const struct invocation *invocation,
-                           struct call *call)
-{
-    (void)invocation; /* Lists all. */
-    return client_topic_list(client, caller_on_reply, call);
-}
-
 static void print_topics(const Quorlog__TopicListReply *reply, bool json)
 {
     char size[24];
 
-    if (!json) {
-        printf("%-32s %14s %14s %12s %9s\n", "TOPIC", "START", "END", "SIZE", "SEGMENTS");
-    }
     for (size_t i = 0; i < reply->n_topics; i++) {
         const Quorlog__TopicInfo *topic = reply->topics[i];
 
@@ -159,11 +149,13 @@ static void print_topics(const Quorlog__TopicListReply *reply, bool json)
     }
 }
 
-static int run_list(const struct invocation *invocation)
+/* One part of the list, printed. *after: the last name of the part before, and then of this one;
+ * "" at the end. */
+static int list_part(struct client *client, bool json, char after[256])
 {
     struct call call = {0};
     Quorlog__TopicListReply *reply;
-    int code = call_once(invocation, start_list, &call);
+    int code = caller_wait(client, client_topic_list(client, after, caller_on_reply, &call), &call);
 
     if (code != EXIT_OK) {
         return code;
@@ -173,9 +165,32 @@ static int run_list(const struct invocation *invocation)
     if (reply == NULL) {
         return malformed();
     }
-    print_topics(reply, option_given(invocation, "json"));
+    print_topics(reply, json);
+    (void)snprintf(after, 256, "%s", /* A name is shorter. */
+                   reply->more && reply->n_topics > 0 ? reply->topics[reply->n_topics - 1]->name
+                                                      : "");
     quorlog__topic_list_reply__free_unpacked(reply, NULL);
     return EXIT_OK;
+}
+
+static int run_list(const struct invocation *invocation)
+{
+    bool json = option_given(invocation, "json");
+    struct client *client = caller_open(invocation);
+    char after[256] = "";
+    int code;
+
+    if (client == NULL) {
+        return EXIT_FAILED;
+    }
+    if (!json) {
+        printf("%-32s %14s %14s %12s %9s\n", "TOPIC", "START", "END", "SIZE", "SEGMENTS");
+    }
+    do {
+        code = list_part(client, json, after);
+    } while (code == EXIT_OK && after[0] != '\0');
+    caller_close(client);
+    return code;
 }
 
 /* ---- describe ---- */

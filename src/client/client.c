@@ -152,9 +152,10 @@ enum err client_topic_delete(struct client *self, const char *topic, client_repl
     return start(self, &options, cb, arg);
 }
 
-enum err client_topic_list(struct client *self, client_reply_cb cb, void *arg)
+enum err client_topic_list(struct client *self, const char *after, client_reply_cb cb, void *arg)
 {
     struct client_request_options options = {
+        .topic = after == NULL || after[0] == '\0' ? NULL : after,
         .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST,
         .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST_REPLY,
         .reply = &quorlog__topic_list_reply__descriptor,

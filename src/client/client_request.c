@@ -207,6 +207,7 @@ static enum err send_try(struct client_request *self, uint64_t now_ns)
         Quorlog__TopicListRequest message = QUORLOG__TOPIC_LIST_REQUEST__INIT;
 
         ASSERT(self->call.type == QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST);
+        message.after = self->topic; /* "" when the request names none */
         return channel_send(self->channel, &self->call, &message.base, NULL, 0);
     }
     }

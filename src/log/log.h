@@ -165,7 +165,8 @@ enum err log_reset(struct log *self, uint64_t next_offset, struct err_info *info
  * Making appended batches durable, without holding up the writer:
  *   (writer) begin takes what is dirty now; *ret_sync is NULL when nothing is.
  *   (any, one thread) run syncs it: store files, then the directory. May block for long.
- *   (writer) end notes the outcome, frees the sync, and moves the log to failed if run failed.
+ *   (writer) end notes the outcome, frees the sync, and moves the log to failed if run failed,
+ *   or was never called (ERR_CANCELED).
  * After end with OK everything below log_end at the time of begin is durable.
  */
 struct log_sync;

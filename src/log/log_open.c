@@ -6,7 +6,7 @@
  *   2. open all stores; those of a lower generation are leftovers of an interrupted reset;
  *   3. stores wholly below options->start are leftovers of an interrupted truncation;
  *   4. go through the rest in order: what ends at or below durable_end is opened by its index's
- *      seal, all else is read and verified. Where something does not verify or does not follow,
+ *      seal, all else is read, verified and, above durable_end, written again. Where something does not verify or does not follow,
  *      it is damage below durable_end, and above it the log ends there;
  *   5. remove what lies behind that place, cut the store, make the last segment the active one.
  *
@@ -311,6 +311,30 @@ static enum err seal_last(struct recovery *self)
     return ERR_OK;
 }
 
+/* What verifies and was never known to be synced is written again: a sync may have failed in the
+ * process before us, and then the page cache has what the disk has not, and no sync would ever
+ * write it. */
+static enum err rewrite_tail(const struct recovery *self, const struct segment *segment)
+{
+    uint64_t durable_end = self->options->durable_end;
+    uint64_t to = self->tail.position;
+    struct segment_query query = {
+        .offset = durable_end,
+        .end_max = segment->end_offset,
+        .size_max = 1,
+    };
+    struct segment_run run = {.position = 0};
+    enum err err = ERR_OK;
+
+    if (durable_end >= segment->end_offset && durable_end > segment->base_offset) {
+        return ERR_OK;
+    }
+    if (durable_end > segment->base_offset) {
+        err = segment_find(segment, &query, &run, self->info);
+    }
+    return err == ERR_OK ? store_rewrite(segment->store, run.position, to, self->info) : err;
+}
+
 /* Opens or recovers the segment of entry i and adds it to the list. */
 static enum err add_segment(struct recovery *self, size_t i)
 {
@@ -340,7 +364,7 @@ static enum err add_segment(struct recovery *self, size_t i)
     found->store->synced_size = durable ? found->size : 0;
     found->store = NULL;
     segment_list_push(&log->list, segment);
-    return ERR_OK;
+    return durable ? ERR_OK : rewrite_tail(self, segment);
 }
 
 /* Whether entry i goes on where the list ends. ERR_CORRUPT when it does not and must. */

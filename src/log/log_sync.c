@@ -104,9 +104,8 @@ enum err log_sync_run(struct log_sync *sync, struct err_info *info)
 
 enum err log_sync_end(struct log *self, struct log_sync *sync)
 {
-    enum err err = sync->err;
+    enum err err = sync->done ? sync->err : ERR_CANCELED;
 
-    ASSERT(sync->done);
     for (size_t i = 0; i < sync->count; i++) {
         struct item *item = &sync->items[i];
         struct store *store = item->segment->store;

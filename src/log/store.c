@@ -17,6 +17,7 @@
 enum {
     STORE_VERSION = 1,
     STORE_FLAGS_KNOWN = 0,
+    REWRITE_SIZE = 64 * 1024,
 
     AT_MAGIC = 0,
     AT_CRC = 4,
@@ -321,6 +322,29 @@ enum err store_read(const struct store *self, uint64_t position, void *data, siz
         (void)err_set(info, ERR_CORRUPT, "the file ends at %" PRIu64, position + done);
         return store_error(self, position, ERR_CORRUPT, info);
     }
+    return err;
+}
+
+enum err store_rewrite(struct store *self, uint64_t from, uint64_t to, struct err_info *info)
+{
+    uint8_t *data = malloc(REWRITE_SIZE);
+    enum err err = ERR_OK;
+
+    ASSERT(from <= to && to <= store_size(self));
+    if (data == NULL) {
+        return err_set(info, ERR_NOMEM, "write '%s' again: out of memory", self->path);
+    }
+    while (from < to && err == ERR_OK) {
+        size_t size = to - from < REWRITE_SIZE ? (size_t)(to - from) : REWRITE_SIZE;
+        struct iovec part = {.iov_base = data, .iov_len = size};
+
+        err = store_read(self, from, data, size, info);
+        if (err == ERR_OK) {
+            err = io_write(self->io, self->fd, self->path, &part, 1, from, 0, info);
+        }
+        from += size;
+    }
+    free(data);
     return err;
 }
 

@@ -100,6 +100,11 @@ enum err store_truncate(struct store *self, uint64_t size, struct err_info *info
 /* (any) Makes all bytes appended before the call durable. */
 enum err store_sync(const struct store *self, struct err_info *info);
 
+/* (writer) Writes the bytes in [from, to) again as they are. What was read from the page cache may
+ * not be on the disk although no sync would write it: a sync before failed, in a process that is
+ * gone. ERR_CORRUPT, ERR_IO, ERR_NOSPACE, ERR_NOMEM. */
+enum err store_rewrite(struct store *self, uint64_t from, uint64_t to, struct err_info *info);
+
 /* (any) Exactly size bytes. ERR_CORRUPT when the file ends before. */
 enum err store_read(const struct store *self, uint64_t position, void *data, size_t size,
                     struct err_info *info);

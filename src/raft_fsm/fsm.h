@@ -106,7 +106,7 @@ enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest);
 
 /* Making the logs durable: as log_sync_begin/run/end, for all topics, those of an install plan too.
  * run on any thread; one sync at a time. What fsm_manifest gave before begin is durable after an
- * end that is OK. */
+ * end that is OK. An end without a run gives it up: ERR_CANCELED, and F5. */
 struct fsm_sync;
 enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync); /* NULL: nothing dirty */
 enum err fsm_sync_run(struct fsm_sync *sync, struct err_info *info);

@@ -141,10 +141,9 @@ enum err fsm_sync_run(struct fsm_sync *sync, struct err_info *info)
 
 enum err fsm_sync_end(struct fsm *self, struct fsm_sync *sync)
 {
-    enum err err = sync->err;
+    enum err err = sync->done ? sync->err : ERR_CANCELED;
 
     ASSERT(self->syncing);
-    ASSERT(sync->done);
     for (size_t i = 0; i < sync->count; i++) {
         enum err one = log_sync_end(sync->items[i].log, sync->items[i].sync);
 

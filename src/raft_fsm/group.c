@@ -18,11 +18,11 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/container.h"
 #include "raft_fsm/group_peers.h"
 #include "raft_fsm/journal_thread.h"
 
@@ -286,8 +286,7 @@ static void take_messages(struct group *self)
 
 static void on_proposal_done(struct proposal *proposal)
 {
-    struct group_request *request =
-        (struct group_request *)((char *)proposal - offsetof(struct group_request, proposal));
+    struct group_request *request = CONTAINER_OF(proposal, struct group_request, proposal);
 
     request->done(request);
 }

@@ -116,6 +116,7 @@ static void set_defaults(struct replica_options *options)
     options->election_ms = options->election_ms != 0 ? options->election_ms : 300;
     options->snapshot_size = options->snapshot_size != 0 ? options->snapshot_size : 64 << 20;
     options->trailing_size = options->trailing_size != 0 ? options->trailing_size : 32 << 20;
+    options->trailing_min = options->trailing_min != 0 ? options->trailing_min : TRAILING_MIN;
     options->entry_size_max = options->entry_size_max != 0 ? options->entry_size_max : 512 << 10;
     options->inflight_size_max =
         options->inflight_size_max != 0 ? options->inflight_size_max : 16 << 20;
@@ -237,7 +238,7 @@ static enum err start_driver(struct replica *self, struct journal *journal,
         .heartbeat_ms = self->options.heartbeat_ms,
         .election_ms = self->options.election_ms,
         .trailing_size = self->options.trailing_size,
-        .trailing_min = TRAILING_MIN,
+        .trailing_min = self->options.trailing_min,
         .diag = self->host.diag,
     };
     const struct raft_driver_host host = {

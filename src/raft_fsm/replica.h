@@ -60,6 +60,7 @@ struct replica_options {
     unsigned election_ms;          /* 0: 300 */
     uint64_t snapshot_size;        /* bytes of entries between snapshots; 0: 64 MiB */
     size_t trailing_size;          /* bytes of entries kept behind one; 0: 32 MiB */
+    unsigned trailing_min;         /* entries kept behind one at least; 0: 32 */
     size_t entry_size_max;         /* pack commands up to this many bytes; 0: 512 KiB */
     size_t inflight_size_max;      /* bytes proposed and not yet applied; 0: 16 MiB */
     uint64_t journal_segment_size; /* 0: 64 MiB */

@@ -2,7 +2,8 @@
  * Installing a snapshot: this replica lacks entries that no journal has any more.
  *
  *      IDLE ── install_begin (driver) ──► FETCH ── nothing missing ──► JOB ──► RESET ──► IDLE
- *                                          │ chunk: fill, ask on
+ *                                          │ chunk: fill, ask on (a snapshot's job under way:
+ *                                          │        wait for its end)
  *                                          └── source failed, or no chunk for GIVE_UP_MS:
  *                                              abandon, the core starts anew ──────────► IDLE
  *
@@ -151,11 +152,26 @@ static enum err go_on(struct replica *self, struct err_info *info)
     struct fsm_missing missing;
 
     ASSERT(self->installing.state == INSTALLING_FETCH);
-    if (!fsm_install_missing(self->fsm, &missing)) {
-        return complete(self, info);
+    if (fsm_install_missing(self->fsm, &missing)) {
+        ask(self, &missing);
+        return ERR_OK;
     }
-    ask(self, &missing);
-    return ERR_OK;
+    if (self->taking_job) {
+        /* It syncs the same logs, and would write its older snapshot over ours. Its end brings us
+         * here again; until then there is nothing to ask for, and nobody to give up on. */
+        self->installing.asked_at_ms = self->installing.progress_at_ms = replica_now_ms(self);
+        return ERR_OK;
+    }
+    return complete(self, info);
+}
+
+enum err replica_install_resume(struct replica *self, struct err_info *info)
+{
+    ASSERT(!self->taking_job);
+    if (self->installing.state != INSTALLING_FETCH || self->installing.progress_at_ms == 0) {
+        return ERR_OK;
+    }
+    return go_on(self, info);
 }
 
 void replica_install_begin(void *arg, const struct snapshot *snapshot)
@@ -303,6 +319,7 @@ static enum err finish_fetch(struct replica *self, struct job *base, struct err_
 
     (void)info; /* What went wrong is told to the one who asked. */
     self->fetches_served--;
+    job->answer.term = raft_driver_term(self->driver);
     self->host.send(self->host.arg, &job->answer);
     message_fini(&job->answer);
     topic_unref(job->topic);
@@ -332,7 +349,6 @@ enum err replica_receive_fetch(struct replica *self, const struct message *messa
         .type = MESSAGE_FETCH_RESULT,
         .from = self->options.id,
         .to = message->from,
-        .term = raft_driver_term(self->driver),
         .fetch_result =
             {
                 .topic_id = message->fetch.topic_id,

@@ -63,6 +63,7 @@ struct replica {
 
     uint64_t size_since_snapshot; /* bytes of frames applied since the last one */
     struct taking taking;
+    bool taking_job; /* its job is under way, also when the snapshot itself was dropped */
     struct installing installing;
     unsigned fetches_served; /* fetch jobs under way */
 
@@ -99,6 +100,8 @@ void replica_drop_taking(struct replica *self);
 void replica_install_begin(void *arg /* struct replica */, const struct snapshot *snapshot);
 enum err replica_install_tick(struct replica *self, struct err_info *info);
 uint64_t replica_install_deadline_ms(const struct replica *self);
+/* No job of a snapshot is under way any more: an install may have waited for that. */
+enum err replica_install_resume(struct replica *self, struct err_info *info);
 enum err replica_install_reset_done(struct replica *self, struct err_info *info);
 enum err replica_receive_fetch(struct replica *self, const struct message *message,
                                struct err_info *info);

@@ -73,6 +73,8 @@ static enum err finish_taking(struct replica *self, struct job *base, struct err
     struct taking_job *job = (struct taking_job *)base;
     enum err err = job->job.err;
 
+    ASSERT(self->taking_job);
+    self->taking_job = false;
     if (job->sync != NULL) {
         enum err end = fsm_sync_end(self->fsm, job->sync);
 
@@ -89,6 +91,8 @@ static enum err finish_taking(struct replica *self, struct job *base, struct err
         diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "snapshot_taken", "index=%llu bytes=%zu",
                    (unsigned long long)job->snapshot.index, job->snapshot.manifest.size);
         err = compact(self, info);
+    } else {
+        err = replica_install_resume(self, info);
     }
     snapshot_fini(&job->snapshot);
     free(job);
@@ -140,6 +144,7 @@ static enum err begin(struct replica *self)
     job->job.finish = finish_taking;
     snapshot_ref(&job->snapshot, &self->taking.snapshot);
     self->taking.state = TAKING_JOB;
+    self->taking_job = true;
     self->size_since_snapshot = 0;
     self->host.job(self->host.arg, &job->job.job);
     return ERR_OK;
@@ -158,7 +163,7 @@ enum err replica_maybe_snapshot(struct replica *self, struct err_info *info)
     if (self->taking.state == TAKING_STORED) {
         return compact(self, info);
     }
-    if (self->taking.state != TAKING_IDLE || self->installing.state != INSTALLING_IDLE ||
+    if (self->taking.state != TAKING_IDLE || self->taking_job || self->installing.state != INSTALLING_IDLE ||
         raft_driver_installing(self->driver) ||
         self->size_since_snapshot < self->options.snapshot_size) {
         return ERR_OK;

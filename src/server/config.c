@@ -184,20 +184,24 @@ static void place_text(const struct place *place, const char *name, const char *
     }
 }
 
+/* Capitals are small letters, and '-' is '_'. */
+static bool same_name(const char *key, const char *name, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        char c = name[i] == '-' ? '_' : (char)tolower((unsigned char)name[i]);
+
+        if (key[i] == '\0' || key[i] != c) {
+            return false;
+        }
+    }
+    return key[size] == '\0';
+}
+
 /* -1 for a name that is no key. */
 static int find_key(const char *name, size_t size)
 {
     for (int i = 0; i < CONFIG_COUNT; i++) {
-        size_t at = 0;
-
-        while (at < size && keys[i].name[at] != '\0' &&
-               tolower((unsigned char)name[at]) == keys[i].name[at]) {
-            at++;
-            if (at < size && name[at] == '-' && keys[i].name[at] == '_') {
-                at++;
-            }
-        }
-        if (at == size && keys[i].name[at] == '\0') {
+        if (same_name(keys[i].name, name, size)) {
             return i;
         }
     }

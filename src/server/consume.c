@@ -226,7 +226,10 @@ static void took(struct reading *self)
     send_batches(self, &body, seek->end);
     self->next = seek->end;
     self->credit -= (int64_t)body.size;
-    self->records_left -= self->records_left == UINT64_MAX ? 0 : count;
+    if (self->records_left != UINT64_MAX) {
+        /* Whole batches: the last one may hold more than was asked for. */
+        self->records_left -= count < self->records_left ? count : self->records_left;
+    }
     block_unref(seek->block);
     seek->block = NULL;
     if (!self->stream) {

@@ -39,7 +39,7 @@ START_TEST(answer_comes_from_the_first_server)
 
     fixture_connect(true, 0);
     ck_assert_str_eq(client_server(f.client), "");
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
     ck_assert(!answered.done);
     loop_run_until(&f.loop, &answered.done);
     ck_assert_int_eq(answered.err, ERR_OK);
@@ -54,7 +54,7 @@ START_TEST(refused_hello_leads_to_the_next_server)
 
     fake_node_settings(f.one)->hello_error = ERR_SHUTDOWN;
     fixture_connect(true, 0);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
     ck_assert_int_eq(answered.err, ERR_OK);
     ck_assert_str_eq(client_server(f.client), fake_node_address(f.two));
@@ -68,7 +68,7 @@ START_TEST(version_that_no_server_shares_is_told_at_once)
     fake_node_settings(f.one)->version = 2;
     fake_node_settings(f.two)->hello_error = ERR_VERSION;
     fixture_connect(true, 0);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
     ck_assert_int_eq(answered.err, ERR_VERSION);
     ck_assert(!answered.outcome_unknown);
@@ -82,12 +82,12 @@ START_TEST(node_of_another_cluster_is_not_used)
 
     fake_node_settings(f.two)->cluster_id = "c2";
     fixture_connect(true, 300);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &first), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &first), ERR_OK);
     loop_run_until(&f.loop, &first.done);
     ck_assert_int_eq(first.err, ERR_OK);
     fake_node_settings(f.one)->hello_error = ERR_SHUTDOWN;
     fake_node_hang_up(f.one);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &second), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &second), ERR_OK);
     loop_run_until(&f.loop, &second.done);
     ck_assert_int_ne(second.err, ERR_OK);
     ck_assert_uint_eq(fake_node_seen(f.two, TYPE(TOPIC_LIST)), 0);
@@ -100,7 +100,7 @@ START_TEST(server_that_speaks_something_else_is_left)
 
     fake_node_settings(f.one)->speaks_no_frames = true;
     fixture_connect(true, 0);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
     ck_assert_int_eq(answered.err, ERR_OK);
     ck_assert_str_eq(client_server(f.client), fake_node_address(f.two));
@@ -147,7 +147,7 @@ START_TEST(answers_out_of_order_find_their_requests)
     fake_node_script(f.one, &(struct fake_rule){.type = TYPE(TOPIC_CREATE), .action = FAKE_HOLD});
     fixture_connect(false, 0);
     ck_assert_int_eq(client_topic_create(f.client, "x", on_answered, &create), ERR_OK);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &list), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &list), ERR_OK);
     loop_run_until(&f.loop, &list.done);
     ck_assert(!create.done);
     fake_node_release(f.one);
@@ -215,7 +215,7 @@ START_TEST(question_is_asked_again_on_the_next_connection)
 
     fake_node_script(f.one, &(struct fake_rule){.type = TYPE(TOPIC_LIST), .action = FAKE_DROP});
     fixture_connect(true, 0);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
     ck_assert_int_eq(answered.err, ERR_OK);
     ck_assert_uint_eq(fake_node_seen(f.two, TYPE(TOPIC_LIST)), 1);
@@ -229,7 +229,7 @@ START_TEST(answer_that_makes_no_sense_ends_the_connection_and_is_asked_again)
 
     fake_node_script(f.one, &(struct fake_rule){.type = TYPE(TOPIC_LIST), .action = actions[_i]});
     fixture_connect(false, 0);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
     ck_assert_int_eq(answered.err, ERR_OK);
     ck_assert_uint_eq(fake_node_accepted(f.one), 2);
@@ -245,7 +245,7 @@ START_TEST(change_that_was_sent_and_not_answered_by_the_deadline_is_unknown)
     fake_node_script(f.one, &(struct fake_rule){.type = TYPE(TOPIC_LIST), .action = FAKE_HOLD});
     fixture_connect(false, 100);
     ck_assert_int_eq(client_topic_create(f.client, "x", on_answered, &change), ERR_OK);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &question), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &question), ERR_OK);
     loop_run_until(&f.loop, &change.done);
     loop_run_until(&f.loop, &question.done);
     ck_assert_int_eq(change.err, ERR_TIMEOUT);
@@ -255,7 +255,7 @@ START_TEST(change_that_was_sent_and_not_answered_by_the_deadline_is_unknown)
     /* The answers that come too late are dropped, and the connection goes on. */
     fake_node_release(f.one);
     question.done = false;
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &question), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &question), ERR_OK);
     loop_run_until(&f.loop, &question.done);
     ck_assert_int_eq(question.err, ERR_OK);
     ck_assert_uint_eq(fake_node_accepted(f.one), 1);
@@ -299,7 +299,7 @@ START_TEST(silent_node_is_left)
     fake_node_settings(f.one)->mute = true;
     fixture_connect(true, 0);
     fixture_hurry();
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
     ck_assert_int_eq(answered.err, ERR_OK);
     ck_assert_uint_eq(fake_node_seen(f.one, TYPE(PING)), 1);
@@ -314,7 +314,7 @@ START_TEST(slow_node_that_answers_pings_is_kept)
     fake_node_script(f.one, &(struct fake_rule){.type = TYPE(TOPIC_LIST), .action = FAKE_HOLD});
     fixture_connect(true, 0);
     fixture_hurry();
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
     loop_run_for(&f.loop, 350);
     ck_assert(!answered.done);
     ck_assert_uint_ge(fake_node_seen(f.one, TYPE(PING)), 2);
@@ -372,8 +372,8 @@ START_TEST(closing_from_inside_an_answer)
     struct answered answered = {0};
 
     fixture_connect(false, 0);
-    ck_assert_int_eq(client_topic_list(f.client, close_from_inside, &answered), ERR_OK);
-    ck_assert_int_eq(client_topic_list(f.client, close_from_inside, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, close_from_inside, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, close_from_inside, &answered), ERR_OK);
     loop_run_until(&f.loop, &answered.done);
     f.client = NULL;
     loop_run_for(&f.loop, 20);
@@ -390,10 +390,10 @@ START_TEST(own_loop_waits_and_closes)
     struct client *client;
 
     ck_assert_int_eq(client_new(&options, NULL, &client, NULL), ERR_OK);
-    ck_assert_int_eq(client_topic_list(client, on_answered, &answered), ERR_OK);
+    ck_assert_int_eq(client_topic_list(client, NULL, on_answered, &answered), ERR_OK);
     client_wait(client, &answered.done);
     ck_assert_int_eq(answered.err, ERR_CONNECT);
-    ck_assert_int_eq(client_topic_list(client, on_answered, &canceled), ERR_OK);
+    ck_assert_int_eq(client_topic_list(client, NULL, on_answered, &canceled), ERR_OK);
     client_close(client, NULL, NULL);
     ck_assert_int_eq(canceled.err, ERR_CANCELED);
 }

@@ -194,6 +194,52 @@ START_TEST(what_was_synced_survives_and_nothing_is_invented)
 }
 END_TEST
 
+static int fail_syncs(void *arg, struct mem_io_op *op)
+{
+    (void)arg;
+    return op->kind == MEM_IO_FDATASYNC ? EIO : 0;
+}
+
+static uint64_t lose_all(void *arg)
+{
+    (void)arg;
+    return 1; /* Nothing that is dirty survives. */
+}
+
+/* The kernel marks pages clean when it cannot write them: the next process reads them, and no sync
+ * of its own would ever write them. */
+START_TEST(what_a_failed_sync_left_in_the_cache_is_on_the_disk_after_the_next_ones_sync)
+{
+    fixture_init(&f);
+    mem_io_init(&disk);
+    ck_assert_int_eq(disk.io.mkdir(&disk.io, "log", 0750), 0);
+    ck_assert_int_eq(disk.io.sync_dir(&disk.io, "/"), 0);
+    f.options.io = &disk.io;
+    f.options.dir = "log";
+    fixture_open(&f);
+    fixture_fill(&f, 5);
+    if (_i > 0) { /* A part of it is durable. */
+        ck_assert_int_eq(log_sync(f.log, NULL), ERR_OK);
+        f.options.durable_end = log_end(f.log);
+        fixture_fill(&f, (unsigned)_i);
+    }
+    mem_io_set_hook(&disk, fail_syncs, NULL);
+    ck_assert_int_eq(log_sync(f.log, NULL), ERR_IO);
+    fixture_close(&f);
+    mem_io_kill(&disk);
+    mem_io_set_hook(&disk, NULL, NULL);
+    fixture_open(&f);
+    ck_assert_int_eq(log_sync(f.log, NULL), ERR_OK);
+    f.options.durable_end = log_end(f.log);
+    fixture_close(&f);
+    mem_io_crash(&disk, lose_all, NULL);
+    fixture_open(&f); /* All is there. */
+    fixture_close(&f);
+    mem_io_fini(&disk);
+    fixture_fini(&f);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("log/power");
@@ -201,6 +247,9 @@ int main(void)
 
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, what_was_synced_survives_and_nothing_is_invented, 1, 1 + SEEDS);
+    tcase_add_loop_test(tcase,
+                        what_a_failed_sync_left_in_the_cache_is_on_the_disk_after_the_next_ones_sync,
+                        0, 40);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

@@ -60,6 +60,8 @@ struct answer {
 };
 
 struct wire wire_open(const struct lab *lab); /* without a hello */
+/* False when nobody listens there. */
+bool wire_try_open(const struct lab *lab, struct wire *ret_wire);
 struct wire wire_client(const struct lab *lab);
 void wire_close(struct wire *self);
 void wire_bytes(struct wire *self, const void *data, size_t size);

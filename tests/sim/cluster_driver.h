@@ -113,7 +113,8 @@ void node_crash(struct node *self);
 /* One of its events. */
 void node_take(struct node *self, const struct event *event);
 void node_propose(struct node *self);
-void node_change(struct node *self, const struct membership *membership);
+/* Whether it was begun. */
+bool node_change(struct node *self, const struct membership *membership);
 void node_transfer(struct node *self, uint64_t id);
 
 /* ---- nemesis.c ---- */

@@ -15,6 +15,16 @@ static void remove_member(struct membership *self, unsigned at)
     self->count--;
 }
 
+static void crash(struct cluster *self, struct node *node, uint64_t down_ms)
+{
+    if (node == NULL || node->driver == NULL) {
+        return;
+    }
+    node_crash(node);
+    events_push(&self->events, self->now_ms + down_ms, EVENT_RESTART, node->id, node->incarnation,
+                NULL);
+}
+
 void nemesis_change(struct cluster *self, struct node *leader)
 {
     struct prng *prng = &self->prng;
@@ -56,17 +66,17 @@ void nemesis_change(struct cluster *self, struct node *leader)
     } else {
         remove_member(&membership, at);
     }
-    node_change(leader, &membership);
-}
-
-static void crash(struct cluster *self, struct node *node, uint64_t down_ms)
-{
-    if (node == NULL || node->driver == NULL) {
+    if (!node_change(leader, &membership) || self->healed) {
         return;
     }
-    node_crash(node);
-    events_push(&self->events, self->now_ms + down_ms, EVENT_RESTART, node->id, node->incarnation,
-                NULL);
+    /* The hardest moment to be cut off or to die: nobody else knows of the change. */
+    if (prng_percent(prng, 15)) {
+        for (unsigned i = 1; i <= CLUSTER_NODES; i++) {
+            self->net.blocked[leader->id][i] = self->net.blocked[i][leader->id] = true;
+        }
+    } else if (prng_percent(prng, 10)) {
+        crash(self, leader, prng_range(prng, 1, 3000));
+    }
 }
 
 void nemesis_act(struct cluster *self)

@@ -575,7 +575,7 @@ void node_propose(struct node *self)
     called(self, err == ERR_NOT_LEADER ? ERR_OK : err);
 }
 
-void node_change(struct node *self, const struct membership *membership)
+bool node_change(struct node *self, const struct membership *membership)
 {
     struct err_info info;
     enum err err = raft_driver_change(self->driver, self->cluster->now_ms, membership, &info);
@@ -586,6 +586,7 @@ void node_change(struct node *self, const struct membership *membership)
                       U(raft_driver_last_index(self->driver)));
     }
     called(self, err == ERR_NOT_LEADER || err == ERR_AGAIN || err == ERR_INVALID ? ERR_OK : err);
+    return err == ERR_OK;
 }
 
 void node_transfer(struct node *self, uint64_t id)

@@ -1,0 +1,316 @@
+#include "sim/cluster_stack.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "log/log.h"
+
+#define U(value) ((unsigned long long)(value))
+
+enum {
+    CHAOS_MS = 60000,
+    PROGRESS_MS = CHAOS_MS + 20000, /* until here so many batches must have been answered: */
+    PROGRESS_MIN = 20,
+    CONVERGED_MS = 60000, /* after that */
+    SETTLE_MS = 500,
+    EVENTS_MAX = 100 * 1000, /* at one moment: more is a livelock */
+};
+
+void stack_trace(const struct cluster_stack *self, const char *format, ...)
+{
+    va_list args;
+
+    if (!self->options.trace) {
+        return;
+    }
+    (void)printf("%8llu ", U(self->now_ms));
+    va_start(args, format);
+    (void)vprintf(format, args);
+    va_end(args);
+    (void)putchar('\n');
+}
+
+struct stack_node *stack_leader(struct cluster_stack *self)
+{
+    struct stack_node *best = NULL;
+    uint64_t best_term = 0;
+
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        struct stack_node *node = &self->nodes[i];
+        const struct raft_driver *driver =
+            node->replica != NULL ? replica_driver(node->replica) : NULL;
+
+        if (driver != NULL && raft_driver_role(driver) == RAFT_ROLE_LEADER &&
+            raft_driver_term(driver) > best_term) {
+            best = node;
+            best_term = raft_driver_term(driver);
+        }
+    }
+    return best;
+}
+
+/* What the seed decides for all nodes. */
+static void draw_sizes(struct cluster_stack *self)
+{
+    struct prng *prng = &self->prng;
+
+    self->replica = (struct replica_options){
+        .dir = "/",
+        .heartbeat_ms = 50,
+        .election_ms = prng_percent(prng, 50) ? 300 : 600,
+        .snapshot_size = (uint64_t)8192 << prng_range(prng, 0, 3),
+        .trailing_size = prng_range(prng, 1, 16384),
+        .trailing_min = prng_percent(prng, 60) ? 1 : 0,
+        .entry_size_max = prng_percent(prng, 30) ? 4096 : 65536,
+        .inflight_size_max = prng_percent(prng, 20) ? 16384 : 262144,
+        .journal_segment_size = (uint64_t)65536 << prng_range(prng, 0, 2),
+        .segment_size_max = (uint64_t)4096 << prng_range(prng, 0, 2),
+        .no_direct = prng_percent(prng, 30),
+    };
+    self->checks = prng_percent(prng, 30);
+    self->faults = prng_percent(prng, 40);
+    self->wire = prng_percent(prng, 50) ? 100 : 20;
+    self->body_max = prng_percent(prng, 50) ? 300 : 2500;
+    self->nemesis_ms = (unsigned)prng_range(prng, 300, 3000);
+}
+
+static void init(struct cluster_stack *self, const struct stack_options *options,
+                 struct stack_stats *stats)
+{
+    struct prng *prng = &self->prng;
+
+    *self = (struct cluster_stack){.options = *options, .stats = stats};
+    prng_init(prng, options->seed);
+    events_init(&self->events);
+    stack_oracle_init(&self->oracle, options->seed, &self->now_ms);
+    net_init(&self->net, prng, true, prng_percent(prng, 20));
+    self->net.loss = self->net.loss / 3;
+    self->node_count = prng_percent(prng, 70) ? 3 : 5;
+    if (options->nodes != 0) {
+        self->node_count = options->nodes;
+    }
+    draw_sizes(self);
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        stack_node_init(&self->nodes[i], self, i);
+        if (membership_add(&self->members, i, self->nodes[i].address, MEMBER_VOTER) != ERR_OK) {
+            ASSERT(false);
+        }
+    }
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        stack_node_start(&self->nodes[i]);
+    }
+    self->client_count = (unsigned)prng_range(prng, 2, STACK_CLIENTS_MAX);
+    for (unsigned i = 0; i < self->client_count; i++) {
+        stack_client_init(self, i);
+        events_push(&self->events, 500, EVENT_CLIENT, 0, i, NULL);
+    }
+    events_push(&self->events, 2500, EVENT_NEMESIS, 0, 0, NULL);
+}
+
+static void fini(struct cluster_stack *self)
+{
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        stack_node_fini(&self->nodes[i]);
+    }
+    for (unsigned i = 0; i < self->client_count; i++) {
+        stack_client_fini(&self->clients[i]);
+    }
+    while (self->requests != NULL) {
+        stack_request_free(self->requests);
+    }
+    events_fini(&self->events);
+    stack_oracle_fini(&self->oracle);
+}
+
+static void heal(struct cluster_stack *self)
+{
+    self->healed = true;
+    net_heal(&self->net);
+    stack_trace(self, "all is healed");
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        struct stack_node *node = &self->nodes[i];
+
+        node->stalled = false;
+        node->disk.plan = STACK_DISK_FINE;
+        if (node->replica == NULL) {
+            stack_node_start(node);
+        } else if (node->disk.struck) {
+            stack_node_crash(node, true, 1); /* What a call that failed left, shows now. */
+        }
+    }
+}
+
+static void trace_nodes(struct cluster_stack *self)
+{
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        struct replica_status status;
+
+        if (self->nodes[i].replica == NULL) {
+            (void)fprintf(stderr, "n%u is down\n", i);
+            continue;
+        }
+        replica_status(self->nodes[i].replica, &status);
+        (void)fprintf(stderr,
+                      "n%u role %d term %llu leader %llu commit %llu applied %llu first %llu last "
+                      "%llu snapshot %llu installing %d\n",
+                      i, (int)status.role, U(status.term), U(status.leader_id),
+                      U(status.commit_index), U(status.applied_index), U(status.first_index),
+                      U(status.last_index), U(status.snapshot_index), status.installing);
+    }
+}
+
+/* All nodes have applied all that their leader has. */
+static bool converged(struct cluster_stack *self)
+{
+    struct stack_node *leader = stack_leader(self);
+    struct replica_status first;
+
+    if (leader == NULL) {
+        return false;
+    }
+    replica_status(leader->replica, &first);
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        struct replica_status status;
+
+        if (self->nodes[i].replica == NULL) {
+            return false;
+        }
+        replica_status(self->nodes[i].replica, &status);
+        if (status.installing || status.applied_index != first.last_index ||
+            status.last_index != first.last_index) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Reads everything once more. */
+static void read_all(struct cluster_stack *self, struct stack_node *node)
+{
+    struct topic **topics;
+    size_t count;
+
+    stack_seen_fini(&node->seen);
+    stack_oracle_read(&self->oracle, node->id, replica_catalog(node->replica), &node->seen);
+    replica_check(node->replica);
+    if (!self->checks) {
+        return;
+    }
+    if (catalog_list(replica_catalog(node->replica), &topics, &count) != ERR_OK) {
+        ASSERT(false);
+    }
+    for (size_t i = 0; i < count; i++) {
+        log_check(topics[i]->log);
+        topic_unref(topics[i]);
+    }
+    free(topics);
+}
+
+static void check_end(struct cluster_stack *self)
+{
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        struct stack_node *node = &self->nodes[i];
+
+        stack_oracle_state(&self->oracle, i, node->applied, replica_fsm(node->replica));
+        stack_oracle_final(&self->oracle, i, replica_catalog(node->replica));
+        read_all(self, node);
+    }
+    /* What is on the disks opens again, whatever a last power loss takes. */
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        stack_node_crash(&self->nodes[i], true, 1);
+        stack_node_start(&self->nodes[i]);
+        read_all(self, &self->nodes[i]);
+    }
+}
+
+static void dispatch(struct cluster_stack *self, const struct event *event)
+{
+    struct prng *prng = &self->prng;
+
+    if (event->type == EVENT_CLIENT && event->node == 0) {
+        struct stack_client *client = &self->clients[event->generation];
+
+        stack_client_act(self, client);
+        events_push(&self->events,
+                    self->now_ms + prng_range(prng, 1, prng_percent(prng, 3) ? 1000
+                                                                            : client->pace_ms),
+                    EVENT_CLIENT, 0, event->generation, NULL);
+    } else if (event->type == EVENT_CLIENT) {
+        stack_request_take((struct stack_request *)(uintptr_t)event->generation);
+    } else if (event->type == EVENT_NEMESIS) {
+        if (!self->healed) {
+            stack_nemesis_act(self);
+            events_push(&self->events, self->now_ms + prng_range(prng, 20, self->nemesis_ms),
+                        EVENT_NEMESIS, 0, 0, NULL);
+        }
+    } else if (event->type != EVENT_MESSAGE ||
+               !self->net.blocked[event->message->from][event->message->to]) {
+        stack_node_take(&self->nodes[event->node], event);
+    }
+    if (event->message != NULL) {
+        message_fini(event->message);
+        free(event->message);
+    }
+}
+
+/* Whether the history is at its end. */
+static bool over(struct cluster_stack *self, uint64_t *mark)
+{
+    if (!self->healed && self->now_ms >= CHAOS_MS) {
+        heal(self);
+        *mark = self->oracle.answered;
+    }
+    if (!self->healed) {
+        return false;
+    }
+    if (!self->closing) {
+        if (self->oracle.answered >= *mark + PROGRESS_MIN) {
+            self->closing = true;
+            self->settled_ms = self->now_ms;
+            stack_trace(self, "clients get on; no more batches");
+        } else if (self->now_ms >= PROGRESS_MS) {
+            trace_nodes(self);
+            stack_violation(&self->oracle, "no progress: from answer %llu to %llu in 20 s",
+                            U(*mark), U(self->oracle.answered));
+        }
+        return false;
+    }
+    if (self->now_ms >= self->settled_ms + CONVERGED_MS) {
+        trace_nodes(self);
+        stack_violation(&self->oracle, "no convergence");
+    }
+    return self->now_ms >= self->settled_ms + SETTLE_MS && converged(self);
+}
+
+void cluster_stack_run(const struct stack_options *options, struct stack_stats *stats)
+{
+    struct cluster_stack *self = malloc(sizeof *self);
+    struct event event;
+    uint64_t mark = 0;
+    unsigned at_once = 0;
+
+    ASSERT(self != NULL);
+    init(self, options, stats);
+    while (events_pop(&self->events, &event)) {
+        ASSERT(event.time_ms >= self->now_ms);
+        at_once = event.time_ms > self->now_ms ? 0 : at_once + 1;
+        if (at_once > EVENTS_MAX) {
+            stack_violation(&self->oracle, "time stands still");
+        }
+        self->now_ms = event.time_ms;
+        dispatch(self, &event);
+        if (over(self, &mark)) {
+            break;
+        }
+    }
+    check_end(self);
+    stats->seeds++;
+    stats->answered += self->oracle.answered;
+    stats->entries += self->oracle.applied_last;
+    stats->virtual_ms += self->now_ms;
+    fini(self);
+    free(self);
+}

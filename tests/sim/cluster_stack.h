@@ -1,0 +1,209 @@
+/*
+ * A cluster of whole replicas in one process and one thread, on a clock, a network and disks of its
+ * own: one seed is one history, always the same.
+ *
+ * What runs is what a server runs: replica, driver, libraft, journal, ballot, state machine,
+ * snapshots, installs, topics' logs. Three or five nodes. 60 s of faults: killed processes, power
+ * lost by one node or by all, in the middle of any system call; calls that fail; partitions, lost
+ * and late messages, slow disks, transfers of leadership. Then all is healed: within 20 s clients
+ * must get on, and within 60 s more all nodes must be equal. All the while, the oracle.
+ *
+ * A node that is told of a failed call has to end (crash-stop), and is started again.
+ */
+#ifndef QUORLOG_TESTS_SIM_CLUSTER_STACK_H
+#define QUORLOG_TESTS_SIM_CLUSTER_STACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "raft_fsm/replica.h"
+#include "sim/events.h"
+#include "sim/net.h"
+#include "sim/prng.h"
+#include "sim/stack_disk.h"
+#include "sim/stack_oracle.h"
+
+/* What events of the driver's simulator are here. */
+#define EVENT_JOB EVENT_SNAPSHOT /* a step of a node's job */
+#define EVENT_IDLE EVENT_INSTALL /* a journal has had nothing to do for a moment */
+
+enum {
+    STACK_CLIENTS_MAX = 6,
+    STACK_WINDOW_MAX = 5, /* batches of a client under way */
+};
+
+struct stack_stats {
+    uint64_t seeds;
+    uint64_t answered;
+    uint64_t duplicates;
+    uint64_t unknown;
+    uint64_t elections;
+    uint64_t kills;
+    uint64_t power_losses;
+    uint64_t deaths; /* of the above, in the middle of a call */
+    uint64_t failed_calls;
+    uint64_t snapshots;
+    uint64_t installs;
+    uint64_t abandoned;
+    uint64_t messages;
+    uint64_t entries;
+    uint64_t virtual_ms;
+};
+
+struct stack_options {
+    uint64_t seed;
+    unsigned nodes;  /* 3 or 5; 0: drawn */
+    unsigned broken; /* enum stack_break */
+    bool trace;      /* to stdout */
+};
+
+struct cluster_stack;
+
+struct stack_node {
+    struct cluster_stack *cluster; /* borrowed */
+    unsigned id;
+    char address[16];
+    struct stack_disk disk;
+    struct clock clock;
+    int64_t wall_us; /* what its wall clock is ahead */
+    struct diag diag;
+
+    struct replica *replica; /* NULL: down */
+    struct journal *journal;
+    uint64_t incarnation; /* counts starts and ends */
+    bool stalled;         /* its disk is slow */
+
+    struct journal_task *queue; /* not yet given to the disk */
+    struct journal_task **queue_tail;
+    struct journal_task *writing; /* under way */
+    bool performed;
+    struct journal_task *late; /* acknowledged and not written: a broken build's */
+    bool idle_due;
+
+    struct replica_job *jobs; /* the first is under way */
+    struct replica_job **jobs_tail;
+    bool job_ran;
+
+    uint64_t timer_ms; /* of the EVENT_TIMER that counts; UINT64_MAX: none */
+    uint64_t timer_generation;
+
+    bool published; /* something changed since the last look */
+    uint64_t applied;
+    uint64_t led_term;
+    struct stack_seen seen;
+};
+
+/* A client's question on its way, at a node, or its answer. */
+struct stack_request {
+    struct proposal proposal;
+    struct cluster_stack *cluster;
+    unsigned client;
+    unsigned node;
+    uint64_t incarnation; /* of the node that the connection leads to */
+    uint64_t connection;  /* of the client */
+    unsigned topic;       /* name, of TOPIC_CREATE and TOPIC_DELETE */
+    struct stack_content *content; /* of PRODUCE; borrowed */
+    bool proposed;                 /* it is the replica's */
+    bool answered;
+    struct stack_request *next; /* all of them */
+    struct stack_request **link;
+};
+
+/* Where a producer is in a topic. */
+struct stack_position {
+    uint64_t topic_id;
+    uint32_t sequence;
+};
+
+struct stack_client {
+    unsigned number;
+    bool retries;        /* with a producer id; else every batch is tried once */
+    uint64_t producer_id; /* 0: none yet */
+    bool asked;           /* for an id, or for a topic */
+
+    unsigned node;        /* it talks to */
+    uint64_t incarnation; /* of that node */
+    uint64_t connection;
+    bool broken;      /* what is sent now never arrives */
+    uint64_t last_ms; /* when the last request arrives: they are in order */
+    uint64_t back_ms; /* when the last answer comes */
+    uint64_t pause_until_ms;
+    uint64_t heard_ms;
+
+    unsigned topic;    /* name */
+    uint64_t topic_id; /* 0: not known */
+    struct stack_position *positions; /* owned */
+    size_t position_count;
+
+    struct stack_content *window[STACK_WINDOW_MAX]; /* not yet answered, in order */
+    unsigned count;
+    unsigned sent;        /* of those, on this connection */
+    unsigned outstanding; /* tries of a client that never retries */
+    unsigned pace_ms;
+};
+
+struct cluster_stack {
+    struct stack_options options;
+    struct prng prng;
+    uint64_t now_ms;
+    struct events events;
+    struct net net;
+    struct stack_oracle oracle;
+    unsigned node_count;
+    struct stack_node nodes[STACK_NODES_MAX + 1]; /* [1 …] */
+    unsigned client_count;
+    struct stack_client clients[STACK_CLIENTS_MAX];
+    struct stack_request *requests; /* all */
+    struct stack_stats *stats;      /* borrowed; added to */
+    struct membership members;
+    bool healed;
+    bool closing; /* no new batches */
+    uint64_t settled_ms; /* when nothing is under way any more */
+
+    /* Drawn once for a seed. */
+    struct replica_options replica;
+    bool checks;       /* replica_check after every call */
+    bool faults;       /* calls fail */
+    unsigned wire;     /* percent of messages that are encoded and decoded */
+    unsigned body_max; /* bytes */
+    unsigned nemesis_ms;
+};
+
+/* Runs one seed. Returns when all is well; ends the process otherwise. */
+void cluster_stack_run(const struct stack_options *options, struct stack_stats *stats);
+
+void stack_trace(const struct cluster_stack *self, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The node that leads in the highest term; NULL when none does. */
+struct stack_node *stack_leader(struct cluster_stack *self);
+
+/* ---- stack_node.c ---- */
+
+void stack_node_init(struct stack_node *self, struct cluster_stack *cluster, unsigned id);
+void stack_node_fini(struct stack_node *self);
+/* Starts it, or tries again later when its disk fails meanwhile. */
+void stack_node_start(struct stack_node *self);
+/* Ends it where it stands; it is started again after down_ms. */
+void stack_node_crash(struct stack_node *self, bool power_loss, uint64_t down_ms);
+/* One of its events. */
+void stack_node_take(struct stack_node *self, const struct event *event);
+void stack_node_propose(struct stack_node *self, struct proposal *proposal);
+void stack_node_resign(struct stack_node *self);
+
+/* ---- stack_client.c ---- */
+
+void stack_client_init(struct cluster_stack *cluster, unsigned number);
+void stack_client_fini(struct stack_client *self);
+/* Time to do something. */
+void stack_client_act(struct cluster_stack *cluster, struct stack_client *self);
+/* A request or its answer arrives. */
+void stack_request_take(struct stack_request *self);
+void stack_request_free(struct stack_request *self);
+
+/* ---- stack_nemesis.c ---- */
+
+void stack_nemesis_act(struct cluster_stack *self);
+
+#endif

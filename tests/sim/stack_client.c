@@ -1,0 +1,413 @@
+/*
+ * Clients: producers that retry until they are answered, in order, with the same sequence, through
+ * any node; and such as try every batch once.
+ *
+ *      request ──► node ──► replica ──► done ──► answer
+ *         │         └── down: refused            └── lost with its connection
+ *         └── lost with its connection
+ *
+ * A connection keeps order both ways. After a failure, or when no answer comes, a client that
+ * retries goes to another node and sends again all that was not answered.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "sim/cluster_stack.h"
+
+#define U(value) ((unsigned long long)(value))
+
+enum { OUTSTANDING_MAX = 12, PATIENCE_MS = 1500 };
+
+/* ---- requests ---- */
+
+static struct stack_request *request_new(struct cluster_stack *cluster,
+                                         const struct stack_client *client,
+                                         enum command_type type)
+{
+    struct stack_request *self = calloc(1, sizeof *self);
+
+    ASSERT(self != NULL);
+    self->cluster = cluster;
+    self->client = client->number;
+    self->node = client->node;
+    self->incarnation = client->incarnation;
+    self->connection = client->connection;
+    self->proposal.command.type = type;
+    self->next = cluster->requests;
+    self->link = &cluster->requests;
+    if (self->next != NULL) {
+        self->next->link = &self->next;
+    }
+    cluster->requests = self;
+    return self;
+}
+
+void stack_request_free(struct stack_request *self)
+{
+    *self->link = self->next;
+    if (self->next != NULL) {
+        self->next->link = self->link;
+    }
+    command_fini(&self->proposal.command);
+    free(self);
+}
+
+static void push(struct stack_request *self, uint64_t time_ms)
+{
+    events_push(&self->cluster->events, time_ms, EVENT_CLIENT, self->node,
+                (uint64_t)(uintptr_t)self, NULL);
+}
+
+/* It was never proposed. */
+static void void_request(struct stack_request *self)
+{
+    if (self->content != NULL) {
+        stack_oracle_not_written(&self->cluster->oracle, self->content);
+    } else if (self->proposal.command.type == COMMAND_TOPIC_DELETE) {
+        self->cluster->oracle.deletes[self->topic]--;
+    }
+}
+
+/* On its way, unless the connection breaks. */
+static void request_send(struct stack_client *client, struct stack_request *request)
+{
+    struct cluster_stack *cluster = request->cluster;
+    struct prng *prng = &cluster->prng;
+    uint64_t at = cluster->now_ms + prng_range(prng, 0, 4);
+
+    if (!cluster->healed && prng_permille(prng, 5)) {
+        client->broken = true;
+    }
+    if (client->broken) {
+        void_request(request);
+        stack_request_free(request);
+        return;
+    }
+    client->last_ms = at < client->last_ms ? client->last_ms : at;
+    push(request, client->last_ms);
+}
+
+/* The way back. */
+static void answer(struct stack_request *self)
+{
+    struct cluster_stack *cluster = self->cluster;
+    struct prng *prng = &cluster->prng;
+    struct stack_client *client = &cluster->clients[self->client];
+    uint64_t at = cluster->now_ms + prng_range(prng, 0, 4);
+
+    self->answered = true;
+    if (self->connection == client->connection) {
+        if (!cluster->healed && prng_permille(prng, 5)) {
+            client->broken = true;
+        }
+        if (client->broken) {
+            stack_request_free(self);
+            return;
+        }
+        client->back_ms = at < client->back_ms ? client->back_ms : at;
+        at = client->back_ms;
+    }
+    push(self, at);
+}
+
+static void on_done(struct proposal *proposal)
+{
+    struct stack_request *self = (struct stack_request *)proposal;
+    struct cluster_stack *cluster = self->cluster;
+    const struct fsm_result *result = &proposal->result;
+
+    _Static_assert(offsetof(struct stack_request, proposal) == 0, "a request begins with it");
+    ASSERT(self->proposed && !self->answered);
+    self->proposed = false;
+    if (cluster->nodes[self->node].disk.dead) {
+        /* The process has died before it could say anything. */
+        self->proposal.result = (struct fsm_result){.err = ERR_CLOSED};
+    }
+    if (self->content != NULL) {
+        stack_oracle_answer(&cluster->oracle, self->content, self->node, result);
+    } else if (result->err == ERR_OK && proposal->command.type == COMMAND_INIT_PRODUCER) {
+        stack_oracle_producer(&cluster->oracle, result->producer_id);
+    } else if (err_outcome(result->err) == ERR_OUTCOME_NOT_WRITTEN) {
+        void_request(self);
+    }
+    cluster->stats->duplicates += result->err == ERR_OK && result->duplicate;
+    cluster->stats->unknown += err_outcome(result->err) == ERR_OUTCOME_UNKNOWN;
+    answer(self);
+}
+
+static void refuse(struct stack_request *self, enum err err)
+{
+    ASSERT(err_outcome(err) == ERR_OUTCOME_NOT_WRITTEN);
+    self->proposal.result = (struct fsm_result){.err = err};
+    void_request(self);
+    answer(self);
+}
+
+static void arrive(struct stack_request *self)
+{
+    struct stack_node *node = &self->cluster->nodes[self->node];
+
+    if (node->replica == NULL || node->incarnation != self->incarnation) {
+        refuse(self, ERR_CONNECT);
+    } else if (replica_full(node->replica)) {
+        refuse(self, ERR_BUSY);
+    } else {
+        self->proposed = true;
+        self->proposal.done = on_done;
+        stack_node_propose(node, &self->proposal);
+    }
+}
+
+/* ---- clients ---- */
+
+void stack_client_init(struct cluster_stack *cluster, unsigned number)
+{
+    struct prng *prng = &cluster->prng;
+    struct stack_client *self = &cluster->clients[number];
+
+    *self = (struct stack_client){
+        .number = number,
+        .retries = number == 0 || prng_percent(prng, 70),
+        .node = (unsigned)prng_range(prng, 1, cluster->node_count),
+        .topic = (unsigned)prng_range(prng, 0, STACK_TOPIC_NAMES - 1),
+        .pace_ms = (unsigned)prng_range(prng, 10, 120),
+        .connection = 1,
+    };
+}
+
+void stack_client_fini(struct stack_client *self)
+{
+    free(self->positions);
+}
+
+static bool has_id(const struct stack_client *self, const struct cluster_stack *cluster)
+{
+    return !self->retries || self->producer_id != 0 ||
+           (cluster->options.broken & STACK_BREAK_NO_DEDUP) != 0;
+}
+
+static void connect_to(struct cluster_stack *cluster, struct stack_client *self, unsigned node)
+{
+    self->node = node;
+    self->incarnation = cluster->nodes[node].incarnation;
+    self->connection++;
+    self->broken = false;
+    self->last_ms = self->back_ms = 0;
+    self->asked = false;
+    self->sent = 0;
+    self->outstanding = 0;
+    self->heard_ms = cluster->now_ms;
+}
+
+/* To another node: often the one that leads. */
+static void reconnect(struct cluster_stack *cluster, struct stack_client *self)
+{
+    struct prng *prng = &cluster->prng;
+    const struct stack_node *leader = stack_leader(cluster);
+    unsigned node = (unsigned)prng_range(prng, 1, cluster->node_count);
+
+    if (leader != NULL && prng_percent(prng, 60)) {
+        node = leader->id;
+    }
+    connect_to(cluster, self, node);
+    self->pause_until_ms = cluster->now_ms + prng_range(prng, 1, 150);
+}
+
+static struct stack_position *position(struct stack_client *self)
+{
+    for (size_t i = 0; i < self->position_count; i++) {
+        if (self->positions[i].topic_id == self->topic_id) {
+            return &self->positions[i];
+        }
+    }
+    self->positions =
+        reallocarray(self->positions, self->position_count + 1, sizeof *self->positions);
+    ASSERT(self->positions != NULL);
+    self->positions[self->position_count] = (struct stack_position){.topic_id = self->topic_id};
+    return &self->positions[self->position_count++];
+}
+
+static void ask(struct cluster_stack *cluster, struct stack_client *self, enum command_type type)
+{
+    struct stack_request *request = request_new(cluster, self, type);
+
+    request->topic = self->topic;
+    if (type != COMMAND_INIT_PRODUCER) {
+        (void)snprintf(request->proposal.command.topic_name,
+                       sizeof request->proposal.command.topic_name, "topic-%u", self->topic);
+    }
+    if (type == COMMAND_TOPIC_DELETE) {
+        cluster->oracle.deletes[self->topic]++;
+    } else {
+        self->asked = true;
+    }
+    request_send(self, request);
+}
+
+/* What the node knows of the topic; it asks for one where it knows none. */
+static void find_topic(struct cluster_stack *cluster, struct stack_client *self)
+{
+    const struct stack_node *node = &cluster->nodes[self->node];
+    struct topic *topic;
+    char name[16];
+
+    (void)snprintf(name, sizeof name, "topic-%u", self->topic);
+    topic = node->replica != NULL ? catalog_find(replica_catalog(node->replica), name) : NULL;
+    if (topic != NULL) {
+        self->topic_id = topic->id;
+        topic_unref(topic);
+    } else {
+        ask(cluster, self, COMMAND_TOPIC_CREATE);
+    }
+}
+
+static void send_content(struct cluster_stack *cluster, struct stack_client *self,
+                         struct stack_content *content)
+{
+    struct stack_request *request = request_new(cluster, self, COMMAND_PRODUCE);
+    struct command *command = &request->proposal.command;
+
+    request->content = content;
+    content->possible++;
+    command->produce.topic_id = content->topic_id;
+    command->produce.batch = content->batch;
+    block_ref(content->batch.block);
+    memcpy(command->produce.body_digest, content->body_digest, DIGEST_SIZE);
+    request_send(self, request);
+}
+
+static struct stack_content *new_content(struct cluster_stack *cluster, struct stack_client *self)
+{
+    struct prng *prng = &cluster->prng;
+    struct stack_content like = {
+        .topic_id = self->topic_id,
+        .producer_id = self->retries ? self->producer_id : 0,
+        .record_count = (uint32_t)prng_range(prng, 1, 5),
+    };
+    uint32_t size = (uint32_t)prng_range(prng, 8, cluster->body_max);
+
+    if (like.producer_id != 0) {
+        struct stack_position *at = position(self);
+
+        like.base_sequence = at->sequence;
+        at->sequence += like.record_count;
+    }
+    return stack_oracle_content(&cluster->oracle, &like, size);
+}
+
+/* Sends what is not sent, and something new. */
+static void produce(struct cluster_stack *cluster, struct stack_client *self)
+{
+    if (!self->retries) {
+        if (!cluster->closing && self->outstanding < OUTSTANDING_MAX) {
+            self->outstanding++;
+            send_content(cluster, self, new_content(cluster, self));
+        }
+        return;
+    }
+    while (self->sent < self->count) {
+        send_content(cluster, self, self->window[self->sent++]);
+    }
+    while (!cluster->closing && self->count < STACK_WINDOW_MAX &&
+           prng_percent(&cluster->prng, 50)) {
+        self->window[self->count++] = new_content(cluster, self);
+        send_content(cluster, self, self->window[self->sent++]);
+    }
+}
+
+void stack_client_act(struct cluster_stack *cluster, struct stack_client *self)
+{
+    struct prng *prng = &cluster->prng;
+    bool waits = self->asked || self->sent > 0 || self->outstanding > 0;
+
+    if (!waits) {
+        self->heard_ms = cluster->now_ms;
+    } else if (cluster->now_ms >= self->heard_ms + PATIENCE_MS) {
+        reconnect(cluster, self);
+    }
+    if (cluster->now_ms < self->pause_until_ms || self->asked) {
+        return;
+    }
+    if (!has_id(self, cluster)) {
+        ask(cluster, self, COMMAND_INIT_PRODUCER);
+    } else if (self->topic_id == 0) {
+        find_topic(cluster, self);
+    } else {
+        produce(cluster, self);
+        if (!cluster->closing && prng_permille(prng, 2)) {
+            ask(cluster, self, COMMAND_TOPIC_DELETE);
+        }
+        if (self->count == 0 && prng_permille(prng, 20)) {
+            self->topic = (unsigned)prng_range(prng, 0, STACK_TOPIC_NAMES - 1);
+            self->topic_id = 0;
+        }
+    }
+}
+
+/* The answer to a batch of the window. */
+static void take_written(struct stack_client *self, const struct stack_content *content)
+{
+    unsigned at = 0;
+
+    while (at < self->count && self->window[at] != content) {
+        at++;
+    }
+    ASSERT(at < self->sent);
+    self->count--;
+    self->sent--;
+    memmove(&self->window[at], &self->window[at + 1],
+            (self->count - at) * sizeof self->window[0]);
+}
+
+static void take_answer(struct cluster_stack *cluster, struct stack_client *self,
+                        const struct stack_request *request)
+{
+    const struct fsm_result *result = &request->proposal.result;
+    enum command_type type = request->proposal.command.type;
+
+    if (type == COMMAND_TOPIC_DELETE) {
+        return; /* Nobody waits for it. */
+    }
+    self->heard_ms = cluster->now_ms;
+    if (type == COMMAND_PRODUCE && !self->retries) {
+        self->outstanding--;
+    }
+    if (result->err == ERR_OK || result->err == ERR_DUPLICATE_OLD) {
+        if (type == COMMAND_INIT_PRODUCER) {
+            self->asked = false;
+            self->producer_id = result->producer_id;
+        } else if (type == COMMAND_TOPIC_CREATE) {
+            self->asked = false;
+            self->topic_id = result->topic_id;
+        } else if (self->retries) {
+            take_written(self, request->content);
+        }
+    } else if (result->err == ERR_TOPIC_EXISTS) {
+        self->asked = false;
+        self->topic_id = result->topic_id;
+    } else if (result->err == ERR_TOPIC_UNKNOWN) {
+        /* Deleted, and with it what was not answered. */
+        self->count = self->sent = 0;
+        self->topic_id = 0;
+        connect_to(cluster, self, self->node);
+    } else {
+        reconnect(cluster, self);
+    }
+}
+
+void stack_request_take(struct stack_request *self)
+{
+    struct cluster_stack *cluster = self->cluster;
+    struct stack_client *client = &cluster->clients[self->client];
+
+    if (!self->answered) {
+        arrive(self);
+        return;
+    }
+    if (self->connection == client->connection) {
+        take_answer(cluster, client, self);
+    }
+    stack_request_free(self);
+}

@@ -1,0 +1,498 @@
+#include "sim/stack_oracle.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "log/log.h"
+#include "sim/prng.h"
+
+#define U(value) ((unsigned long long)(value))
+
+enum { READ_SIZE = 64 * 1024 };
+
+void stack_violation(const struct stack_oracle *self, const char *format, ...)
+{
+    va_list args;
+
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "VIOLATION seed %llu at %llu ms: ", U(self->seed), U(*self->now_ms));
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
+    (void)fputc('\n', stderr);
+    (void)fflush(stderr);
+    _exit(STACK_EXIT);
+}
+
+void stack_oracle_init(struct stack_oracle *self, uint64_t seed, const uint64_t *now_ms)
+{
+    *self = (struct stack_oracle){.seed = seed, .now_ms = now_ms};
+}
+
+void stack_oracle_fini(struct stack_oracle *self)
+{
+    for (size_t i = 0; i < self->content_count; i++) {
+        block_unref(self->contents[i]->batch.block);
+        free(self->contents[i]);
+    }
+    for (size_t i = 0; i < self->topic_count; i++) {
+        free(self->topics[i].batches);
+        free(self->topics[i].sequences);
+    }
+    free(self->contents);
+    free(self->fresh);
+    free(self->topics);
+    free(self->applied);
+    free(self->leaders);
+    free(self->producer_ids);
+}
+
+void stack_seen_fini(struct stack_seen *self)
+{
+    free(self->counts);
+    *self = (struct stack_seen){.counts = NULL};
+}
+
+/* Room for an element at `at`; new ones are zeros. */
+static void *grown(void *array, size_t *capacity, size_t at, size_t size)
+{
+    size_t before = *capacity;
+
+    if (at < before) {
+        return array;
+    }
+    *capacity = before == 0 ? 64 : before;
+    while (*capacity <= at) {
+        *capacity *= 2;
+    }
+    array = realloc(array, *capacity * size);
+    ASSERT(array != NULL);
+    memset((uint8_t *)array + before * size, 0, (*capacity - before) * size);
+    return array;
+}
+
+/* ---- contents ---- */
+
+static struct slice make_batch(const struct stack_content *content, uint32_t body_size)
+{
+    struct batch_header header = {
+        .size = BATCH_HEADER_SIZE + body_size,
+        .record_count = content->record_count,
+        .producer_id = content->producer_id,
+        .base_sequence = content->base_sequence,
+    };
+    struct block *block = block_new(header.size);
+    uint8_t *body;
+
+    ASSERT(block != NULL && body_size >= 8);
+    body = block->data + BATCH_HEADER_SIZE;
+    bytes_put_u64(body, content->number);
+    for (uint32_t i = 8; i < body_size; i++) {
+        body[i] = (uint8_t)(content->number * 31 + i * 7);
+    }
+    header.body_crc32c = crc32c(body, body_size);
+    batch_header_encode(&header, block->data);
+    bytes_put_u32(block->data + 4, 0); /* header_crc32c is stamped later */
+    return (struct slice){.block = block, .data = block->data, .size = block->size};
+}
+
+struct stack_content *stack_oracle_content(struct stack_oracle *self,
+                                           const struct stack_content *like, uint32_t body_size)
+{
+    struct stack_content *content = malloc(sizeof *content);
+
+    ASSERT(content != NULL);
+    *content = *like;
+    content->number = self->content_count + 1;
+    content->batch = make_batch(content, body_size);
+    digest_bytes(content->batch.data + BATCH_HEADER_SIZE, body_size, content->body_digest);
+    self->contents = grown(self->contents, &self->content_capacity, self->content_count,
+                           sizeof *self->contents);
+    self->contents[self->content_count++] = content;
+    return content;
+}
+
+/* The place that an answer names is the place where it is. (S3) */
+static void check_answer(const struct stack_oracle *self, const struct stack_content *content)
+{
+    const struct fsm_result *answer = &content->answer;
+
+    if (answer->base_offset != content->base_offset || answer->raft_index != content->raft_index ||
+        answer->record_count != content->record_count || answer->topic_id != content->topic_id) {
+        stack_violation(self,
+                        "content %llu was answered: topic %llu offset %llu index %llu, and stands "
+                        "in topic %llu at offset %llu index %llu",
+                        U(content->number), U(answer->topic_id), U(answer->base_offset),
+                        U(answer->raft_index), U(content->topic_id), U(content->base_offset),
+                        U(content->raft_index));
+    }
+}
+
+void stack_oracle_not_written(struct stack_oracle *self, struct stack_content *content)
+{
+    ASSERT(content->possible > 0);
+    content->possible--;
+    if (content->possible == 0 && content->seen) {
+        stack_violation(self, "content %llu was never written, they say, but stands at %llu",
+                        U(content->number), U(content->base_offset)); /* S4 */
+    }
+}
+
+void stack_oracle_answer(struct stack_oracle *self, struct stack_content *content, unsigned node,
+                         const struct fsm_result *result)
+{
+    switch (err_outcome(result->err)) {
+    case ERR_OUTCOME_NOT_WRITTEN:
+        if (result->err == ERR_SEQUENCE_REUSED || result->err == ERR_FENCED ||
+            result->err == ERR_PRODUCER_UNKNOWN) {
+            stack_violation(self, "node %u answers %s to content %llu", node,
+                            err_name(result->err), U(content->number));
+        }
+        stack_oracle_not_written(self, content);
+        break;
+    case ERR_OUTCOME_WRITTEN:
+        if (result->err != ERR_OK) {
+            if (!content->seen) {
+                stack_violation(self, "node %u answers %s to content %llu, which is in no log",
+                                node, err_name(result->err), U(content->number));
+            }
+            break;
+        }
+        if (content->answered && (content->answer.base_offset != result->base_offset ||
+                                  content->answer.raft_index != result->raft_index ||
+                                  content->answer.topic_id != result->topic_id)) {
+            stack_violation(self, "content %llu is answered with offset %llu, then %llu",
+                            U(content->number), U(content->answer.base_offset),
+                            U(result->base_offset)); /* S3 */
+        }
+        if (!content->seen && !content->answered) {
+            self->fresh = grown(self->fresh, &self->fresh_capacity, self->fresh_count,
+                                sizeof *self->fresh);
+            self->fresh[self->fresh_count++] = content;
+        }
+        self->answered += content->answered ? 0 : 1;
+        content->answered = true;
+        content->answer = *result;
+        if (content->seen) {
+            check_answer(self, content);
+        }
+        break;
+    case ERR_OUTCOME_UNKNOWN:
+        break;
+    }
+}
+
+/* A batch that was answered with OK, and is seen nowhere, in a topic that is there. (S3) */
+static void check_seen(const struct stack_oracle *self, const struct stack_content *content,
+                       unsigned node, struct catalog *catalog)
+{
+    struct topic *topic = catalog_find_id(catalog, content->topic_id);
+
+    if (topic != NULL) {
+        stack_violation(self, "node %u: content %llu was answered with OK and is in no log", node,
+                        U(content->number));
+    }
+}
+
+void stack_oracle_answered(struct stack_oracle *self, unsigned node, struct catalog *catalog)
+{
+    for (size_t i = 0; i < self->fresh_count && catalog != NULL; i++) {
+        if (!self->fresh[i]->seen) {
+            check_seen(self, self->fresh[i], node, catalog);
+        }
+    }
+    self->fresh_count = 0;
+}
+
+void stack_oracle_producer(struct stack_oracle *self, uint64_t producer_id)
+{
+    for (size_t i = 0; i < self->producer_count; i++) {
+        if (self->producer_ids[i] == producer_id) {
+            stack_violation(self, "producer id %llu is given out twice", U(producer_id)); /* S8 */
+        }
+    }
+    self->producer_ids = reallocarray(self->producer_ids, self->producer_count + 1,
+                                      sizeof *self->producer_ids);
+    ASSERT(self->producer_ids != NULL);
+    self->producer_ids[self->producer_count++] = producer_id;
+}
+
+/* ---- logs ---- */
+
+static struct stack_topic *find_topic(struct stack_oracle *self, const struct topic *topic)
+{
+    struct stack_topic *new;
+
+    for (size_t i = 0; i < self->topic_count; i++) {
+        if (self->topics[i].id == topic->id) {
+            return &self->topics[i];
+        }
+    }
+    self->topics = reallocarray(self->topics, self->topic_count + 1, sizeof *self->topics);
+    ASSERT(self->topics != NULL);
+    new = &self->topics[self->topic_count++];
+    *new = (struct stack_topic){.id = topic->id, .name = (unsigned)(topic->name[6] - '0')};
+    ASSERT(new->name < STACK_TOPIC_NAMES);
+    return new;
+}
+
+static void check_sequence(struct stack_oracle *self, struct stack_topic *topic,
+                           const struct batch_header *header)
+{
+    if (header->producer_id == 0) {
+        return;
+    }
+    topic->sequences = grown(topic->sequences, &topic->sequence_count, header->producer_id,
+                             sizeof *topic->sequences);
+    if (topic->sequences[header->producer_id] != header->base_sequence) {
+        stack_violation(self, "topic %llu offset %llu: producer %llu, sequence %u instead of %u",
+                        U(topic->id), U(header->base_offset), U(header->producer_id),
+                        header->base_sequence,
+                        topic->sequences[header->producer_id]); /* S5 */
+    }
+    topic->sequences[header->producer_id] += header->record_count;
+}
+
+/* The content of a batch that is seen for the first time. */
+static void check_content(struct stack_oracle *self, const struct stack_topic *topic,
+                          const struct batch_header *header, const uint8_t *body)
+{
+    uint64_t number = bytes_get_u64(body);
+    struct stack_content *content;
+
+    if (number == 0 || number > self->content_count) {
+        stack_violation(self, "topic %llu offset %llu: nobody sent that", U(topic->id),
+                        U(header->base_offset));
+    }
+    content = self->contents[number - 1];
+    if (content->seen) {
+        stack_violation(self, "content %llu stands twice: at %llu and at %llu of topic %llu",
+                        U(number), U(content->base_offset), U(header->base_offset),
+                        U(topic->id)); /* S4 */
+    }
+    if (content->possible == 0) {
+        stack_violation(self, "content %llu was never written, they said, but stands at %llu",
+                        U(number), U(header->base_offset)); /* S4 */
+    }
+    if (content->topic_id != topic->id || content->producer_id != header->producer_id ||
+        content->base_sequence != header->base_sequence ||
+        content->record_count != header->record_count || content->batch.size != header->size ||
+        memcmp(body, content->batch.data + BATCH_HEADER_SIZE, header->size - BATCH_HEADER_SIZE) !=
+            0) {
+        stack_violation(self, "content %llu was changed", U(number));
+    }
+    content->seen = true;
+    content->base_offset = header->base_offset;
+    content->raft_index = header->raft_index;
+    if (content->answered) {
+        check_answer(self, content);
+    }
+}
+
+static void check_batch(struct stack_oracle *self, struct stack_topic *topic, unsigned node,
+                        size_t at, const uint8_t *bytes, const struct batch_header *header)
+{
+    const struct stack_batch batch = {
+        .base_offset = header->base_offset,
+        .header_crc32c = bytes_get_u32(bytes + 4),
+        .body_crc32c = header->body_crc32c,
+    };
+
+    if (at == topic->count) {
+        size_t capacity = topic->capacity;
+
+        if (header->base_offset != topic->end) {
+            stack_violation(self, "topic %llu of node %u: offset %llu follows on %llu",
+                            U(topic->id), node, U(header->base_offset), U(topic->end)); /* S2 */
+        }
+        check_content(self, topic, header, bytes + BATCH_HEADER_SIZE);
+        check_sequence(self, topic, header);
+        topic->batches = grown(topic->batches, &capacity, at, sizeof batch);
+        topic->capacity = capacity;
+        topic->batches[topic->count++] = batch;
+        topic->end = batch_end_offset(header);
+    } else if (memcmp(&topic->batches[at], &batch, sizeof batch) != 0) {
+        stack_violation(self, "topic %llu of node %u: offset %llu is not what others read",
+                        U(topic->id), node, U(header->base_offset)); /* S1 */
+    }
+}
+
+static void read_topic(struct stack_oracle *self, unsigned node, struct stack_topic *topic,
+                       struct log *log, size_t *seen)
+{
+    uint64_t offset = *seen < topic->count ? topic->batches[*seen].base_offset : topic->end;
+    uint64_t end = log_end(log);
+
+    if (end < offset) {
+        stack_violation(self, "topic %llu of node %u ended at %llu, now at %llu", U(topic->id),
+                        node, U(offset), U(end)); /* S1 */
+    }
+    while (offset < end) {
+        struct block *block;
+        struct err_info info = {.text = ""};
+        enum err err = log_read(log, offset, end, READ_SIZE, &block, &offset, &info);
+
+        if (err != ERR_OK) {
+            stack_violation(self, "topic %llu of node %u: reading offset %llu: %s", U(topic->id),
+                            node, U(offset), info.text);
+        }
+        for (size_t at = 0; at < block->size;) {
+            struct batch_header header;
+
+            err = batch_header_decode(block->data + at, (uint32_t)(block->size - at), &header,
+                                      &info);
+            if (err != ERR_OK) {
+                stack_violation(self, "topic %llu of node %u: a batch: %s", U(topic->id), node,
+                                info.text);
+            }
+            check_batch(self, topic, node, *seen, block->data + at, &header);
+            (*seen)++;
+            at += header.size;
+        }
+        block_unref(block);
+    }
+}
+
+void stack_oracle_read(struct stack_oracle *self, unsigned node, struct catalog *catalog,
+                       struct stack_seen *seen)
+{
+    struct topic **topics;
+    size_t count;
+
+    if (catalog_list(catalog, &topics, &count) != ERR_OK) {
+        ASSERT(false);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct stack_topic *topic = find_topic(self, topics[i]);
+        size_t at = (size_t)(topic - self->topics);
+
+        seen->counts = grown(seen->counts, &seen->count, at, sizeof *seen->counts);
+        read_topic(self, node, topic, topics[i]->log, &seen->counts[at]);
+        topic_unref(topics[i]);
+    }
+    free(topics);
+}
+
+void stack_oracle_final(struct stack_oracle *self, unsigned node, struct catalog *catalog)
+{
+    unsigned gone[STACK_TOPIC_NAMES] = {0};
+
+    for (size_t i = 0; i < self->content_count; i++) {
+        if (self->contents[i]->answered && !self->contents[i]->seen) {
+            check_seen(self, self->contents[i], node, catalog);
+        }
+    }
+    for (size_t i = 0; i < self->topic_count; i++) {
+        struct stack_topic *known = &self->topics[i];
+        struct topic *topic = catalog_find_id(catalog, known->id);
+
+        if (topic == NULL) {
+            gone[known->name]++;
+            continue;
+        }
+        if (topic->end != known->end || log_end(topic->log) != known->end) {
+            stack_violation(self, "topic %llu of node %u ends at %llu (log %llu), but %llu was "
+                                  "read somewhere",
+                            U(known->id), node, U(topic->end), U(log_end(topic->log)),
+                            U(known->end)); /* S1 */
+        }
+        topic_unref(topic);
+    }
+    for (unsigned i = 0; i < STACK_TOPIC_NAMES; i++) {
+        if (gone[i] > self->deletes[i]) {
+            stack_violation(self, "%u topics named topic-%u are gone, %u were deleted", gone[i], i,
+                            self->deletes[i]); /* S1 */
+        }
+    }
+}
+
+/* ---- raft ---- */
+
+void stack_oracle_leads(struct stack_oracle *self, unsigned node, uint64_t term)
+{
+    self->leaders = grown(self->leaders, &self->leader_capacity, term, sizeof *self->leaders);
+    if (self->leaders[term] != 0 && self->leaders[term] != node) {
+        stack_violation(self, "two leaders in term %llu: %u and %u", U(term), self->leaders[term],
+                        node); /* S6 */
+    }
+    self->leaders[term] = node;
+}
+
+void stack_oracle_says(struct stack_oracle *self, unsigned node, const struct message *message)
+{
+    struct stack_vote *vote = &self->votes[node];
+    uint64_t candidate = 0;
+
+    if ((message->type == MESSAGE_VOTE && message->vote.pre_vote) ||
+        (message->type == MESSAGE_VOTE_RESULT && message->vote_result.pre_vote)) {
+        return; /* Not of a term that it is in. */
+    }
+    if (message->term < self->terms[node]) {
+        stack_violation(self, "node %u is in term %llu after it was in %llu (message type %d)", node,
+                        U(message->term), U(self->terms[node]), (int)message->type); /* S6 */
+    }
+    self->terms[node] = message->term;
+    if (message->type == MESSAGE_VOTE) {
+        candidate = node;
+    } else if (message->type == MESSAGE_VOTE_RESULT && message->vote_result.granted) {
+        candidate = message->to;
+    }
+    if (candidate == 0) {
+        return;
+    }
+    if (vote->term == message->term && vote->candidate != candidate) {
+        stack_violation(self, "node %u votes for %llu and for %llu in term %llu", node,
+                        U(vote->candidate), U(candidate), U(message->term)); /* S6 */
+    }
+    *vote = (struct stack_vote){.term = message->term, .candidate = candidate};
+}
+
+static struct stack_applied *applied_at(struct stack_oracle *self, uint64_t index)
+{
+    self->applied = grown(self->applied, &self->applied_capacity, index, sizeof *self->applied);
+    self->applied_last = index > self->applied_last ? index : self->applied_last;
+    return &self->applied[index];
+}
+
+void stack_oracle_entry(struct stack_oracle *self, unsigned node, const struct entry *entry)
+{
+    struct stack_applied *known = applied_at(self, entry->index);
+    /* The checksum covers index, term, type and payload. */
+    uint64_t fingerprint = (uint64_t)entry->size << 32 | bytes_get_u32(entry->frame);
+
+    if (known->term == 0) {
+        known->term = entry->term;
+        known->entry = fingerprint;
+    } else if (known->term != entry->term || known->entry != fingerprint) {
+        stack_violation(self, "node %u applies another entry %llu, of term %llu, not %llu", node,
+                        U(entry->index), U(entry->term), U(known->term)); /* S7 */
+    }
+}
+
+void stack_oracle_state(struct stack_oracle *self, unsigned node, uint64_t index,
+                        const struct fsm *fsm)
+{
+    struct stack_applied *known = applied_at(self, index);
+    struct manifest manifest;
+    struct slice bytes;
+    uint64_t hash;
+
+    if (fsm_manifest(fsm, &manifest) != ERR_OK || manifest_encode(&manifest, &bytes) != ERR_OK) {
+        ASSERT(false);
+    }
+    manifest_fini(&manifest);
+    hash = prng_mix((uint64_t)bytes.size << 32 | crc32c(bytes.data, bytes.size)) | 1;
+    block_unref(bytes.block);
+    if (known->manifest == 0) {
+        known->manifest = hash;
+    } else if (known->manifest != hash) {
+        stack_violation(self, "the state of node %u at %llu is not that of others", node,
+                        U(index)); /* S7 */
+    }
+}

@@ -107,8 +107,12 @@ static void release(struct reading *self)
 /* Nobody wants more of it. Frees, unless a worker has it, who then does. */
 static void over(struct reading *self)
 {
-    bool working = self->state == READING_WORKING && !work_cancel(&self->work);
+    bool working = self->state == READING_WORKING;
 
+    if (working) {
+        session_unreserve(self->request.session, self->seek.size_max);
+        working = !work_cancel(&self->work);
+    }
     deadlines_cancel(&self->front->deadlines, &self->deadline);
     request_end(&self->request);
     if (!working) {
@@ -241,14 +245,16 @@ static void on_work_done(struct work *work)
 {
     struct reading *self = CONTAINER_OF(work, struct reading, work);
     struct seek *seek = &self->seek;
+    struct session *session = self->request.session;
     struct failure failure;
 
     ASSERT(self->state == READING_WORKING);
-    if (self->request.session == NULL) {
+    if (session == NULL) {
         move(self, READING_OVER);
         release(self);
         return;
     }
+    session_unreserve(session, seek->size_max);
     move(self, READING_DECIDING);
     if (seek->err == ERR_RANGE) {
         fail_range(self);
@@ -264,17 +270,24 @@ static void on_work_done(struct work *work)
         (void)failure_set(&failure, seek->err, "%s", seek->info.text);
         fail(self, &failure);
     }
+    session_wake(session);
 }
 
-static void start_work(struct reading *self, bool by_time)
+/* What a read brings at most, unless a single batch is larger. */
+static size_t read_size_max(const struct reading *self)
 {
-    size_t size_max = self->bytes_max;
+    if (self->stream && self->credit < (int64_t)self->bytes_max) {
+        return self->credit > 1 ? (size_t)self->credit : 1;
+    }
+    return self->bytes_max;
+}
+
+/* size_max bytes are reserved in the session. */
+static void start_work(struct reading *self, bool by_time, size_t size_max)
+{
     uint64_t left = UINT64_MAX - self->next;
 
     ASSERT(self->seek.block == NULL);
-    if (self->stream && self->credit < (int64_t)size_max) {
-        size_max = self->credit > 1 ? (size_t)self->credit : 1;
-    }
     self->seek = (struct seek){
         .log = self->topic->log,
         .by_time = by_time,
@@ -390,12 +403,13 @@ static bool decide_read(struct reading *self)
         fail_range(self);
     } else if (self->next >= end) {
         return at_end(self, end);
-    } else if (session_congested(self->request.session) || (self->stream && self->credit <= 0)) {
+    } else if ((self->stream && self->credit <= 0) ||
+               !session_reserve(self->request.session, read_size_max(self))) {
         deadlines_cancel(&self->front->deadlines, &self->deadline);
         move(self, READING_BLOCKED);
     } else {
         deadlines_cancel(&self->front->deadlines, &self->deadline);
-        start_work(self, false);
+        start_work(self, false, read_size_max(self));
     }
     return true;
 }
@@ -429,7 +443,7 @@ static bool decide(struct reading *self)
         return true;
     }
     if (!position(self)) {
-        start_work(self, true);
+        start_work(self, true, 0); /* It brings an offset only. */
         return true;
     }
     return decide_read(self);
@@ -636,5 +650,6 @@ void api_cancel(struct session *session, const struct frame *frame)
 
     if (self != NULL) {
         end_stream(self);
+        session_wake(session);
     }
 }

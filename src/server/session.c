@@ -37,6 +37,7 @@ struct session {
     bool paused;       /* conn_pause was called */
     bool congested;
     size_t queue_size_max; /* bytes, as the connection's limit */
+    size_t reserved;       /* bytes that reads under way may bring */
     uint64_t peer_id;      /* NODE, PEER */
     uint64_t generation;   /* PEER */
     struct request *requests;
@@ -157,9 +158,39 @@ const char *session_peer(const struct session *self)
     return conn_peer(self->conn);
 }
 
-bool session_congested(const struct session *self)
+bool session_reserve(struct session *self, size_t size)
 {
-    return self->congested;
+    size_t left = self->queue_size_max - self->reserved;
+
+    ASSERT(self->reserved == 0 || self->request_count > 0);
+    if (self->congested ||
+        (self->reserved > 0 && (self->reserved >= self->queue_size_max || size > left))) {
+        return false;
+    }
+    self->reserved += size;
+    return true;
+}
+
+void session_unreserve(struct session *self, size_t size)
+{
+    ASSERT(self->reserved >= size);
+    self->reserved -= size;
+}
+
+void session_wake(struct session *self)
+{
+    struct request *request;
+    struct request *next;
+
+    if (self->state == SESSION_CLOSING) {
+        return;
+    }
+    DL_FOREACH_SAFE(self->requests, request, next)
+    {
+        if (request->drained != NULL && !self->congested) {
+            request->drained(request);
+        }
+    }
 }
 
 /* ---- sending ---- */
@@ -481,20 +512,13 @@ static void on_failed(struct conn *conn, void *arg, enum err err, const char *te
 static void on_drained(struct conn *conn, void *arg)
 {
     struct session *self = recover(arg);
-    struct request *request;
-    struct request *next;
 
     ASSERT(conn == self->conn);
     if (self->state == SESSION_CLOSING) {
         return;
     }
     self->congested = false;
-    DL_FOREACH_SAFE(self->requests, request, next)
-    {
-        if (request->drained != NULL && !self->congested) {
-            request->drained(request);
-        }
-    }
+    session_wake(self);
     update_pause(self);
 }
 

@@ -69,8 +69,14 @@ struct front *session_front(const struct session *self);
 struct session *session_next(const struct session *self); /* in the front's list; NULL: last */
 bool session_of_node(const struct session *self);
 const char *session_peer(const struct session *self);
-/* Over the bound of what may wait to be sent: reads wait for `drained`. */
-bool session_congested(const struct session *self);
+/* Room for the `size` bytes that a read, which is about to begin, may bring. False: too much is
+ * waiting to be sent or being read for this connection; the request's `drained` is called when
+ * there is room again. A single read finds room whatever its size. */
+bool session_reserve(struct session *self, size_t size);
+/* The read is over. Calls nobody: after what it brought was sent, session_wake does. */
+void session_unreserve(struct session *self, size_t size);
+/* Lets those go on for whom there was no room. */
+void session_wake(struct session *self);
 /* The request of this type and id; NULL: none. */
 struct request *session_find(const struct session *self, uint16_t type, uint64_t id);
 

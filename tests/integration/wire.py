@@ -149,6 +149,9 @@ class Frame:
     def fields(self):
         return fields(self.header)
 
+    def __str__(self):
+        return f"error {self.error()[:2]}" if self.kind == ERROR else f"a frame of type {self.kind}"
+
     def error(self):
         """(code, text, the other fields) of an ERROR."""
         if self.kind != ERROR:

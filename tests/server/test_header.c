@@ -102,7 +102,7 @@ START_TEST(other_fields_are_passed_over)
     ck_assert_int_eq(check(TOPIC,
                            "\x98\x06\xff\x01\xa2\x06\x02\xff\x00\xa9\x06\1\2\3\4\5\6\7\x08\xb5\x06"
                            "\1\2\3\4\x0a\x01t",
-                           30, &info),
+                           28, &info),
                      ERR_OK);
     ck_assert_int_eq(check(TOPIC, "\x08\x01", 2, &info), ERR_OK); /* For the decoder to refuse. */
     ck_assert_int_eq(check(TOPIC, "", 0, &info), ERR_OK);

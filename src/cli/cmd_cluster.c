@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/json.h"
@@ -16,27 +17,32 @@ static const struct option_spec options[] = {
     {NULL, 0, NULL, false, NULL},
 };
 
-/* The cluster as one node sees it; NULL after saying why not. */
-static Quorlog__StatusReply *ask(const struct invocation *invocation)
+/* The cluster as one node sees it. Not EXIT_OK: call->text, or stderr for EXIT_USAGE, says why. */
+static int ask(const struct invocation *invocation, struct call *call,
+               Quorlog__StatusReply **ret_reply)
 {
-    struct client *client = caller_open(invocation);
-    struct call call = {0};
-    Quorlog__StatusReply *reply = NULL;
+    struct client *client;
+    int code = caller_open(invocation, &client);
+    enum err err;
 
-    if (client == NULL) {
-        return NULL;
+    if (code != EXIT_OK) {
+        return code;
     }
-    if (caller_wait(client, client_status(client, false, caller_on_reply, &call), &call) ==
-        EXIT_OK) {
-        reply = quorlog__status_reply__unpack(NULL, call.reply_size, call.reply);
-        if (reply == NULL) {
-            (void)fail("the server's answer cannot be read; are client and server of one "
-                       "version?");
+    err = client_status(client, false, caller_on_reply, call);
+    ASSERT(err == ERR_OK); /* The first request of a new client. */
+    client_wait(client, &call->done);
+    caller_close(client);
+    if (call->err == ERR_OK) {
+        *ret_reply = quorlog__status_reply__unpack(NULL, call->reply_size, call->reply);
+        if (*ret_reply == NULL) {
+            call->err = ERR_PROTOCOL;
+            (void)snprintf(call->text, sizeof call->text, /* fits */
+                           "the server's answer cannot be read; are client and server of one "
+                           "version?");
         }
     }
-    free(call.reply);
-    caller_close(client);
-    return reply;
+    free(call->reply);
+    return call->err == ERR_OK ? EXIT_OK : EXIT_FAILED;
 }
 
 static json_t *node_json(const Quorlog__NodeStatus *node)
@@ -94,10 +100,12 @@ static void print_table(const Quorlog__StatusReply *status)
 
 static int run_status(const struct invocation *invocation)
 {
-    Quorlog__StatusReply *status = ask(invocation);
+    struct call call = {0};
+    Quorlog__StatusReply *status;
+    int code = ask(invocation, &call, &status);
 
-    if (status == NULL) {
-        return EXIT_FAILED;
+    if (code != EXIT_OK) {
+        return code == EXIT_USAGE ? code : fail("%s", call.text);
     }
     if (option_given(invocation, "json")) {
         print_json(status);
@@ -133,16 +141,22 @@ static json_t *complaints(const Quorlog__StatusReply *status)
 
 static int run_health(const struct invocation *invocation)
 {
-    Quorlog__StatusReply *status = ask(invocation);
+    struct call call = {0};
+    Quorlog__StatusReply *status;
+    int code = ask(invocation, &call, &status);
     bool healthy;
     json_t *list;
 
-    if (status == NULL) {
-        return EXIT_UNHEALTHY;
+    if (code == EXIT_USAGE) {
+        return code;
     }
-    list = complaints(status);
+    if (code == EXIT_OK) {
+        list = complaints(status);
+        quorlog__status_reply__free_unpacked(status, NULL);
+    } else {
+        list = json_pack("[s]", call.text);
+    }
     healthy = json_array_size(list) == 0;
-    quorlog__status_reply__free_unpacked(status, NULL);
     if (option_given(invocation, "json")) {
         json_print(json_pack("{s:b,s:o}", "healthy", healthy, "problems", list));
     } else {

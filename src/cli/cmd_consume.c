@@ -45,6 +45,15 @@ struct consume {
     uv_prepare_t flush;
 };
 
+/* Nothing more can be printed, or nothing more is wanted. */
+static void stop_output(struct consume *self)
+{
+    ASSERT(!self->output_failed);
+    self->output_failed = true;
+    self->done = true;
+    self->code = output_failed(errno);
+}
+
 static void on_record(void *arg, const struct client_record *record)
 {
     struct consume *self = arg;
@@ -61,10 +70,7 @@ static void on_record(void *arg, const struct client_record *record)
         format_print_json(self->topic, record);
     }
     if (ferror(stdout)) {
-        self->output_failed = true;
-        self->done = true;
-        /* The reader of a pipe that has enough ("| head") is no failure. */
-        self->code = errno == EPIPE ? EXIT_OK : fail("standard output: %s", strerror(errno));
+        stop_output(self);
     }
 }
 
@@ -84,10 +90,8 @@ static void on_prepare(uv_prepare_t *prepare)
 {
     struct consume *self = prepare->data;
 
-    if (fflush(stdout) != 0 && !self->output_failed) {
-        self->output_failed = true;
-        self->done = true;
-        self->code = errno == EPIPE ? EXIT_OK : fail("standard output: %s", strerror(errno));
+    if (!self->output_failed && fflush(stdout) != 0) {
+        stop_output(self);
     }
 }
 
@@ -136,9 +140,9 @@ static int run(const struct invocation *invocation)
     if (code != EXIT_OK) {
         return code;
     }
-    client = caller_open(invocation);
-    if (client == NULL) {
-        return EXIT_FAILED;
+    code = caller_open(invocation, &client);
+    if (code != EXIT_OK) {
+        return code;
     }
     err = consumer_new(client, &consumer_options, &events, &self, &self.consumer);
     if (err != ERR_OK) {

@@ -29,11 +29,11 @@ static int call_once(const struct invocation *invocation,
                                        struct call *call),
                      struct call *call)
 {
-    struct client *client = caller_open(invocation);
-    int code;
+    struct client *client;
+    int code = caller_open(invocation, &client);
 
-    if (client == NULL) {
-        return EXIT_FAILED;
+    if (code != EXIT_OK) {
+        return code;
     }
     code = caller_wait(client, start(client, invocation, call), call);
     caller_close(client);
@@ -84,12 +84,13 @@ static enum err start_create(struct client *client, const struct invocation *inv
 static int run_create(const struct invocation *invocation)
 {
     const char *name = invocation->arguments[0];
-    struct client *client = caller_open(invocation);
+    struct client *client;
     struct call call = {0};
+    int code = caller_open(invocation, &client);
     enum err err;
 
-    if (client == NULL) {
-        return EXIT_FAILED;
+    if (code != EXIT_OK) {
+        return code;
     }
     err = start_create(client, invocation, &call);
     if (err == ERR_OK) {
@@ -105,6 +106,9 @@ static int run_create(const struct invocation *invocation)
     }
     if (err == ERR_OK && option_given(invocation, "json")) {
         json_print(json_pack("{s:s}", "topic", name));
+    }
+    if (err == ERR_INVALID && !call.done) {
+        return usage("a topic's name has 1 to 200 characters");
     }
     return err == ERR_OK ? EXIT_OK : fail("%s", call.done ? call.text : err_text(err));
 }
@@ -198,7 +202,7 @@ static void print_topic(const Quorlog__TopicInfo *topic, uint64_t node_id)
            human_size(size, topic->size), topic->segments, topic->segments == 1 ? "" : "s",
            (unsigned long long)node_id, human_time(time, topic->created_time_us));
     print_hex(&topic->digest);
-    printf("\n");
+    printf("%s\n", topic->digest.len == 0 ? "- (no records)" : "");
 }
 
 static int run_describe(const struct invocation *invocation)

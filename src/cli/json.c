@@ -9,7 +9,7 @@
 
 void json_print(json_t *object)
 {
-    char *text = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
+    char *text = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
 
     ASSERT(text != NULL); /* Objects are ours: no cycles, no broken strings. */
     printf("%s\n", text);

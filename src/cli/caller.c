@@ -8,7 +8,7 @@
 
 #include "base/assert.h"
 
-enum { CONNECT_TIMEOUT_MS = 5000 };
+enum { CONNECT_TIMEOUT_MS = 3000 };
 
 static void say(const char *format, va_list args)
 {

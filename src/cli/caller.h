@@ -14,7 +14,7 @@
      "nodes to try; default $QUORLOG_SERVER or 127.0.0.1:7437"},                                   \
     {                                                                                              \
         "timeout", 0, "MS", false,                                                                 \
-            "wait so long for an answer; default 30000, and 5000 for the first connection"         \
+            "wait so long for an answer; default 30000, and 3000 for the first connection"         \
     }
 
 /* Makes a client from the options. On failure says why on stderr and returns the exit code. */

@@ -48,12 +48,13 @@ static int ask(const struct invocation *invocation, struct call *call,
 static json_t *node_json(const Quorlog__NodeStatus *node)
 {
     return json_pack(
-        "{s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id",
-        json_number(node->id), "address", node->address, "role", node->role, "state", node->state,
-        "term", json_number(node->term), "applied", json_number(node->applied), "commit",
-        json_number(node->commit), "lag", json_number(node->lag), "holes", json_number(node->holes),
-        "first", json_number(node->first), "last", json_number(node->last), "version",
-        node->version, "snapshot", json_number(node->snapshot), "uptime_ms",
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id",
+        json_number(node->id), "address", json_text(node->address), "role", json_text(node->role),
+        "state", json_text(node->state), "term", json_number(node->term), "applied",
+        json_number(node->applied), "commit", json_number(node->commit), "lag",
+        json_number(node->lag), "holes", json_number(node->holes), "first",
+        json_number(node->first), "last", json_number(node->last), "version",
+        json_text(node->version), "snapshot", json_number(node->snapshot), "uptime_ms",
         json_number(node->uptime_ms), "journal_writes", json_number(node->journal_writes),
         "journal_entries", json_number(node->journal_entries), "journal_bytes",
         json_number(node->journal_bytes), "records", json_number(node->records), "cpu_us",
@@ -67,7 +68,7 @@ static void print_json(const Quorlog__StatusReply *status)
     for (size_t i = 0; i < status->n_nodes; i++) {
         (void)json_array_append_new(nodes, node_json(status->nodes[i])); /* json_print aborts. */
     }
-    json_print(json_pack("{s:s,s:o,s:o,s:o}", "cluster", status->cluster_id, "leader",
+    json_print(json_pack("{s:o,s:o,s:o,s:o}", "cluster", json_text(status->cluster_id), "leader",
                          status->leader_id != 0 ? json_number(status->leader_id) : json_null(),
                          "term", json_number(status->term), "nodes", nodes));
 }
@@ -122,18 +123,19 @@ static json_t *complaints(const Quorlog__StatusReply *status)
     json_t *list = json_array();
 
     if (status->leader_id == 0) {
+        /* Out of memory: json_print aborts. */
         (void)json_array_append_new(list, json_string("no leader: nothing can be written"));
     }
     for (size_t i = 0; i < status->n_nodes; i++) {
         const Quorlog__NodeStatus *node = status->nodes[i];
+        char text[400];
 
         if (strcmp(node->state, "unreachable") == 0 || strcmp(node->state, "installing") == 0 ||
             node->holes > 0) {
-            (void)json_array_append_new(/* Out of memory: json_print aborts. */
-                                        list,
-                                        json_sprintf("node %llu (%s) is %s",
-                                                     (unsigned long long)node->id, node->address,
-                                                     node->holes > 0 ? "incomplete" : node->state));
+            (void)snprintf(text, sizeof text, "node %llu (%.256s) is %.64s", /* fits */
+                           (unsigned long long)node->id, node->address,
+                           node->holes > 0 ? "incomplete" : node->state);
+            (void)json_array_append_new(list, json_text(text)); /* As above. */
         }
     }
     return list;
@@ -154,7 +156,7 @@ static int run_health(const struct invocation *invocation)
         list = complaints(status);
         quorlog__status_reply__free_unpacked(status, NULL);
     } else {
-        list = json_pack("[s]", call.text);
+        list = json_pack("[o]", json_text(call.text));
     }
     healthy = json_array_size(list) == 0;
     if (option_given(invocation, "json")) {
@@ -162,7 +164,9 @@ static int run_health(const struct invocation *invocation)
     } else {
         printf("%s\n", healthy ? "healthy" : "unhealthy");
         for (size_t i = 0; i < json_array_size(list); i++) {
-            printf("  %s\n", json_string_value(json_array_get(list, i)));
+            const char *text = json_string_value(json_array_get(list, i));
+
+            printf("  %s\n", text != NULL ? text : "(what the node says is no text)");
         }
         json_decref(list);
     }

@@ -106,7 +106,7 @@ static void on_report(void *arg, const struct producer_report *report)
         return;
     }
     for (uint32_t i = 0; i < report->count; i++) {
-        json_print(json_pack("{s:s,s:o,s:o,s:o}", "topic", self->topic, "offset",
+        json_print(json_pack("{s:o,s:o,s:o,s:o}", "topic", json_text(self->topic), "offset",
                              json_number(report->offset + i), "term", json_number(report->term),
                              "token", json_number(report->raft_index)));
     }

@@ -66,7 +66,7 @@ static json_t *topic_json(const Quorlog__TopicInfo *topic)
 {
     char time[40];
 
-    return json_pack("{s:s,s:o,s:o,s:o,s:o,s:i,s:s,s:o}", "name", topic->name, "id",
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:i,s:s,s:o}", "name", json_text(topic->name), "id",
                      json_number(topic->id), "start", json_number(topic->start), "end",
                      json_number(topic->end), "size", json_number(topic->size), "segments",
                      (int)topic->segments, "created", human_time(time, topic->created_time_us),
@@ -105,7 +105,7 @@ static int run_create(const struct invocation *invocation)
         printf("created %s\n", name);
     }
     if (err == ERR_OK && option_given(invocation, "json")) {
-        json_print(json_pack("{s:s}", "topic", name));
+        json_print(json_pack("{s:o}", "topic", json_text(name)));
     }
     if (err == ERR_INVALID && !call.done) {
         return usage("a topic's name has 1 to 200 characters");
@@ -128,7 +128,7 @@ static int run_delete(const struct invocation *invocation)
 
     free(call.reply);
     if (code == EXIT_OK && option_given(invocation, "json")) {
-        json_print(json_pack("{s:s}", "topic", invocation->arguments[0]));
+        json_print(json_pack("{s:o}", "topic", json_text(invocation->arguments[0])));
     } else if (code == EXIT_OK) {
         printf("deleted %s\n", invocation->arguments[0]);
     }

@@ -1,6 +1,7 @@
 #include "cli/caller.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,17 @@ int caller_timeout(const struct invocation *invocation, uint64_t *ret_timeout_ms
         option_number(invocation, "timeout", 30000, 1, UINT64_C(86400000), ret_timeout_ms, &info);
 
     return err == ERR_OK ? EXIT_OK : usage("%s", info.text);
+}
+
+int poll_init_shared(uv_loop_t *loop, uv_poll_t *poll, int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    int rv = uv_poll_init(loop, poll, fd);
+
+    if (flags >= 0) {
+        (void)fcntl(fd, F_SETFL, flags); /* Succeeds as the one before did. */
+    }
+    return rv;
 }
 
 int output_failed(int number)

@@ -277,7 +277,7 @@ static int open_input(struct produce *self, const char *path)
     }
     self->always_readable = S_ISREG(st.st_mode);
     if (!self->always_readable &&
-        uv_poll_init(client_loop(self->client), &self->poll, self->fd) != 0) {
+        poll_init_shared(client_loop(self->client), &self->poll, self->fd) != 0) {
         self->always_readable = true; /* /dev/null and the like: a read never waits. */
     } else if (!self->always_readable) {
         self->poll.data = self;

@@ -1,11 +1,15 @@
 #include "cli/caller.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+
+enum { CONNECT_TIMEOUT_MS = 3000 };
 
 __attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args)
 {
@@ -44,25 +48,59 @@ int caller_timeout(const struct invocation *invocation, uint64_t *ret_timeout_ms
     return err == ERR_OK ? EXIT_OK : usage("%s", info.text);
 }
 
-struct client *caller_open(const struct invocation *invocation)
+int poll_init_shared(uv_loop_t *loop, uv_poll_t *poll, int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    int rv = uv_poll_init(loop, poll, fd);
+
+    if (flags >= 0) {
+        (void)fcntl(fd, F_SETFL, flags); /* Succeeds as the one before did. */
+    }
+    return rv;
+}
+
+int output_failed(int number)
+{
+    if (number == EPIPE) {
+        clearerr(stdout);
+        return EXIT_OK;
+    }
+    return number == 0 ? fail("standard output cannot be written")
+                       : fail("standard output cannot be written: %s", strerror(number));
+}
+
+int flush_output(void)
+{
+    int rv;
+
+    errno = 0; /* An earlier failure is known by the stream's flag only. */
+    rv = fflush(stdout);
+    return rv == 0 && !ferror(stdout) ? EXIT_OK : output_failed(errno);
+}
+
+int caller_open(const struct invocation *invocation, struct client **ret_client)
 {
     const char *servers = option_value(invocation, "server");
     struct client_options options = {.name = "quorlog-cli"};
-    struct client *client;
     struct err_info info;
+    enum err err;
+    int code;
 
     if (servers == NULL) {
         servers = getenv("QUORLOG_SERVER");
     }
     options.servers = servers != NULL && servers[0] != '\0' ? servers : "127.0.0.1:7437";
-    if (caller_timeout(invocation, &options.timeout_ms) != EXIT_OK) {
-        return NULL;
+    code = caller_timeout(invocation, &options.timeout_ms);
+    if (code != EXIT_OK) {
+        return code;
     }
-    if (client_new(&options, NULL, &client, &info) != ERR_OK) {
-        (void)fail("%s", info.text);
-        return NULL;
+    /* Who says how long to wait is taken at his word. */
+    options.connect_timeout_ms = option_given(invocation, "timeout") ? 0 : CONNECT_TIMEOUT_MS;
+    err = client_new(&options, NULL, ret_client, &info);
+    if (err == ERR_INVALID) {
+        return usage("%s", info.text);
     }
-    return client;
+    return err == ERR_OK ? EXIT_OK : fail("%s", info.text);
 }
 
 void caller_close(struct client *client)
@@ -94,6 +132,9 @@ void caller_on_reply(void *arg, const struct client_error *error, const uint8_t 
 
 int caller_wait(struct client *client, enum err started, struct call *call)
 {
+    if (started == ERR_INVALID) {
+        return usage("a topic's name has 1 to 200 characters");
+    }
     if (started != ERR_OK) {
         return fail("%s", err_text(started));
     }

@@ -13,11 +13,12 @@
     {"server", 's', "HOST:PORT,…", false,                                                          \
      "nodes to try; default $QUORLOG_SERVER or 127.0.0.1:7437"},                                   \
     {                                                                                              \
-        "timeout", 0, "MS", false, "give up after that many milliseconds; default 30000"           \
+        "timeout", 0, "MS", false,                                                                 \
+            "wait so long for an answer; default 30000, and 3000 for the first connection"         \
     }
 
-/* Makes a client from the options. On failure says why on stderr; returns NULL. */
-struct client *caller_open(const struct invocation *invocation);
+/* Makes a client from the options. On failure says why on stderr and returns the exit code. */
+int caller_open(const struct invocation *invocation, struct client **ret_client);
 void caller_close(struct client *client);
 
 /* --timeout, or its default. EXIT_USAGE with a message when it is not a number. */
@@ -39,6 +40,17 @@ void caller_on_reply(void *arg, const struct client_error *error, const uint8_t 
 /* Waits for the answer. `started` is what the client_… function returned. On failure says so on
  * stderr and returns EXIT_FAILED; else EXIT_OK, and the caller frees call->reply. */
 int caller_wait(struct client *client, enum err started, struct call *call);
+
+/* uv_poll_init for a descriptor that other programs share, a terminal's above all: it stays as it
+ * is, blocking or not. Returns what uv_poll_init does: not 0 for files, which never wait. */
+int poll_init_shared(uv_loop_t *loop, uv_poll_t *poll, int fd);
+
+/* Writes what stdout holds; returns the exit code. A failure is told. */
+int flush_output(void);
+
+/* stdout failed so: tells it, returns EXIT_FAILED. The reader of a pipe that has enough ("| head")
+ * is no failure: EXIT_OK. */
+int output_failed(int number);
 
 /* "quorlog: text" on stderr. Returns EXIT_FAILED. */
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -128,9 +128,20 @@ static void fill(struct lane *lane)
     const struct client_record record = {.value = bench->value, .value_size = bench->size};
 
     while (!bench->stopping && lane->sent - lane->reported < bench->inflight) {
+        enum err err;
+
         lane->sent_ns[lane->sent % INFLIGHT_MAX] = now_ns();
-        if (producer_send(lane->producer, &record) != ERR_OK) {
+        err = producer_send(lane->producer, &record);
+        if (err == ERR_BUSY) {
             return; /* No room: the next report goes on. */
+        }
+        if (err != ERR_OK) {
+            (void)snprintf(bench->failure, sizeof bench->failure, /* fits */
+                           "a record of %llu bytes: %s; --batch-size bounds it, and "
+                           "batch_size_max of the nodes",
+                           (unsigned long long)bench->size, err_text(err));
+            bench->stopping = true;
+            return;
         }
         lane->sent++;
     }
@@ -182,7 +193,9 @@ static int open_lanes(struct bench *bench)
             client_new(&options, &bench->loop, &lane->client, &info) != ERR_OK ||
             producer_new(lane->client, &producer_options, on_report, lane, &lane->producer) !=
                 ERR_OK) {
-            return fail("connection %llu cannot be made", (unsigned long long)i);
+            return fail("connection %llu cannot be made: out of memory or of file descriptors "
+                        "(ulimit -n)",
+                        (unsigned long long)i);
         }
     }
     return EXIT_OK;
@@ -337,6 +350,9 @@ static int measure(struct bench *bench, struct client *control)
     if (bench->failure[0] != '\0') {
         return fail("%s", bench->failure);
     }
+    if (code == EXIT_OK && bench->records == 0) {
+        return fail("no record was acknowledged in %llu s", (unsigned long long)bench->seconds);
+    }
     if (code == EXIT_OK) {
         print_result(bench, &before, &after);
     }
@@ -369,6 +385,19 @@ static int parse_produce(struct bench *bench)
     return err == ERR_OK ? EXIT_OK : usage("%s", info.text);
 }
 
+/* Bytes that do not compress; a call for each eight, as it is a system call. */
+static void fill_value(struct bench *bench)
+{
+    bench->value = malloc(bench->size);
+    ASSERT(bench->value != NULL);
+    for (uint64_t i = 0; i < bench->size; i += sizeof(uint64_t)) {
+        uint64_t some = clock_real()->random(clock_real());
+        uint64_t left = bench->size - i;
+
+        memcpy(bench->value + i, &some, left < sizeof some ? left : sizeof some);
+    }
+}
+
 static int ensure_topic(struct client *control, const char *topic)
 {
     struct call call = {0};
@@ -395,15 +424,12 @@ static int run_produce(const struct invocation *invocation)
         free(bench);
         return code;
     }
-    control = caller_open(invocation);
-    if (control == NULL) {
+    fill_value(bench);
+    code = caller_open(invocation, &control);
+    if (code != EXIT_OK) {
+        free(bench->value);
         free(bench);
-        return EXIT_FAILED;
-    }
-    bench->value = malloc(bench->size);
-    ASSERT(bench->value != NULL);
-    for (uint64_t i = 0; i < bench->size; i++) {
-        bench->value[i] = (uint8_t)clock_real()->random(clock_real());
+        return code;
     }
     (void)uv_loop_init(&bench->loop); /* Fails only without descriptors; connecting tells. */
     code = ensure_topic(control, bench->topic);
@@ -478,14 +504,15 @@ static int run_consume(const struct invocation *invocation)
     struct client *client;
     struct err_info info;
     uint64_t begin_ns;
+    int code;
 
     if (option_number(invocation, "count", 0, 1, INT64_MAX, &options.records_max, &info) !=
         ERR_OK) {
         return usage("%s", info.text);
     }
-    client = caller_open(invocation);
-    if (client == NULL) {
-        return EXIT_FAILED;
+    code = caller_open(invocation, &client);
+    if (code != EXIT_OK) {
+        return code;
     }
     begin_ns = now_ns();
     if (consumer_new(client, &options, &events, &reading, &consumer) != ERR_OK) {

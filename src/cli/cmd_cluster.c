@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/json.h"
@@ -16,38 +17,44 @@ static const struct option_spec options[] = {
     {NULL, 0, NULL, false, NULL},
 };
 
-/* The cluster as one node sees it; NULL after saying why not. */
-static Quorlog__StatusReply *ask(const struct invocation *invocation)
+/* The cluster as one node sees it. Not EXIT_OK: call->text, or stderr for EXIT_USAGE, says why. */
+static int ask(const struct invocation *invocation, struct call *call,
+               Quorlog__StatusReply **ret_reply)
 {
-    struct client *client = caller_open(invocation);
-    struct call call = {0};
-    Quorlog__StatusReply *reply = NULL;
+    struct client *client;
+    int code = caller_open(invocation, &client);
+    enum err err;
 
-    if (client == NULL) {
-        return NULL;
+    if (code != EXIT_OK) {
+        return code;
     }
-    if (caller_wait(client, client_status(client, false, caller_on_reply, &call), &call) ==
-        EXIT_OK) {
-        reply = quorlog__status_reply__unpack(NULL, call.reply_size, call.reply);
-        if (reply == NULL) {
-            (void)fail("the server's answer cannot be read; are client and server of one "
-                       "version?");
+    err = client_status(client, false, caller_on_reply, call);
+    ASSERT(err == ERR_OK); /* The first request of a new client. */
+    client_wait(client, &call->done);
+    caller_close(client);
+    if (call->err == ERR_OK) {
+        *ret_reply = quorlog__status_reply__unpack(NULL, call->reply_size, call->reply);
+        if (*ret_reply == NULL) {
+            call->err = ERR_PROTOCOL;
+            (void)snprintf(call->text, sizeof call->text, /* fits */
+                           "the server's answer cannot be read; are client and server of one "
+                           "version?");
         }
     }
-    free(call.reply);
-    caller_close(client);
-    return reply;
+    free(call->reply);
+    return call->err == ERR_OK ? EXIT_OK : EXIT_FAILED;
 }
 
 static json_t *node_json(const Quorlog__NodeStatus *node)
 {
     return json_pack(
-        "{s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id",
-        json_number(node->id), "address", node->address, "role", node->role, "state", node->state,
-        "term", json_number(node->term), "applied", json_number(node->applied), "commit",
-        json_number(node->commit), "lag", json_number(node->lag), "holes", json_number(node->holes),
-        "first", json_number(node->first), "last", json_number(node->last), "version",
-        node->version, "snapshot", json_number(node->snapshot), "uptime_ms",
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id",
+        json_number(node->id), "address", json_text(node->address), "role", json_text(node->role),
+        "state", json_text(node->state), "term", json_number(node->term), "applied",
+        json_number(node->applied), "commit", json_number(node->commit), "lag",
+        json_number(node->lag), "holes", json_number(node->holes), "first",
+        json_number(node->first), "last", json_number(node->last), "version",
+        json_text(node->version), "snapshot", json_number(node->snapshot), "uptime_ms",
         json_number(node->uptime_ms), "journal_writes", json_number(node->journal_writes),
         "journal_entries", json_number(node->journal_entries), "journal_bytes",
         json_number(node->journal_bytes), "records", json_number(node->records), "cpu_us",
@@ -61,7 +68,7 @@ static void print_json(const Quorlog__StatusReply *status)
     for (size_t i = 0; i < status->n_nodes; i++) {
         (void)json_array_append_new(nodes, node_json(status->nodes[i])); /* json_print aborts. */
     }
-    json_print(json_pack("{s:s,s:o,s:o,s:o}", "cluster", status->cluster_id, "leader",
+    json_print(json_pack("{s:o,s:o,s:o,s:o}", "cluster", json_text(status->cluster_id), "leader",
                          status->leader_id != 0 ? json_number(status->leader_id) : json_null(),
                          "term", json_number(status->term), "nodes", nodes));
 }
@@ -94,10 +101,12 @@ static void print_table(const Quorlog__StatusReply *status)
 
 static int run_status(const struct invocation *invocation)
 {
-    Quorlog__StatusReply *status = ask(invocation);
+    struct call call = {0};
+    Quorlog__StatusReply *status;
+    int code = ask(invocation, &call, &status);
 
-    if (status == NULL) {
-        return EXIT_FAILED;
+    if (code != EXIT_OK) {
+        return code == EXIT_USAGE ? code : fail("%s", call.text);
     }
     if (option_given(invocation, "json")) {
         print_json(status);
@@ -114,18 +123,19 @@ static json_t *complaints(const Quorlog__StatusReply *status)
     json_t *list = json_array();
 
     if (status->leader_id == 0) {
+        /* Out of memory: json_print aborts. */
         (void)json_array_append_new(list, json_string("no leader: nothing can be written"));
     }
     for (size_t i = 0; i < status->n_nodes; i++) {
         const Quorlog__NodeStatus *node = status->nodes[i];
+        char text[400];
 
         if (strcmp(node->state, "unreachable") == 0 || strcmp(node->state, "installing") == 0 ||
             node->holes > 0) {
-            (void)json_array_append_new(/* Out of memory: json_print aborts. */
-                                        list,
-                                        json_sprintf("node %llu (%s) is %s",
-                                                     (unsigned long long)node->id, node->address,
-                                                     node->holes > 0 ? "incomplete" : node->state));
+            (void)snprintf(text, sizeof text, "node %llu (%.256s) is %.64s", /* fits */
+                           (unsigned long long)node->id, node->address,
+                           node->holes > 0 ? "incomplete" : node->state);
+            (void)json_array_append_new(list, json_text(text)); /* As above. */
         }
     }
     return list;
@@ -133,22 +143,30 @@ static json_t *complaints(const Quorlog__StatusReply *status)
 
 static int run_health(const struct invocation *invocation)
 {
-    Quorlog__StatusReply *status = ask(invocation);
+    struct call call = {0};
+    Quorlog__StatusReply *status;
+    int code = ask(invocation, &call, &status);
     bool healthy;
     json_t *list;
 
-    if (status == NULL) {
-        return EXIT_UNHEALTHY;
+    if (code == EXIT_USAGE) {
+        return code;
     }
-    list = complaints(status);
+    if (code == EXIT_OK) {
+        list = complaints(status);
+        quorlog__status_reply__free_unpacked(status, NULL);
+    } else {
+        list = json_pack("[o]", json_text(call.text));
+    }
     healthy = json_array_size(list) == 0;
-    quorlog__status_reply__free_unpacked(status, NULL);
     if (option_given(invocation, "json")) {
         json_print(json_pack("{s:b,s:o}", "healthy", healthy, "problems", list));
     } else {
         printf("%s\n", healthy ? "healthy" : "unhealthy");
         for (size_t i = 0; i < json_array_size(list); i++) {
-            printf("  %s\n", json_string_value(json_array_get(list, i)));
+            const char *text = json_string_value(json_array_get(list, i));
+
+            printf("  %s\n", text != NULL ? text : "(what the node says is no text)");
         }
         json_decref(list);
     }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "cli/caller.h"
@@ -43,7 +45,18 @@ struct consume {
     bool output_failed;
     int code;
     uv_prepare_t flush;
+    uv_poll_t reader; /* tells when the reader of a pipe is gone, even if nothing is written */
+    bool watching;
 };
+
+/* Nothing more can be printed, or nothing more is wanted. */
+static void stop_output(struct consume *self)
+{
+    ASSERT(!self->output_failed);
+    self->output_failed = true;
+    self->done = true;
+    self->code = output_failed(errno);
+}
 
 static void on_record(void *arg, const struct client_record *record)
 {
@@ -61,10 +74,7 @@ static void on_record(void *arg, const struct client_record *record)
         format_print_json(self->topic, record);
     }
     if (ferror(stdout)) {
-        self->output_failed = true;
-        self->done = true;
-        /* The reader of a pipe that has enough ("| head") is no failure. */
-        self->code = errno == EPIPE ? EXIT_OK : fail("standard output: %s", strerror(errno));
+        stop_output(self);
     }
 }
 
@@ -84,11 +94,32 @@ static void on_prepare(uv_prepare_t *prepare)
 {
     struct consume *self = prepare->data;
 
-    if (fflush(stdout) != 0 && !self->output_failed) {
-        self->output_failed = true;
-        self->done = true;
-        self->code = errno == EPIPE ? EXIT_OK : fail("standard output: %s", strerror(errno));
+    if (!self->output_failed && fflush(stdout) != 0) {
+        stop_output(self);
     }
+}
+
+static void on_reader(uv_poll_t *poll, int status, int events)
+{
+    struct consume *self = poll->data;
+
+    (void)events;             /* Only that it is gone was asked for. */
+    (void)uv_poll_stop(poll); /* Never fails. */
+    self->output_failed = self->output_failed || status < 0;
+    self->done = self->done || status < 0;
+}
+
+static void watch_reader(struct consume *self, uv_loop_t *loop)
+{
+    struct stat st;
+
+    if (fstat(STDOUT_FILENO, &st) != 0 || !S_ISFIFO(st.st_mode) ||
+        poll_init_shared(loop, &self->reader, STDOUT_FILENO) != 0) {
+        return; /* Writing tells. */
+    }
+    self->watching = true;
+    self->reader.data = self;
+    (void)uv_poll_start(&self->reader, UV_DISCONNECT, on_reader); /* As above. */
 }
 
 static int parse(const struct invocation *invocation, struct consume *self,
@@ -136,9 +167,9 @@ static int run(const struct invocation *invocation)
     if (code != EXIT_OK) {
         return code;
     }
-    client = caller_open(invocation);
-    if (client == NULL) {
-        return EXIT_FAILED;
+    code = caller_open(invocation, &client);
+    if (code != EXIT_OK) {
+        return code;
     }
     err = consumer_new(client, &consumer_options, &events, &self, &self.consumer);
     if (err != ERR_OK) {
@@ -148,9 +179,13 @@ static int run(const struct invocation *invocation)
     (void)uv_prepare_init(client_loop(client), &self.flush); /* Never fails. */
     self.flush.data = &self;
     (void)uv_prepare_start(&self.flush, on_prepare); /* Never fails with a callback. */
+    watch_reader(&self, client_loop(client));
     client_wait(client, &self.done);
     consumer_free(self.consumer);
     uv_close((uv_handle_t *)&self.flush, NULL);
+    if (self.watching) {
+        uv_close((uv_handle_t *)&self.reader, NULL);
+    }
     caller_close(client);
     return self.code;
 }

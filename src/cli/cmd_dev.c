@@ -8,11 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -118,11 +120,16 @@ static void on_restart(uv_timer_t *timer)
 {
     struct node *node = timer->data;
 
-    if (!node->dev->stopping) {
-        start_node(node);
-        printf("node %u started again, pid %d\n", node->id, (int)node->pid);
-        (void)fflush(stdout); /* Decoration. */
+    if (node->dev->stopping) {
+        return;
     }
+    start_node(node);
+    if (node->pid == 0) {
+        (void)uv_timer_start(timer, on_restart, RESTART_MS, 0); /* Never fails so. */
+        return;
+    }
+    printf("node %u started again, pid %d\n", node->id, (int)node->pid);
+    (void)fflush(stdout); /* Decoration. */
 }
 
 static void close_all(struct dev *dev);
@@ -137,6 +144,33 @@ static unsigned running(const struct dev *dev)
     return count;
 }
 
+/* The last line of the node's log says why it ended. */
+static void tell_why(const struct node *node)
+{
+    const struct dev *dev = node->dev;
+    char path[PATH_MAX + 16];
+    char tail[2048];
+    char *line = tail;
+    ssize_t size = -1;
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/node%u.log", dev->dir, node->id); /* fits */
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        off_t end = lseek(fd, 0, SEEK_END);
+
+        size = pread(fd, tail, sizeof tail - 1, end > 2047 ? end - 2047 : 0);
+        (void)close(fd); /* Only read. */
+    }
+    tail[size > 0 ? size : 0] = '\0';
+    while (size > 0 && tail[size - 1] == '\n') {
+        tail[--size] = '\0';
+    }
+    line = strrchr(tail, '\n') != NULL ? strrchr(tail, '\n') + 1 : tail;
+    line += strncmp(line, "quorlog: ", 9) == 0 ? 9 : 0;
+    (void)fail("node %u could not start: %s (its log: %s)", node->id, line, path);
+}
+
 /* A node that ended. */
 static void on_exit_of(struct node *node, int status)
 {
@@ -147,8 +181,7 @@ static void on_exit_of(struct node *node, int status)
         return;
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) != EXIT_OK && !dev->told) {
-        /* It could not even start: the address is in use, say. */
-        (void)fail("node %u ended at once; %s/node%u.log says why", node->id, dev->dir, node->id);
+        tell_why(node); /* It could not even start. */
         dev->failed = true;
         (void)raise(SIGTERM); /* To ourselves: never fails. */
         return;
@@ -192,13 +225,15 @@ static void tell(struct dev *dev, const Quorlog__StatusReply *status)
         printf("  node %u  127.0.0.1:%u  pid %-7d  %s/node%u\n", i + 1, dev->port + i,
                (int)dev->nodes[i].pid, dev->dir, i + 1);
     }
-    printf("\ntry, in another terminal%s%s:\n"
-           "  quorlog topic create events\n"
+    printf("\ntry, in another terminal:\n");
+    if (dev->port != 7437) {
+        printf("  export QUORLOG_SERVER=127.0.0.1:%u\n", dev->port);
+    }
+    printf("  quorlog topic create events\n"
            "  echo hello | quorlog produce events\n"
            "  quorlog consume events -o start --follow -s 127.0.0.1:%u\n"
            "  quorlog cluster status\n",
-           dev->port == 7437 ? "" : " (export QUORLOG_SERVER=127.0.0.1:",
-           dev->port == 7437 ? "" : "PORT)", dev->port + dev->count - 1);
+           dev->port + dev->count - 1);
     if (dev->count > 1) {
         printf("  kill -9 %d     # the leader; everything goes on\n",
                (int)dev->nodes[status->leader_id - 1].pid);
@@ -292,29 +327,78 @@ static void on_stop(uv_signal_t *handle, int number)
 
 /* ---- the beginning ---- */
 
-/* The cluster's name, chosen once and kept with the data: two dev clusters never mix. */
+/* The cluster's name, chosen once and kept with the data: two dev clusters never mix. Its members
+ * are kept, too: nodes that were another cluster's would not start. */
+static enum err parse_cluster(struct dev *dev, const char *path, const char *text,
+                              struct err_info *info)
+{
+    unsigned port;
+    unsigned count;
+
+    if (sscanf(text, "cluster = %63s\nport = %u\nnodes = %u\n", dev->cluster, &port, &count) != 3) {
+        return err_set(info, ERR_CORRUPT, "'%s' is damaged; give another --dir", path);
+    }
+    if (port != dev->port || count != dev->count) {
+        return err_set(info, ERR_WRONG_CLUSTER,
+                       "the directory '%s' holds a cluster of %u node%s from port %u on: give "
+                       "--nodes %u --port %u, or another --dir",
+                       dev->dir, count, count == 1 ? "" : "s", port, count, port);
+    }
+    return ERR_OK;
+}
+
 static enum err name_cluster(struct dev *dev, struct err_info *info)
 {
     char path[IO_PATH_SIZE];
+    char written[128];
     struct buf text;
     enum err err = io_path(path, dev->dir, "cluster", info);
+    int size;
 
     if (err != ERR_OK) {
         return err;
     }
-    buf_init(&text, sizeof dev->cluster);
-    err = io_read_file(io_real(), path, sizeof dev->cluster - 1, &text, info);
+    buf_init(&text, sizeof written);
+    err = io_read_file(io_real(), path, sizeof written - 1, &text, info);
     if (err == ERR_OK) {
-        memcpy(dev->cluster, text.data, text.size);
-        dev->cluster[text.size] = '\0';
-        dev->cluster[strcspn(dev->cluster, "\n")] = '\0';
+        err = buf_append(&text, "", 1);
+        ASSERT(err == ERR_OK); /* It has room for the zero. */
+        err = parse_cluster(dev, path, (const char *)text.data, info);
     } else if (err == ERR_NOT_FOUND) {
         (void)snprintf(dev->cluster, sizeof dev->cluster, "dev-%08x", /* fits */
                        (unsigned)clock_real()->random(clock_real()));
-        err = io_replace_file(io_real(), dev->dir, "cluster", dev->cluster, strlen(dev->cluster),
-                              info);
+        size = snprintf(written, sizeof written, "cluster = %s\nport = %u\nnodes = %u\n",
+                        dev->cluster, dev->port, dev->count);
+        ASSERT(size > 0 && (size_t)size < sizeof written);
+        err = io_replace_file(io_real(), dev->dir, "cluster", written, (size_t)size, info);
     }
     buf_fini(&text);
+    return err;
+}
+
+/* Nothing listens on the nodes' ports. The nodes would say so too, each in its own log. */
+static enum err check_ports(const struct dev *dev, struct err_info *info)
+{
+    enum err err = ERR_OK;
+
+    for (unsigned i = 0; i < dev->count && err == ERR_OK; i++) {
+        const struct sockaddr_in address = {.sin_family = AF_INET,
+                                            .sin_port = htons((uint16_t)(dev->port + i)),
+                                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int one = 1;
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd < 0) {
+            return err_set(info, err_from_errno(errno), "socket: %s", strerror(errno));
+        }
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* As the nodes do. */
+        if (bind(fd, (const struct sockaddr *)&address, sizeof address) < 0) {
+            err = err_set(info, ERR_EXISTS,
+                          "127.0.0.1:%u: %s; end what listens there, or give another --port",
+                          dev->port + i, strerror(errno));
+        }
+        (void)close(fd); /* It was never connected. */
+    }
     return err;
 }
 
@@ -331,13 +415,13 @@ static int prepare(struct dev *dev, const struct invocation *invocation)
         return usage("%s", info.text);
     }
     if (nodes == 2) {
-        return usage("two nodes survive nothing that one does not; use 1 or 3");
+        return usage("two nodes survive nothing that one does not; give --nodes 1 or 3");
     }
     dev->count = (unsigned)nodes;
     dev->port = (unsigned)port;
     dir = dir != NULL ? dir : "quorlog-dev";
     if (mkdir(dir, 0750) < 0 && errno != EEXIST) {
-        return fail("make directory '%s': %s", dir, strerror(errno));
+        return fail("make directory '%s': %s; only its last part is made", dir, strerror(errno));
     }
     if (realpath(dir, dev->dir) == NULL) {
         return fail("directory '%s': %s", dir, strerror(errno));
@@ -347,7 +431,7 @@ static int prepare(struct dev *dev, const struct invocation *invocation)
         return fail("/proc/self/exe: %s", strerror(errno));
     }
     dev->program[size] = '\0';
-    if (name_cluster(dev, &info) != ERR_OK) {
+    if (check_ports(dev, &info) != ERR_OK || name_cluster(dev, &info) != ERR_OK) {
         return fail("%s", info.text);
     }
     for (unsigned i = 0; i < dev->count; i++) {

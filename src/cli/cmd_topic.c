@@ -29,11 +29,11 @@ static int call_once(const struct invocation *invocation,
                                        struct call *call),
                      struct call *call)
 {
-    struct client *client = caller_open(invocation);
-    int code;
+    struct client *client;
+    int code = caller_open(invocation, &client);
 
-    if (client == NULL) {
-        return EXIT_FAILED;
+    if (code != EXIT_OK) {
+        return code;
     }
     code = caller_wait(client, start(client, invocation, call), call);
     caller_close(client);
@@ -66,7 +66,7 @@ static json_t *topic_json(const Quorlog__TopicInfo *topic)
 {
     char time[40];
 
-    return json_pack("{s:s,s:o,s:o,s:o,s:o,s:i,s:s,s:o}", "name", topic->name, "id",
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:i,s:s,s:o}", "name", json_text(topic->name), "id",
                      json_number(topic->id), "start", json_number(topic->start), "end",
                      json_number(topic->end), "size", json_number(topic->size), "segments",
                      (int)topic->segments, "created", human_time(time, topic->created_time_us),
@@ -84,12 +84,13 @@ static enum err start_create(struct client *client, const struct invocation *inv
 static int run_create(const struct invocation *invocation)
 {
     const char *name = invocation->arguments[0];
-    struct client *client = caller_open(invocation);
+    struct client *client;
     struct call call = {0};
+    int code = caller_open(invocation, &client);
     enum err err;
 
-    if (client == NULL) {
-        return EXIT_FAILED;
+    if (code != EXIT_OK) {
+        return code;
     }
     err = start_create(client, invocation, &call);
     if (err == ERR_OK) {
@@ -104,7 +105,10 @@ static int run_create(const struct invocation *invocation)
         printf("created %s\n", name);
     }
     if (err == ERR_OK && option_given(invocation, "json")) {
-        json_print(json_pack("{s:s}", "topic", name));
+        json_print(json_pack("{s:o}", "topic", json_text(name)));
+    }
+    if (err == ERR_INVALID && !call.done) {
+        return usage("a topic's name has 1 to 200 characters");
     }
     return err == ERR_OK ? EXIT_OK : fail("%s", call.done ? call.text : err_text(err));
 }
@@ -124,7 +128,7 @@ static int run_delete(const struct invocation *invocation)
 
     free(call.reply);
     if (code == EXIT_OK && option_given(invocation, "json")) {
-        json_print(json_pack("{s:s}", "topic", invocation->arguments[0]));
+        json_print(json_pack("{s:o}", "topic", json_text(invocation->arguments[0])));
     } else if (code == EXIT_OK) {
         printf("deleted %s\n", invocation->arguments[0]);
     }
@@ -213,7 +217,7 @@ static void print_topic(const Quorlog__TopicInfo *topic, uint64_t node_id)
            human_size(size, topic->size), topic->segments, topic->segments == 1 ? "" : "s",
            (unsigned long long)node_id, human_time(time, topic->created_time_us));
     print_hex(&topic->digest);
-    printf("\n");
+    printf("%s\n", topic->digest.len == 0 ? "- (no records)" : "");
 }
 
 static int run_describe(const struct invocation *invocation)

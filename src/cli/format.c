@@ -84,16 +84,17 @@ void format_print_json(const char *topic, const struct client_record *record)
 
     for (size_t i = 0; i < record->header_count; i++) {
         (void)json_array_append_new(/* Out of memory: a header is missing; json_print aborts. */
-                                    headers,
-                                    json_pack("{s:s,s:o}", "name", record->headers[i].name, "value",
-                                              json_bytes(record->headers[i].value,
-                                                         record->headers[i].value_size)));
+                                    headers, json_pack("{s:o,s:o}", "name",
+                                                       json_text(record->headers[i].name), "value",
+                                                       json_bytes(record->headers[i].value,
+                                                                  record->headers[i].value_size)));
     }
-    object = json_pack(
-        "{s:s,s:o,s:o,s:o,s:o,s:s}", "topic", topic, "offset", json_number(record->offset), "key",
-        record->key != NULL ? json_bytes(record->key, record->key_size) : json_null(), "value",
-        json_bytes(record->value, record->value_size), "headers", headers, "append_time",
-        human_time(time, record->append_time_us));
+    object =
+        json_pack("{s:o,s:o,s:o,s:o,s:o,s:s}", "topic", json_text(topic), "offset",
+                  json_number(record->offset), "key",
+                  record->key != NULL ? json_bytes(record->key, record->key_size) : json_null(),
+                  "value", json_bytes(record->value, record->value_size), "headers", headers,
+                  "append_time", human_time(time, record->append_time_us));
     if (record->timestamp_us != 0) {
         (void)json_object_set_new(object, "timestamp",
                                   json_string(human_time(time, record->timestamp_us))); /* ditto */
@@ -149,8 +150,8 @@ enum err format_parse_start(const char *text, struct consumer_options *options,
         return parse_time(text + 1, &options->time_us, info);
     }
     options->start = text[0] == '-' ? CONSUMER_TAIL : CONSUMER_OFFSET;
-    text += text[0] == '-' ? 1 : 0;
-    if (parse_number(text, "offset", 0, INT64_MAX, &options->offset, NULL) != ERR_OK) {
+    if (parse_number(text + (text[0] == '-' ? 1 : 0), "offset", 0, INT64_MAX, &options->offset,
+                     NULL) != ERR_OK) {
         return err_set(info, ERR_INVALID,
                        "'%s' is not a place to start: start, end, N, -N or @TIME", text);
     }

@@ -3,13 +3,14 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/assert.h"
 
 void json_print(json_t *object)
 {
-    char *text = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
+    char *text = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
 
     ASSERT(text != NULL); /* Objects are ours: no cycles, no broken strings. */
     printf("%s\n", text);
@@ -19,13 +20,17 @@ void json_print(json_t *object)
 
 json_t *json_number(uint64_t number)
 {
-    ASSERT(number <= INT64_MAX);
-    return json_integer((json_int_t)number);
+    return number <= INT64_MAX ? json_integer((json_int_t)number) : json_real((double)number);
+}
+
+json_t *json_text(const char *text)
+{
+    return json_bytes(text, strlen(text));
 }
 
 json_t *json_bytes(const void *data, size_t size)
 {
-    json_t *text = json_stringn(data, size); /* NULL when it is not UTF-8 */
+    json_t *text = json_stringn(size > 0 ? data : "", size); /* NULL when it is not UTF-8 */
     unsigned char *encoded;
 
     if (text != NULL) {
@@ -55,12 +60,14 @@ const char *human_size(char buffer[24], uint64_t size)
 
 const char *human_time(char buffer[40], int64_t time_us)
 {
-    time_t time_s = (time_t)(time_us / 1000000);
+    /* Rounded down, also before 1970: a producer's time may be anything. */
+    int64_t part_us = (time_us % 1000000 + 1000000) % 1000000;
+    time_t time_s = (time_t)(time_us / 1000000 - (time_us % 1000000 < 0 ? 1 : 0));
     struct tm utc;
     size_t size;
 
     (void)gmtime_r(&time_s, &utc); /* Fails only beyond the year 2^31. */
     size = strftime(buffer, 40, "%Y-%m-%dT%H:%M:%S", &utc);
-    (void)snprintf(buffer + size, 40 - size, ".%06dZ", (int)(time_us % 1000000)); /* fits */
+    (void)snprintf(buffer + size, 40 - size, ".%06dZ", (int)part_us); /* fits */
     return buffer;
 }

@@ -8,12 +8,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Prints one object on one line and releases it. Numbers above 2^63 - 1 do not occur. */
+/* Prints one object on one line and releases it. */
 void json_print(json_t *object);
 
 /* Bytes as a JSON string when they are UTF-8, else as {"base64": "…"}. */
 json_t *json_bytes(const void *data, size_t size);
 
+/* The same for text that another wrote: it may be no UTF-8. */
+json_t *json_text(const char *text);
+
+/* Numbers above 2^63 - 1 lose digits; none of ours is. */
 json_t *json_number(uint64_t number);
 
 /* "12.3 MiB", "980 B". Returns buffer. */

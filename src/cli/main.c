@@ -3,9 +3,12 @@
  *
  * Finds the subcommand, handles --help and --completion-helper, parses its options, runs it.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "cli/caller.h"
@@ -36,13 +39,13 @@ static const char first_steps[] =
     "\n"
     "'quorlog COMMAND --help' says more. Exit codes: 0 ok, 1 failed, 2 usage, 10 unhealthy.\n";
 
-static void print_overview(void)
+static void print_overview(FILE *to)
 {
-    printf("%s", overview);
+    (void)fputs(overview, to); /* Checked, for stdout, at the end; also below. */
     for (size_t i = 0; commands[i] != NULL; i++) {
-        printf("  %-18s %s\n", commands[i]->name, commands[i]->summary);
+        (void)fprintf(to, "  %-18s %s\n", commands[i]->name, commands[i]->summary);
     }
-    printf("%s", first_steps);
+    (void)fputs(first_steps, to);
 }
 
 /* The command whose name is the first one or two words; *ret_words says how many. */
@@ -69,14 +72,14 @@ static const struct command_spec *find_command(int argc, char **argv, int *ret_w
 }
 
 /* Prints the commands that begin with this word ("topic"); false when there is none. */
-static bool print_family(const char *word)
+static bool print_family(FILE *to, const char *word)
 {
     size_t size = strlen(word);
     bool found = false;
 
     for (size_t i = 0; commands[i] != NULL; i++) {
         if (strncmp(commands[i]->name, word, size) == 0 && commands[i]->name[size] == ' ') {
-            printf("  quorlog %-18s %s\n", commands[i]->name, commands[i]->summary);
+            (void)fprintf(to, "  quorlog %-18s %s\n", commands[i]->name, commands[i]->summary);
             found = true;
         }
     }
@@ -100,6 +103,34 @@ static void complete_commands(void)
     }
 }
 
+/* No command of that name; perhaps the first word of some. */
+static int run_unknown(int argc, char **argv)
+{
+    bool help = has_word(argc, argv, "--help") || has_word(argc, argv, "-h");
+
+    if (print_family(help ? stdout : stderr, argv[0])) {
+        return help        ? EXIT_OK
+               : argc == 1 ? usage("which '%s' command?", argv[0])
+                           : usage("unknown command '%s %s'", argv[0], argv[1]);
+    }
+    return usage("unknown command '%s'; 'quorlog --help' lists them", argv[0]);
+}
+
+/* "quorlog help topic create". */
+static int run_help(int argc, char **argv)
+{
+    int words;
+    const struct command_spec *command = find_command(argc, argv, &words);
+
+    if (command != NULL) {
+        options_help(command);
+        return EXIT_OK;
+    }
+    return print_family(stdout, argv[0])
+               ? EXIT_OK
+               : usage("unknown command '%s'; 'quorlog --help' lists them", argv[0]);
+}
+
 static int run(int argc, char **argv)
 {
     static struct invocation invocation; /* Large, and there is one. */
@@ -107,10 +138,17 @@ static int run(int argc, char **argv)
     struct err_info info;
     int words;
 
-    if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 ||
+    if (argc == 0) {
+        print_overview(stderr);
+        return EXIT_USAGE;
+    }
+    if (argc > 1 && strcmp(argv[0], "help") == 0) {
+        return run_help(argc - 1, argv + 1);
+    }
+    if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 ||
         strcmp(argv[0], "help") == 0) {
-        print_overview();
-        return argc == 0 ? EXIT_USAGE : EXIT_OK;
+        print_overview(stdout);
+        return EXIT_OK;
     }
     if (strcmp(argv[0], "--version") == 0) {
         argv[0] += 2; /* The command of that name. */
@@ -121,12 +159,7 @@ static int run(int argc, char **argv)
     }
     command = find_command(argc, argv, &words);
     if (command == NULL) {
-        if (argc >= 1 && print_family(argv[0])) {
-            return argc == 1 || has_word(argc, argv, "--help")
-                       ? EXIT_OK
-                       : usage("unknown command '%s %s'", argv[0], argv[1]);
-        }
-        return usage("unknown command '%s'; 'quorlog --help' lists them", argv[0]);
+        return run_unknown(argc, argv);
     }
     if (has_word(argc - words, argv + words, "--help") ||
         has_word(argc - words, argv + words, "-h")) {
@@ -143,14 +176,24 @@ static int run(int argc, char **argv)
     return command->run(&invocation);
 }
 
+/* A standard stream that the caller has closed must not be the number of some file or socket of
+ * ours. What stands there instead fails when it is used, with "Bad file descriptor". */
+static void keep_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            /* The lowest free number is this one. No /dev/null: then it stays as it was. */
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     int code;
 
+    keep_standard_streams();
     (void)signal(SIGPIPE, SIG_IGN); /* Cannot fail; a closed pipe is told by write. */
     code = run(argc - 1, argv + 1);
-    if (fflush(stdout) != 0 && code == EXIT_OK) {
-        return fail("standard output cannot be written");
-    }
-    return code;
+    return code == EXIT_OK ? flush_output() : code;
 }

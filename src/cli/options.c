@@ -142,15 +142,16 @@ enum err options_parse(const struct command_spec *command, int argc, char **argv
         } else if (!over && word[0] == '-' && word[1] != '\0') {
             err = parse_short(ret_invocation, argc, argv, &i, info);
         } else if (ret_invocation->argument_count == command->arguments_max) {
-            err = err_set(info, ERR_INVALID, "too many arguments at '%s'; usage: quorlog %s %s",
-                          word, command->name, command->synopsis);
+            err = err_set(info, ERR_INVALID, "too many arguments at '%s'; usage: quorlog %s%s%s",
+                          word, command->name, command->synopsis[0] != '\0' ? " " : "",
+                          command->synopsis);
         } else {
             ret_invocation->arguments[ret_invocation->argument_count++] = word;
         }
     }
     if (err == ERR_OK && ret_invocation->argument_count < command->arguments_min) {
-        err = err_set(info, ERR_INVALID, "an argument is missing; usage: quorlog %s %s",
-                      command->name, command->synopsis);
+        err = err_set(info, ERR_INVALID, "an argument is missing; usage: quorlog %s%s%s",
+                      command->name, command->synopsis[0] != '\0' ? " " : "", command->synopsis);
     }
     return err;
 }
@@ -242,6 +243,19 @@ enum err option_number(const struct invocation *self, const char *name, uint64_t
     return parse_number(value, what, min, max, ret_number, info);
 }
 
+enum { HELP_COLUMN = 32 };
+
+/* Of UTF-8 text: "…" is one. */
+static int columns(const char *text)
+{
+    int count = 0;
+
+    for (; *text != '\0'; text++) {
+        count += ((unsigned char)*text & 0xc0) != 0x80 ? 1 : 0;
+    }
+    return count;
+}
+
 static void print_option(const struct option_spec *option)
 {
     char left[64];
@@ -257,11 +271,11 @@ static void print_option(const struct option_spec *option)
     for (char *at = left; *at != '\0' && at < left + 8 + strlen(option->name); at++) {
         *at = *at == '_' ? '-' : *at;
     }
-    width = (int)strlen(left);
-    if (width > 32) {
-        printf("%s\n%-33s%s\n", left, "", option->help);
+    width = columns(left);
+    if (width > HELP_COLUMN) {
+        printf("%s\n%-*s %s\n", left, HELP_COLUMN, "", option->help);
     } else {
-        printf("%-32s %s\n", left, option->help);
+        printf("%s%-*s %s\n", left, HELP_COLUMN - width, "", option->help);
     }
 }
 

@@ -394,6 +394,9 @@ enum err channel_new(const struct client_options *options, uv_loop_t *loop,
         channel_ms_to_ns(options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms);
     self->timer_ns = CHANNEL_NEVER;
     self->move_ns = CHANNEL_NEVER;
+    self->connect_by_ns = options->connect_timeout_ms == 0
+                              ? CHANNEL_NEVER
+                              : channel_now_ns() + channel_ms_to_ns(options->connect_timeout_ms);
     self->next_id = 1;
     self->times = default_times;
     self->limits = (struct conn_limits){
@@ -451,7 +454,10 @@ bool channel_is_closing(const struct channel *self)
 
 const struct err_info *channel_refusal(const struct channel *self)
 {
-    return self->refused ? &self->reason : NULL;
+    if (self->refused) {
+        return &self->reason;
+    }
+    return self->unreached ? &self->unreached_reason : NULL;
 }
 
 enum err channel_explain(const struct channel *self, struct err_info *info)

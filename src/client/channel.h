@@ -106,7 +106,7 @@ enum err channel_send_more(struct channel *self, const struct call *call, uint16
                            const ProtobufCMessage *header);
 
 /* The failure with which all servers in turn have refused this client, in a way that will not
- * change by itself; NULL: none. */
+ * change by itself, or that none was reached in connect_timeout_ms; NULL: none. */
 const struct err_info *channel_refusal(const struct channel *self);
 
 /* Fills info with why there is no answer: "no node of a, b answered: …", ERR_CONNECT. */

@@ -108,6 +108,8 @@ static void become_ready(struct channel *self, const Quorlog__HelloReply *reply)
     self->peer_frame_size_max = reply->frame_size_max;
     self->refusals = 0;
     self->refused = false;
+    self->connect_by_ns = CHANNEL_NEVER;
+    self->unreached = false;
     self->leaderless_ns = 0;
     self->ready_ns = channel_now_ns();
     self->leader_heard_ns = self->ready_ns;
@@ -355,12 +357,28 @@ static void watch_connection(struct channel *self, uint64_t now_ns)
     }
 }
 
+/* No node was reached in the time that there is for the first one. */
+static void watch_reaching(struct channel *self, uint64_t now_ns)
+{
+    if (now_ns < self->connect_by_ns) {
+        channel_wake(self, &self->watch, self->connect_by_ns);
+        return;
+    }
+    self->connect_by_ns = CHANNEL_NEVER;
+    self->unreached = true;
+    (void)channel_explain(self, &self->unreached_reason); /* Kept. */
+    channel_wake_all(self);
+}
+
 void channel_watch(struct channel_user *user)
 {
     struct channel *self = (void *)((char *)user - offsetof(struct channel, watch));
     uint64_t now_ns = channel_now_ns();
     enum err err;
 
+    if (self->connect_by_ns != CHANNEL_NEVER) {
+        watch_reaching(self, now_ns);
+    }
     if (self->state == CHANNEL_DOWN && self->move_ns <= now_ns) {
         self->move_ns = CHANNEL_NEVER;
         err = link_move(self->link, self->servers[self->server]);

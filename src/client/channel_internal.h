@@ -56,6 +56,9 @@ struct channel {
     uint64_t ready_ns;        /* when the present or last one became READY */
     unsigned refusals;        /* of these, in a row: refused for good */
     bool refused;             /* by all in turn */
+    uint64_t connect_by_ns;   /* a node has to be reached till then; CHANNEL_NEVER: one was */
+    bool unreached;           /* it was not */
+    struct err_info unreached_reason;
 
     unsigned handles; /* that must be closed before this is freed */
     void (*closed)(void *arg);

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "client/channel.h"
 #include "client/client_request.h"
+#include "log/batch.h"
 #include "quorlog.pb-c.h"
 
 struct client {
@@ -112,6 +113,13 @@ uv_loop_t *client_loop(struct client *self)
 const char *client_server(const struct client *self)
 {
     return channel_server(self->channel);
+}
+
+size_t client_batch_size_max(const struct client *self)
+{
+    size_t size = self->channel != NULL ? channel_batch_size_max(self->channel) : 0;
+
+    return size > BATCH_HEADER_SIZE ? size - BATCH_HEADER_SIZE : 0;
 }
 
 /* ---- topics and status ---- */

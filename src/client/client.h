@@ -29,6 +29,9 @@ struct client_options {
     const char *name;      /* in, copied: for the server's log; NULL: "quorlog-client" */
     uint64_t timeout_ms;   /* of requests that do not say; 0: 30 000 */
     size_t frame_size_max; /* 0: 32 MiB */
+    /* While no node was ever reached: after so long everything fails with ERR_CONNECT; 0: each
+     * request at its own deadline. */
+    uint64_t connect_timeout_ms;
 };
 
 /* An answer's failure; text is borrowed until the callback returns. */
@@ -58,6 +61,10 @@ uv_loop_t *client_loop(struct client *self);
 
 /* "host:port" of the node it talks to now; "" when not connected. */
 const char *client_server(const struct client *self);
+
+/* Bytes of records, encoded, that one batch may hold for the connected node: bounds a record, too.
+ * 0 when not connected. */
+size_t client_batch_size_max(const struct client *self);
 
 /* ---- topics and status: answers as protobuf messages of proto/quorlog.proto, packed ---- */
 

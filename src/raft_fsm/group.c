@@ -223,7 +223,7 @@ static void publish(void *arg)
         self->members = status.membership;
         group_peers_update(self->peers, &self->members);
     }
-    self->events.published(self->events.arg);
+    self->events.published(self->events.arg, &status);
 }
 
 /* ---- turns ---- */

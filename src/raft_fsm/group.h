@@ -40,8 +40,8 @@ struct group_options {
 struct group_events {
     void *arg;
     /* Called on the raft thread after anything in group_status or the ends of topics changed; many
-     * changes, one call. Must be quick: wake others, no more. */
-    void (*published)(void *arg);
+     * changes, one call. Must be quick: wake others, no more. status: borrowed until return. */
+    void (*published)(void *arg, const struct replica_status *status);
     /* Called on the raft thread, once: the node must stop. */
     void (*fatal)(void *arg, enum err err, const char *text);
     /* The hello frame for a connection to node `to`: called on the raft thread whenever a link

@@ -18,9 +18,24 @@ enum {
 
 /* ---- events of the group, on its thread ---- */
 
-static void on_published(void *arg)
+/* One event a change. leader=0: none is known, an election is under way. */
+static void tell_leader(struct node *self, const struct replica_status *status)
+{
+    if (status->leader_id == self->leader_id &&
+        (status->leader_id == 0 || status->term == self->leader_term)) {
+        return;
+    }
+    self->leader_id = status->leader_id;
+    self->leader_term = status->term;
+    diag_event(self->diag, DIAG_INFO, "server", "leader_changed",
+               "term=%" PRIu64 " leader=%" PRIu64, status->term, status->leader_id);
+}
+
+static void on_published(void *arg, const struct replica_status *status)
 {
     struct node *self = arg;
+
+    tell_leader(self, status);
 
     for (unsigned i = 0; i < self->front_count; i++) {
         front_published(&self->fronts[i]);

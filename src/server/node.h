@@ -59,8 +59,10 @@ struct node {
     unsigned front_next;    /* the one that gets the next connection */
     uint64_t started_ms;
     uint64_t requests_size_max; /* bytes, of one front */
-    atomic_uint sockets;        /* accepted and not yet closed */
-    atomic_uint clients;        /* of those, clients' after their hello */
+    uint64_t leader_id;         /* last told, and its term; raft thread */
+    uint64_t leader_term;
+    atomic_uint sockets; /* accepted and not yet closed */
+    atomic_uint clients; /* of those, clients' after their hello */
 };
 
 /* Blocks until the group has read what is on the disk. Errors as server_run. */

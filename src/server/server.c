@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -72,17 +73,34 @@ static void fini_loop(struct server *self)
     ASSERT(rv == 0);
 }
 
+/* Topics keep files open: as many as the system lets us have. Returns how many that are. */
+static uint64_t raise_files(void)
+{
+    struct rlimit limit;
+    int rv = getrlimit(RLIMIT_NOFILE, &limit);
+
+    ASSERT(rv == 0); /* The resource exists, the pointer is good. */
+    if (limit.rlim_cur < limit.rlim_max) {
+        struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0) {
+            limit = raised; /* Else the lower one holds; node_started tells it. */
+        }
+    }
+    return limit.rlim_cur;
+}
+
 static void tell_started(const struct server *self, const struct config *config,
-                         const struct node *node)
+                         const struct node *node, uint64_t files_max)
 {
     char data[300];
 
     diag_event(&self->diag, DIAG_INFO, "server", "node_started",
                "version=%s listen=%s port=%u advertise=%s cluster=%s cluster_id=%s data=%s "
-               "direct_io=%s threads=%u",
+               "direct_io=%s threads=%u files_max=%" PRIu64,
                QUORLOG_VERSION, config->listen, node_port(node), node->address, config->cluster,
                node->identity.cluster_id, diag_quote(data, sizeof data, config->data),
-               config->direct_io, node->front_count);
+               config->direct_io, node->front_count, files_max);
 }
 
 static enum err serve(struct server *self, const struct config *config, struct err_info *info)
@@ -93,13 +111,14 @@ static enum err serve(struct server *self, const struct config *config, struct e
                                          .io = io_real(),
                                          .fatal = on_fatal,
                                          .arg = self};
+    uint64_t files_max = raise_files();
     struct node *node;
     enum err err = node_start(&options, &node, info);
 
     if (err != ERR_OK) {
         return err;
     }
-    tell_started(self, config, node);
+    tell_started(self, config, node, files_max);
     while (!self->stopping) {
         (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Ends with uv_stop only. */
     }

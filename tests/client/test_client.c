@@ -122,6 +122,48 @@ START_TEST(deadline_without_any_server_names_them_all_and_the_reason)
 }
 END_TEST
 
+START_TEST(client_that_never_reached_a_node_fails_long_before_the_deadline)
+{
+    struct client_options options = {
+        .servers = "127.0.0.1:1", .timeout_ms = 3600000, .connect_timeout_ms = 150};
+    struct answered first = {0};
+    struct answered later = {0};
+
+    ck_assert_int_eq(client_new(&options, &f.loop, &f.client, NULL), ERR_OK);
+    ck_assert_int_eq(client_topic_create(f.client, "x", on_answered, &first), ERR_OK);
+    loop_run_until(&f.loop, &first.done);
+    ck_assert_int_eq(first.err, ERR_CONNECT);
+    ck_assert(!first.outcome_unknown);
+    ck_assert_msg(strstr(first.text, "127.0.0.1:1") != NULL, "%s", first.text);
+    ck_assert_msg(strstr(first.text, "refused") != NULL, "%s", first.text);
+    ck_assert_int_eq(client_topic_list(f.client, on_answered, &later), ERR_OK);
+    loop_run_until(&f.loop, &later.done);
+    ck_assert_int_eq(later.err, ERR_CONNECT);
+}
+END_TEST
+
+START_TEST(node_once_reached_is_waited_for_until_the_deadline)
+{
+    struct client_options options = {
+        .servers = fake_node_address(f.one), .timeout_ms = 10000, .connect_timeout_ms = 100};
+    struct answered first = {0};
+    struct answered later = {0};
+
+    ck_assert_int_eq(client_new(&options, &f.loop, &f.client, NULL), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, on_answered, &first), ERR_OK);
+    loop_run_until(&f.loop, &first.done);
+    ck_assert_int_eq(first.err, ERR_OK);
+    ck_assert_uint_gt(client_batch_size_max(f.client), 0);
+    fake_node_settings(f.one)->hello_error = ERR_SHUTDOWN;
+    fake_node_hang_up(f.one);
+    loop_run_for(&f.loop, 250); /* Longer than the time that there is for the first connection. */
+    fake_node_settings(f.one)->hello_error = ERR_OK;
+    ck_assert_int_eq(client_topic_list(f.client, on_answered, &later), ERR_OK);
+    loop_run_until(&f.loop, &later.done);
+    ck_assert_int_eq(later.err, ERR_OK);
+}
+END_TEST
+
 /* ---- requests ---- */
 
 START_TEST(name_of_no_or_too_many_characters_is_invalid)
@@ -416,6 +458,8 @@ int main(void)
     tcase_add_test(servers, node_of_another_cluster_is_not_used);
     tcase_add_test(servers, server_that_speaks_something_else_is_left);
     tcase_add_test(servers, deadline_without_any_server_names_them_all_and_the_reason);
+    tcase_add_test(servers, client_that_never_reached_a_node_fails_long_before_the_deadline);
+    tcase_add_test(servers, node_once_reached_is_waited_for_until_the_deadline);
     suite_add_tcase(suite, servers);
     tcase_add_checked_fixture(requests, fixture_setup, fixture_teardown);
     tcase_add_test(requests, name_of_no_or_too_many_characters_is_invalid);

@@ -83,6 +83,7 @@ check() {
             uses["cli"] = " base log transport client server "
             narrow["client", "log"] = "log/batch.h"
             public["log/log.h"]; public["log/batch.h"]; public["transport/transport.h"]
+            public["transport/waker.h"]
             public["raft_fsm/group.h"]; public["raft_fsm/command.h"]; public["raft_fsm/digest.h"]
             public["raft_fsm/membership.h"]; public["raft_fsm/producers.h"]
             public["server/server.h"]; public["client/client.h"]

@@ -287,14 +287,15 @@ static void print_result(const struct bench *bench, const struct costs *before,
                                                   "memory", json_number(after->nodes[i].memory)));
         }
         json_print(json_pack(
-            "{s:s,s:o,s:f,s:o,s:o,s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o}", "durability",
+            "{s:s,s:o,s:f,s:o,s:o,s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o,s:o}", "durability",
             "fsync on a majority", "records", json_number(bench->records), "seconds", seconds,
             "size", json_number(bench->size), "inflight", json_number(bench->inflight),
             "connections", json_number(bench->connections), "records_per_s", rate, "mb_per_s",
             rate * (double)bench->size / 1e6, "p50_ms", ms(histogram_quantile(h, 0.5)), "p99_ms",
             ms(histogram_quantile(h, 0.99)), "p999_ms", ms(histogram_quantile(h, 0.999)), "max_ms",
             ms(h->max), "records_per_journal_write",
-            writes > 0 ? (double)bench->records / (double)writes : 0, "nodes", nodes));
+            writes > 0 ? (double)bench->records / (double)writes : 0, "leader",
+            json_number(after->leader_id), "nodes", nodes));
         return;
     }
     json_decref(nodes);

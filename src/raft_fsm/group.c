@@ -1,7 +1,7 @@
 /*
  * The raft thread. See group.h.
  *
- * Everything that reaches the thread wakes one uv_async; its callback is one turn:
+ * Everything that reaches the thread wakes one waker; its callback is one turn:
  *
  *      completions (journal, jobs) → messages → requests (unless the replica is full) → flush
  *
@@ -25,6 +25,7 @@
 #include "base/container.h"
 #include "raft_fsm/group_peers.h"
 #include "raft_fsm/journal_thread.h"
+#include "transport/waker.h"
 
 enum group_state { GROUP_RUNNING, GROUP_FAILED, GROUP_RESIGNING, GROUP_CLOSING, GROUP_CLOSED };
 
@@ -35,7 +36,7 @@ struct group {
 
     pthread_t thread;
     uv_loop_t loop;
-    uv_async_t wake;
+    struct waker waker;
     uv_timer_t timer;
     struct replica *replica;
     struct journal_thread *journal_thread;
@@ -342,12 +343,17 @@ static void on_handle_closed(uv_handle_t *handle)
     (void)handle; /* The loop ends when none is left. */
 }
 
+static void on_waker_stopped(void *arg)
+{
+    (void)arg; /* As above. */
+}
+
 static void on_peers_closed(void *arg)
 {
     struct group *self = arg;
 
     self->state = GROUP_CLOSED;
-    uv_close((uv_handle_t *)&self->wake, on_handle_closed);
+    waker_stop(&self->waker, on_waker_stopped);
     uv_close((uv_handle_t *)&self->timer, on_handle_closed);
 }
 
@@ -395,18 +401,17 @@ static void turn(struct group *self)
     }
 }
 
-static void on_wake(uv_async_t *async)
+static void on_woken(void *arg)
 {
-    turn(async->data);
+    turn(arg);
 }
 
 /* Any thread. */
 static void wake(void *arg)
 {
     struct group *self = arg;
-    int rv = uv_async_send(&self->wake);
 
-    ASSERT(rv == 0);
+    waker_wake(&self->waker);
 }
 
 static void *thread_main(void *arg)
@@ -437,6 +442,7 @@ static void set_defaults(struct group_options *options)
 static void init(struct group *self, const struct group_options *options,
                  const struct group_events *events)
 {
+    enum err err;
     int rv;
 
     self->options = *options;
@@ -452,9 +458,10 @@ static void init(struct group *self, const struct group_options *options,
     ASSERT(rv == 0);
     rv = uv_loop_init(&self->loop);
     ASSERT(rv == 0);
-    rv = uv_async_init(&self->loop, &self->wake, on_wake);
-    ASSERT(rv == 0);
-    self->wake.data = self;
+    err = waker_init(&self->waker);
+    ASSERT(err == ERR_OK);
+    err = waker_start(&self->waker, &self->loop, on_woken, self);
+    ASSERT(err == ERR_OK);
     rv = uv_timer_init(&self->loop, &self->timer);
     ASSERT(rv == 0);
     self->timer.data = self;
@@ -474,6 +481,7 @@ static void fini(struct group *self)
     mailbox_fini(&self->requests);
     mailbox_fini(&self->messages);
     mailbox_fini(&self->completions);
+    waker_fini(&self->waker);
     rv = uv_loop_close(&self->loop);
     ASSERT(rv == 0);
     rv = pthread_mutex_destroy(&self->lock);
@@ -484,7 +492,7 @@ static void fini(struct group *self)
 static void fini_unstarted(struct group *self)
 {
     group_peers_free(self->peers);
-    uv_close((uv_handle_t *)&self->wake, on_handle_closed);
+    waker_stop(&self->waker, on_waker_stopped);
     uv_close((uv_handle_t *)&self->timer, on_handle_closed);
     (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Closes the two. */
     fini(self);

@@ -67,11 +67,8 @@ void front_watch(struct front *self)
 void front_published(struct front *self)
 {
     if (atomic_exchange(&self->waits, false)) {
-        int rv;
-
         atomic_store(&self->published, true);
-        rv = uv_async_send(&self->async);
-        ASSERT(rv == 0);
+        waker_wake(&self->waker);
     }
 }
 
@@ -96,12 +93,23 @@ void front_answer(struct front *self, struct group_request *request)
 
 /* ---- the end ---- */
 
-static void on_handle_closed(uv_handle_t *handle)
+static void on_stopped(void *arg)
 {
-    struct front *self = handle->data;
+    struct front *self = arg;
 
     ASSERT(self->handles > 0);
     self->handles--;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    on_stopped(handle->data);
+}
+
+static void close_handles(struct front *self)
+{
+    waker_stop(&self->waker, on_stopped);
+    uv_close((uv_handle_t *)&self->timer, on_timer_closed);
 }
 
 void front_check_finished(struct front *self)
@@ -112,8 +120,7 @@ void front_check_finished(struct front *self)
         return;
     }
     self->state = FRONT_FINISHED;
-    uv_close((uv_handle_t *)&self->async, on_handle_closed);
-    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
+    close_handles(self);
 }
 
 static void stop(struct front *self)
@@ -169,9 +176,9 @@ static void read_letter(struct front *self, struct letter *letter)
     }
 }
 
-static void on_async(uv_async_t *async)
+static void on_woken(void *arg)
 {
-    struct front *self = async->data;
+    struct front *self = arg;
     /* Letters are taken first and read last: whatever the group answered before a letter was
      * posted is dealt with before it. */
     struct mail *letters = mailbox_take(&self->letters);
@@ -196,9 +203,8 @@ static void on_async(uv_async_t *async)
 static void wake(void *arg)
 {
     struct front *self = arg;
-    int rv = uv_async_send(&self->async);
 
-    ASSERT(rv == 0);
+    waker_wake(&self->waker);
 }
 
 void front_accept(struct front *self, int fd)
@@ -243,6 +249,7 @@ void front_finish(struct front *self)
     mailbox_fini(&self->letters);
     mailbox_fini(&self->answers);
     deadlines_fini(&self->deadlines);
+    waker_fini(&self->waker);
     rv = uv_loop_close(&self->loop);
     ASSERT(rv == 0); /* All handles are closed. */
 }
@@ -261,6 +268,7 @@ static void run(void *arg)
 enum err front_start(struct front *self, struct node *node, struct err_info *info)
 {
     enum { LETTERS_SIZE_MAX = 65536 };
+    enum err err;
     int rv;
 
     ASSERT(self->node == NULL);
@@ -269,14 +277,16 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
         return err_set(info, err_from_uv(rv), "start a thread for connections: %s",
                        uv_strerror(rv));
     }
-    rv = uv_async_init(&self->loop, &self->async, on_async);
-    if (rv != 0) {
-        goto err_after_loop;
+    err = waker_init(&self->waker);
+    if (err == ERR_OK) {
+        err = waker_start(&self->waker, &self->loop, on_woken, self);
+    }
+    if (err != ERR_OK) {
+        goto err_after_waker;
     }
     (void)uv_timer_init(&self->loop, &self->timer); /* Cannot fail. */
     self->node = node;
     self->handles = 2;
-    self->async.data = self;
     self->timer.data = self;
     mailbox_init(&self->letters, LETTERS_SIZE_MAX, wake, self);
     mailbox_init(&self->answers, SIZE_MAX, wake, self);
@@ -286,15 +296,16 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
         return ERR_OK;
     }
     self->state = FRONT_FINISHED;
-    uv_close((uv_handle_t *)&self->async, on_handle_closed);
-    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
+    close_handles(self);
     (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Until they are closed. */
     mailbox_close(&self->letters);
     mailbox_close(&self->answers);
     mailbox_fini(&self->letters);
     mailbox_fini(&self->answers);
     self->node = NULL;
-err_after_loop:
+    err = err_from_uv(rv);
+err_after_waker:
+    waker_fini(&self->waker);
     (void)uv_loop_close(&self->loop); /* Nothing is open in it. */
-    return err_set(info, err_from_uv(rv), "start a thread for connections: %s", uv_strerror(rv));
+    return err_set(info, err, "start a thread for connections: %s", err_text(err));
 }

@@ -24,6 +24,7 @@
 #include "server/remote.h"
 #include "server/status.h"
 #include "server/work.h"
+#include "transport/waker.h"
 
 struct session;
 
@@ -42,9 +43,9 @@ struct front {
     enum front_state state;
     uv_thread_t thread;
     uv_loop_t loop;
-    uv_async_t async;
+    struct waker waker;
     uv_timer_t timer;
-    unsigned handles; /* of async and timer, how many are open */
+    unsigned handles; /* of waker and timer, how many are open */
     struct mailbox letters;
     struct mailbox answers; /* struct group_request, done */
     struct letter stop;

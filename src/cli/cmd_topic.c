@@ -180,12 +180,12 @@ static int list_part(struct client *client, bool json, char after[256])
 static int run_list(const struct invocation *invocation)
 {
     bool json = option_given(invocation, "json");
-    struct client *client = caller_open(invocation);
+    struct client *client;
     char after[256] = "";
-    int code;
+    int code = caller_open(invocation, &client);
 
-    if (client == NULL) {
-        return EXIT_FAILED;
+    if (code != EXIT_OK) {
+        return code;
     }
     if (!json) {
         printf("%-32s %14s %14s %12s %9s\n", "TOPIC", "START", "END", "SIZE", "SEGMENTS");

@@ -136,7 +136,7 @@ START_TEST(client_that_never_reached_a_node_fails_long_before_the_deadline)
     ck_assert(!first.outcome_unknown);
     ck_assert_msg(strstr(first.text, "127.0.0.1:1") != NULL, "%s", first.text);
     ck_assert_msg(strstr(first.text, "refused") != NULL, "%s", first.text);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &later), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &later), ERR_OK);
     loop_run_until(&f.loop, &later.done);
     ck_assert_int_eq(later.err, ERR_CONNECT);
 }
@@ -150,7 +150,7 @@ START_TEST(node_once_reached_is_waited_for_until_the_deadline)
     struct answered later = {0};
 
     ck_assert_int_eq(client_new(&options, &f.loop, &f.client, NULL), ERR_OK);
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &first), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &first), ERR_OK);
     loop_run_until(&f.loop, &first.done);
     ck_assert_int_eq(first.err, ERR_OK);
     ck_assert_uint_gt(client_batch_size_max(f.client), 0);
@@ -158,7 +158,7 @@ START_TEST(node_once_reached_is_waited_for_until_the_deadline)
     fake_node_hang_up(f.one);
     loop_run_for(&f.loop, 250); /* Longer than the time that there is for the first connection. */
     fake_node_settings(f.one)->hello_error = ERR_OK;
-    ck_assert_int_eq(client_topic_list(f.client, on_answered, &later), ERR_OK);
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &later), ERR_OK);
     loop_run_until(&f.loop, &later.done);
     ck_assert_int_eq(later.err, ERR_OK);
 }

@@ -11,7 +11,7 @@
 
 enum { CONNECT_TIMEOUT_MS = 3000 };
 
-static void say(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args)
 {
     (void)fflush(stdout); /* Keeps the order on a terminal; a failure shows at exit. */
     (void)fputs("quorlog: ", stderr);

@@ -27,7 +27,8 @@ static const struct option_spec options[] = {
 };
 
 static const char details[] =
-    "Reads from whichever node answers; what it shows is committed, and never changes. Without\n"
+    "Reads from whichever node answers; what it shows is committed, and never changes. A follower\n"
+    "may be some milliseconds behind: --at-least waits for what a produce wrote. Without\n"
     "--follow it stops at the end of the log as it is when the reading begins.\n"
     "\n"
     "examples:\n"

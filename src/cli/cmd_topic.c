@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <uv.h>
 
 #include "base/assert.h"
 #include "cli/caller.h"
@@ -81,6 +82,45 @@ static enum err start_create(struct client *client, const struct invocation *inv
     return client_topic_create(client, invocation->arguments[0], caller_on_reply, call);
 }
 
+/* The entry that this node has applied; UINT64_MAX when it does not say. */
+static uint64_t ask_applied(struct client *client)
+{
+    struct call call = {0};
+    Quorlog__StatusReply *status = NULL;
+    uint64_t applied = UINT64_MAX;
+
+    if (client_status(client, true, caller_on_reply, &call) == ERR_OK) {
+        client_wait(client, &call.done);
+    }
+    if (call.reply != NULL) {
+        status = quorlog__status_reply__unpack(NULL, call.reply_size, call.reply);
+    }
+    if (status != NULL && status->n_nodes == 1) {
+        applied = status->nodes[0]->applied;
+    }
+    if (status != NULL) {
+        quorlog__status_reply__free_unpacked(status, NULL);
+    }
+    free(call.reply);
+    return applied;
+}
+
+/* A follower knows of the topic a moment after the leader: whoever asks it next finds it there. */
+static void wait_applied(struct client *client, const struct call *created)
+{
+    enum { TRIES_MAX = 100, PAUSE_MS = 10 };
+    Quorlog__TopicCreateReply *reply =
+        quorlog__topic_create_reply__unpack(NULL, created->reply_size, created->reply);
+
+    if (reply == NULL) {
+        return; /* It was created; nothing more is promised. */
+    }
+    for (int i = 0; i < TRIES_MAX && ask_applied(client) < reply->raft_index; i++) {
+        uv_sleep(PAUSE_MS);
+    }
+    quorlog__topic_create_reply__free_unpacked(reply, NULL);
+}
+
 static int run_create(const struct invocation *invocation)
 {
     const char *name = invocation->arguments[0];
@@ -96,6 +136,9 @@ static int run_create(const struct invocation *invocation)
     if (err == ERR_OK) {
         client_wait(client, &call.done);
         err = call.err;
+    }
+    if (err == ERR_OK) {
+        wait_applied(client, &call);
     }
     caller_close(client);
     free(call.reply);

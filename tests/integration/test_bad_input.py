@@ -4,6 +4,7 @@ memory and the descriptors that it had before.
     test_bad_input.py [--frames N] [--seed N]      default 60000 random frames
 """
 
+import collections
 import json
 import os
 import random
@@ -16,7 +17,7 @@ import sys
 import time
 
 import wire
-from cluster import expect, main, run, wait_for
+from cluster import Failed, expect, main, run, wait_for
 
 
 def option(name, default):
@@ -30,7 +31,7 @@ FRAMES_EACH = 1000  # of one connection
 RSS_GROWTH_MAX = 96 << 20
 LINE_MAX = 1024
 CONNECTIONS = 2000
-OPTIONS = ("--hello_timeout_ms", f"{HELLO_MS}ms", "--stall_timeout_ms", "1s",
+OPTIONS = ("--threads", "2", "--hello_timeout_ms", f"{HELLO_MS}ms", "--stall_timeout_ms", "1s",
            "--connection_queue_size", "256K", "--requests_size_max", "32M")
 
 
@@ -40,6 +41,15 @@ def process_status(cluster, node):
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
         resident = int(re.search(r"VmRSS:\s+(\d+) kB", status.read()).group(1)) * 1024
     return resident, len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def descriptors_of(cluster, node):
+    """What they are, by kind, for texts."""
+    kinds = collections.Counter()
+    directory = f"/proc/{cluster.nodes[node].pid}/fd"
+    for fd in os.listdir(directory):
+        kinds[re.sub(r"\d+", "N", os.readlink(os.path.join(directory, fd)))] += 1
+    return dict(kinds)
 
 
 class Attack:
@@ -426,19 +436,27 @@ def check_logs(cluster):
 def test(cluster):
     cluster.start_all()
     attack = Attack(cluster)
-    for _ in range(20):  # Each thread of the node has its connections to all others then.
+    # Connections go to the two threads in turn, and three a round bring each kind to both: each
+    # thread has its connections to all other nodes then.
+    for _ in range(8):
         attack.works("nothing")
-        with attack.client() as connection:
-            connection.ask(wire.frame(wire.STATUS))
+        for _ in range(2):
+            with attack.client() as connection:
+                connection.ask(wire.frame(wire.STATUS))
     garbage(attack, random.Random(1), [77], random_frames(random.Random(1), [77, 16, 18], 2000))
     resident, descriptors = process_status(cluster, attack.node)
+    kinds = descriptors_of(cluster, attack.node)
     for attempt in (first_bytes, truncated, out_of_turn, as_a_peer, bad_batches, bad_names,
                     slow_loris, never_reads, too_many, at_random):
         begin = time.monotonic()
         attempt(attack)
         attack.works(attempt.__name__)
-        wait_for(f"{descriptors} descriptors again after {attempt.__name__}",
-                 lambda: process_status(cluster, attack.node)[1] <= descriptors)
+        try:
+            wait_for(f"{descriptors} descriptors again after {attempt.__name__}",
+                     lambda: process_status(cluster, attack.node)[1] <= descriptors)
+        except Failed as failure:
+            now = descriptors_of(cluster, attack.node)
+            raise Failed(f"{failure}: there were {kinds}, there are {now}") from failure
         grown = process_status(cluster, attack.node)[0] - resident
         print(f"{attempt.__name__}: {time.monotonic() - begin:.1f} s, grown {grown >> 10} KiB")
         expect(grown < RSS_GROWTH_MAX, f"{grown >> 20} MiB more after {attempt.__name__}")

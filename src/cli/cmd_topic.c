@@ -180,10 +180,13 @@ static int run_delete(const struct invocation *invocation)
 
 /* ---- list ---- */
 
-static void print_topics(const Quorlog__TopicListReply *reply, bool json)
+static void print_topics(const Quorlog__TopicListReply *reply, bool json, bool first)
 {
     char size[24];
 
+    if (first && !json) {
+        printf("%-32s %14s %14s %12s %9s\n", "TOPIC", "START", "END", "SIZE", "SEGMENTS");
+    }
     for (size_t i = 0; i < reply->n_topics; i++) {
         const Quorlog__TopicInfo *topic = reply->topics[i];
 
@@ -212,7 +215,7 @@ static int list_part(struct client *client, bool json, char after[256])
     if (reply == NULL) {
         return malformed();
     }
-    print_topics(reply, json);
+    print_topics(reply, json, after[0] == '\0');
     (void)snprintf(after, 256, "%s", /* A name is shorter. */
                    reply->more && reply->n_topics > 0 ? reply->topics[reply->n_topics - 1]->name
                                                       : "");
@@ -229,9 +232,6 @@ static int run_list(const struct invocation *invocation)
 
     if (code != EXIT_OK) {
         return code;
-    }
-    if (!json) {
-        printf("%-32s %14s %14s %12s %9s\n", "TOPIC", "START", "END", "SIZE", "SEGMENTS");
     }
     do {
         code = list_part(client, json, after);

@@ -127,7 +127,7 @@ def addresses(cluster):
     nobody = f"127.0.0.1:{free_ports(1)[0]}"
     refused("nobody there", 1, f"no node of {nobody} answered.*connection refused", "topic",
             "create", "x", "-s", nobody, "--timeout", "500")
-    refused("an address of no sense", 1, "'nope': expected HOST:PORT", "produce", "t", "-s", "nope")
+    refused("an address of no sense", 2, "'nope': expected HOST:PORT", "produce", "t", "-s", "nope")
     with socket.create_server(("127.0.0.1", 0)) as other:  # Takes connections and says nothing.
         silent = f"127.0.0.1:{other.getsockname()[1]}"
         refused("somebody else there", 1, silent, "topic", "create", "x", "-s", silent, "--timeout",

@@ -1,6 +1,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -563,6 +564,29 @@ END_TEST
 
 /* ---- topics and status ---- */
 
+START_TEST(a_topic_is_refused_before_files_run_out)
+{
+    struct wire wire = wire_client(&lab);
+    Quorlog__TopicCreateRequest create = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
+    struct rlimit before;
+    struct rlimit few;
+    int next = dup(0);
+
+    ck_assert_int_ge(next, 0);
+    ck_assert_int_eq(close(next), 0);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = (rlim_t)next + 4;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    create.topic = (char *)(uintptr_t) "a";
+    wire_send(&wire, QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE, &create.base, NULL, 0);
+    wire_error(&wire, ERR_LIMIT);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    wire_create(&wire, "a");
+    wire_close(&wire);
+}
+END_TEST
+
 START_TEST(topics_are_created_once_and_listed_by_name)
 {
     struct wire wire = wire_client(&lab);
@@ -777,6 +801,7 @@ static Suite *suite(void)
     tcase = tcase_create("topics and status");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, a_topic_is_refused_before_files_run_out);
     tcase_add_test(tcase, topics_are_created_once_and_listed_by_name);
     tcase_add_test(tcase, a_long_list_of_topics_comes_in_parts);
     tcase_add_test(tcase, a_topic_is_described_and_an_unknown_one_is_not);

@@ -102,7 +102,8 @@ uint64_t raft_driver_deadline_ms(const struct raft_driver *self)
     if (self->core.state == RAFT_LEADER && raft_driver_rule(self, 13) && deadline < beat) {
         deadline = beat;
     }
-    return deadline < self->quiet_ms ? self->quiet_ms : deadline;
+    deadline = deadline < self->quiet_ms ? self->quiet_ms : deadline;
+    return self->news_ms != 0 && self->news_ms < deadline ? self->news_ms : deadline;
 }
 
 /*
@@ -140,6 +141,9 @@ enum err raft_driver_tick(struct raft_driver *self, uint64_t now_ms)
         return self->failed;
     }
     self->now_ms = now_ms;
+    if (self->news_ms != 0 && now_ms >= self->news_ms) {
+        raft_driver_send_commit(self);
+    }
     if (self->barrier_due) {
         err = raft_driver_settle(self);
     } else if (now_ms < raft_driver_deadline_ms(self)) {

@@ -48,6 +48,8 @@ struct raft_driver_options {
     uint64_t seed;           /* of the core's own random timeouts */
     unsigned heartbeat_ms;   /* 0: 50 */
     unsigned election_ms;    /* timeouts are drawn from [election_ms, 2 × election_ms]; 0: 300 */
+    unsigned news_ms;        /* a leader with nothing else to say tells of a new commit index
+                                after this time; 0: its next heartbeat does */
     unsigned install_ms;     /* before a snapshot is sent again; 0: 60 000 */
     unsigned inflight_max;   /* entries sent to a peer and not yet answered; 0: 256 */
     size_t message_size_max; /* bytes of entries in one message; 0: 1 MiB (one larger entry is

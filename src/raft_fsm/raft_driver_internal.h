@@ -81,6 +81,7 @@ struct raft_driver {
     bool barrier_due;                 /* R14 */
     uint64_t timeout_ms;              /* last RAFT_TIMEOUT (R13) */
     uint64_t quiet_ms;                /* no RAFT_TIMEOUT before (R11) */
+    uint64_t news_ms;                 /* when peers are told of commit; 0: they need not be */
     uint64_t append_ms;               /* last AppendEntries or InstallSnapshot of our term (R7) */
     bool rejected;                    /* an AppendEntries was, in this step */
     const struct message *vote_asked; /* R7: the vote request that this step is about */
@@ -175,6 +176,9 @@ void raft_driver_fill(struct raft_entry *to, const struct entry *entries, unsign
 
 /* Translates and sends one message of the core. */
 void raft_driver_send(struct raft_driver *self, const struct raft_message *message);
+
+/* Tells those peers of the commit index that have all that is committed and do not know it. */
+void raft_driver_send_commit(struct raft_driver *self);
 
 /* R15: tells the sender of a stale request our term. */
 void raft_driver_send_stale(struct raft_driver *self, uint64_t to, uint64_t rejected);

@@ -178,6 +178,31 @@ void raft_driver_send(struct raft_driver *self, const struct raft_message *from)
     ASSERT(false); /* There are no others. */
 }
 
+void raft_driver_send_commit(struct raft_driver *self)
+{
+    self->news_ms = 0;
+    if (self->core.state != RAFT_LEADER) {
+        return;
+    }
+    for (unsigned i = 0; i < self->core.configuration.n; i++) {
+        uint64_t id = self->core.configuration.servers[i].id;
+        struct message message = {.from = self->options.id, .to = id};
+        struct raft_append_entries args = {.leader_commit = self->commit};
+        raft_index match;
+
+        if (id == self->options.id || raft_match_index(&self->core, id, &match) != 0 ||
+            match < self->commit || find_peer(self, id)->commit >= self->commit) {
+            continue;
+        }
+        args.term = self->core.current_term;
+        args.prev_log_index = match; /* It has confirmed that, so it cannot refuse. */
+        args.prev_log_term = raft_driver_term_of(self, match);
+        if (args.prev_log_term != 0) {
+            send_append(self, &message, &args);
+        }
+    }
+}
+
 void raft_driver_send_stale(struct raft_driver *self, uint64_t to, uint64_t rejected)
 {
     struct message message = {.type = MESSAGE_APPEND_RESULT,

@@ -265,6 +265,7 @@ static void grant_as_non_voter(struct raft_driver *self, struct raft_update *upd
 static void take_state(struct raft_driver *self)
 {
     self->barrier_due = false;
+    self->news_ms = 0;
     if (self->core.state != RAFT_LEADER) {
         return;
     }
@@ -307,6 +308,11 @@ static enum err take_update(struct raft_driver *self, struct raft_update *update
         ASSERT(self->core.commit_index <= raft_driver_end(self));
         if (self->core.commit_index > self->commit || !raft_driver_rule(self, 13)) {
             self->commit = self->core.commit_index;
+            /* The next entries tell the peers. If none come soon, something else has to: they
+             * should not wait for a heartbeat to apply what is committed. */
+            if (self->core.state == RAFT_LEADER && self->options.news_ms > 0) {
+                self->news_ms = self->now_ms + self->options.news_ms;
+            }
         }
     }
     return ERR_OK;

@@ -12,9 +12,12 @@
 #include "raft_fsm/replica_internal.h"
 
 enum {
-    /* Entries kept behind a snapshot at least. It is bytes that count (trailing_size): entries may be
-     * large, and a follower that lags by more than that gets the snapshot. */
+    /* Entries kept behind a snapshot at least. It is bytes that count (trailing_size): entries may
+     * be large, and a follower that lags by more than that gets the snapshot. */
     TRAILING_MIN = 32,
+    /* Longer than a client that sends one record at a time takes for the next one, whose entry
+     * brings the news. */
+    NEWS_MS = 5,
 };
 
 uint64_t replica_now_ms(const struct replica *self)
@@ -237,6 +240,7 @@ static enum err start_driver(struct replica *self, struct journal *journal,
                                         : self->host.clock->random(self->host.clock) | 1,
         .heartbeat_ms = self->options.heartbeat_ms,
         .election_ms = self->options.election_ms,
+        .news_ms = NEWS_MS,
         .trailing_size = self->options.trailing_size,
         .trailing_min = self->options.trailing_min,
         .diag = self->host.diag,

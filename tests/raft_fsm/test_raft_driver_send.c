@@ -21,6 +21,7 @@ static void lead(size_t message_size_max, unsigned inflight_max, unsigned traili
     lab.options.inflight_max = inflight_max;
     lab.options.trailing_min = trailing_min;
     lab.options.trailing_size = 1;
+    lab.options.news_ms = 5;
     ck_assert_int_eq(lab_start(&lab, &disk, &reset), ERR_OK);
     entry_unref(&change);
     lab_lead(&lab, 3);
@@ -106,6 +107,58 @@ START_TEST(what_is_sent_keeps_its_bytes_when_the_log_has_forgotten_them)
 }
 END_TEST
 
+/* The follower that has the entry is told, soon and once; the one that has not is not. */
+START_TEST(a_new_commit_index_is_told_soon_when_no_entries_carry_it)
+{
+    uint64_t first;
+    uint64_t committed_ms;
+    const struct message *message;
+
+    lead(0, 0, 0);
+    lab_tick(&lab); /* Heartbeats: what was committed before is known. */
+    lab_forget(&lab);
+    ck_assert_int_eq(lab_propose(&lab, 1, 8, &first), ERR_OK);
+    lab_answer_appends(&lab);
+    lab_forget(&lab);
+    ck_assert_int_eq(lab_receive_result(&lab, 2, lab.term, 0, first), ERR_OK);
+    ck_assert_uint_eq(raft_driver_commit_index(lab.driver), first);
+    ck_assert_uint_eq(lab_count(&lab, MESSAGE_APPEND), 0);
+    committed_ms = lab.now_ms;
+    lab_tick(&lab);
+    ck_assert_uint_gt(lab.now_ms, committed_ms);
+    ck_assert_uint_le(lab.now_ms, committed_ms + LAB_HEARTBEAT_MS / 10);
+    ck_assert_uint_eq(lab_count(&lab, MESSAGE_APPEND), 1);
+    message = lab_last(&lab, MESSAGE_APPEND);
+    ck_assert_uint_eq(message->to, 2);
+    ck_assert_uint_eq(message->append.prev_index, first);
+    ck_assert_uint_eq(message->append.prev_term, lab.term);
+    ck_assert_uint_eq(message->append.commit, first);
+    ck_assert_uint_eq(message->append.count, 0);
+    lab_forget(&lab);
+    lab.now_ms += 2;
+    ck_assert_int_eq(raft_driver_tick(lab.driver, lab.now_ms), ERR_OK);
+    ck_assert_uint_eq(lab_count(&lab, MESSAGE_APPEND), 0);
+}
+END_TEST
+
+START_TEST(a_new_commit_index_is_not_told_apart_when_entries_carry_it)
+{
+    uint64_t first;
+
+    lead(0, 0, 0);
+    lab_tick(&lab);
+    ck_assert_int_eq(lab_propose(&lab, 1, 8, &first), ERR_OK);
+    lab_answer_appends(&lab);
+    ck_assert_int_eq(lab_receive_result(&lab, 2, lab.term, 0, first), ERR_OK);
+    ck_assert_int_eq(lab_propose(&lab, 1, 8, &first), ERR_OK);
+    ck_assert_uint_eq(lab_last(&lab, MESSAGE_APPEND)->append.commit, first - 1);
+    lab_answer_appends(&lab);
+    lab_forget(&lab);
+    lab_tick(&lab);
+    ck_assert_uint_eq(lab_count(&lab, MESSAGE_APPEND), 0);
+}
+END_TEST
+
 START_TEST(a_follower_behind_the_log_is_sent_the_newest_snapshot)
 {
     struct membership members = lab_members(3, 0);
@@ -143,6 +196,8 @@ int main(void)
     tcase_add_test(tcase, an_entry_larger_than_a_message_goes_alone);
     tcase_add_test(tcase, a_full_window_makes_no_noise);
     tcase_add_test(tcase, what_is_sent_keeps_its_bytes_when_the_log_has_forgotten_them);
+    tcase_add_test(tcase, a_new_commit_index_is_told_soon_when_no_entries_carry_it);
+    tcase_add_test(tcase, a_new_commit_index_is_not_told_apart_when_entries_carry_it);
     tcase_add_test(tcase, a_follower_behind_the_log_is_sent_the_newest_snapshot);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);

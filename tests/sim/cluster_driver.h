@@ -43,6 +43,7 @@ struct cluster_options {
     uint64_t seed;
     bool reorder; /* else FIFO */
     bool long_stalls;
+    unsigned news_ms;   /* as in raft_driver_options */
     unsigned rules_off; /* as in raft_driver_options */
     bool trace;         /* to stdout */
 };

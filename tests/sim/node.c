@@ -325,6 +325,7 @@ static struct raft_driver *new_driver(struct node *self)
         .message_size_max = cluster->message_size_max,
         .trailing_size = cluster->trailing_size,
         .trailing_min = cluster->trailing_min,
+        .news_ms = cluster->options.news_ms,
         .rules_off = cluster->options.rules_off,
     };
     struct raft_driver_host host = {

@@ -1,5 +1,5 @@
 /*
- * sim_driver --seed N [--count K] [--jobs J] [--fifo|--reorder] [--long-stalls]
+ * sim_driver --seed N [--count K] [--jobs J] [--fifo|--reorder] [--long-stalls] [--news]
  *            [--rules-off R5,R8] [--trace] [--stats] [--keep-going]
  *
  * Runs the seeds N … N+K-1, each a whole history of a cluster (cluster_driver.h), in J processes. A
@@ -24,6 +24,7 @@
 
 enum {
     JOBS_MAX = 64,
+    NEWS_MS = 5,          /* as a replica has it */
     CPU_SECONDS_MAX = 60, /* of one seed, without sanitizers 0.02 */
 };
 
@@ -46,7 +47,7 @@ struct job {
 static void usage(void)
 {
     (void)fputs("usage: sim_driver --seed N [--count K] [--jobs J] [--fifo|--reorder] "
-                "[--long-stalls] [--rules-off R5,R8] [--trace] [--stats]\n",
+                "[--long-stalls] [--news] [--rules-off R5,R8] [--trace] [--stats]\n",
                 stderr);
     exit(2);
 }
@@ -97,6 +98,8 @@ static struct arguments parse(int argc, char **argv)
             self.cluster.reorder = true;
         } else if (strcmp(argv[i], "--long-stalls") == 0) {
             self.cluster.long_stalls = true;
+        } else if (strcmp(argv[i], "--news") == 0) {
+            self.cluster.news_ms = NEWS_MS;
         } else if (strcmp(argv[i], "--trace") == 0) {
             self.cluster.trace = true;
         } else if (strcmp(argv[i], "--stats") == 0) {
@@ -154,9 +157,10 @@ static void report(const struct arguments *arguments, const struct job *job, int
     } else if (WEXITSTATUS(status) != ORACLE_EXIT) {
         (void)fprintf(stderr, "seed %llu: exit code %d\n", U(job->seed), WEXITSTATUS(status));
     }
-    (void)fprintf(stderr, "  again: sim_driver --seed %llu %s%s%s%s --trace\n", U(job->seed),
+    (void)fprintf(stderr, "  again: sim_driver --seed %llu %s%s%s%s%s --trace\n", U(job->seed),
                   arguments->cluster.reorder ? "--reorder" : "--fifo",
                   arguments->cluster.long_stalls ? " --long-stalls" : "",
+                  arguments->cluster.news_ms > 0 ? " --news" : "",
                   arguments->rules != NULL ? " --rules-off " : "",
                   arguments->rules != NULL ? arguments->rules : "");
 }

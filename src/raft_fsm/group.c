@@ -14,87 +14,14 @@
  *      RUNNING ── stop asked ──► RESIGNING ── not leading, or time is up ──► CLOSING ──► CLOSED
  *         └──────── fatal ────► FAILED ── stop asked ────────────────────────┘
  */
-#include "raft_fsm/group.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/container.h"
-#include "raft_fsm/group_peers.h"
-#include "raft_fsm/journal_thread.h"
-#include "transport/waker.h"
-
-enum group_state { GROUP_RUNNING, GROUP_FAILED, GROUP_RESIGNING, GROUP_CLOSING, GROUP_CLOSED };
-
-struct group {
-    struct group_options options;
-    struct group_events events;
-    enum group_state state; /* raft thread */
-
-    pthread_t thread;
-    uv_loop_t loop;
-    struct waker waker;
-    uv_timer_t timer;
-    struct replica *replica;
-    struct journal_thread *journal_thread;
-    struct journal_task *early; /* tasks from opening, before the journal's thread runs */
-    struct journal_task **early_tail;
-    struct group_peers *peers;
-
-    struct mailbox requests;    /* struct group_request */
-    struct mailbox messages;    /* struct incoming */
-    struct mailbox completions; /* struct completion */
-
-    uv_work_t work;   /* of the first of jobs, while job_running */
-    bool job_running; /* on the pool, or being finished */
-    struct replica_job *jobs;
-    struct replica_job **jobs_tail;
-
-    atomic_uint_fast64_t stop_at_ms; /* 0: not asked to stop */
-    uint64_t transfer_ms;
-
-    pthread_mutex_t lock; /* Guards status, generations, and journal_thread's going. */
-    struct replica_status status;
-    struct {
-        uint64_t id;
-        uint64_t generation;
-    } generations[2 * MEMBERSHIP_MAX];
-    uint64_t last_generation;
-    atomic_uint_fast64_t leader_id;
-    atomic_uint_fast64_t applied_index;
-    struct membership members; /* that the links follow; raft thread */
-};
-
-/* A peer's message on its way in. */
-struct incoming {
-    struct mail mail;
-    struct message message;
-    uint64_t generation;
-};
-
-struct completion {
-    struct mail mail;
-    struct journal_task *tasks;
-};
+#include "raft_fsm/group_internal.h"
 
 static void turn(struct group *self);
-
-static void lock(struct group *self)
-{
-    int rv = pthread_mutex_lock(&self->lock);
-
-    ASSERT(rv == 0);
-}
-
-static void unlock(struct group *self)
-{
-    int rv = pthread_mutex_unlock(&self->lock);
-
-    ASSERT(rv == 0);
-}
 
 static uint64_t now_ms(void)
 {
@@ -215,9 +142,9 @@ static void publish(void *arg)
         return; /* Opening; published when that is done. */
     }
     replica_status(self->replica, &status);
-    lock(self);
+    group_lock(self);
     self->status = status;
-    unlock(self);
+    group_unlock(self);
     atomic_store_explicit(&self->leader_id, status.leader_id, memory_order_release);
     atomic_store_explicit(&self->applied_index, status.applied_index, memory_order_release);
     if (memcmp(&self->members, &status.membership, sizeof self->members) != 0) {
@@ -252,22 +179,6 @@ static void take_completions(struct group *self)
     }
 }
 
-/* True unless a newer connection of that peer exists. */
-static bool is_current(struct group *self, uint64_t peer_id, uint64_t generation)
-{
-    bool current = false;
-
-    ASSERT(peer_id != 0 && generation != 0);
-    lock(self);
-    for (size_t i = 0; i < sizeof self->generations / sizeof self->generations[0]; i++) {
-        if (self->generations[i].id == peer_id) {
-            current = self->generations[i].generation == generation;
-        }
-    }
-    unlock(self);
-    return current;
-}
-
 static void take_messages(struct group *self)
 {
     struct mail *mail = mailbox_take(&self->messages);
@@ -277,19 +188,12 @@ static void take_messages(struct group *self)
         struct err_info info = {0};
 
         mail = mail->next;
-        if (working(self) && is_current(self, incoming->message.from, incoming->generation)) {
+        if (working(self) && group_is_current(self, incoming->message.from, incoming->generation)) {
             check(self, replica_receive(self->replica, &incoming->message, &info), &info);
         }
         message_fini(&incoming->message);
         free(incoming);
     }
-}
-
-static void on_proposal_done(struct proposal *proposal)
-{
-    struct group_request *request = CONTAINER_OF(proposal, struct group_request, proposal);
-
-    request->done(request);
 }
 
 static void refuse(struct group_request *request, enum err err)
@@ -585,10 +489,10 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     ASSERT(rv == 0);
     mailbox_close(&self->requests);
     mailbox_close(&self->messages);
-    lock(self);
+    group_lock(self);
     journal_thread = self->journal_thread;
     self->journal_thread = NULL;
-    unlock(self);
+    group_unlock(self);
     journal_thread_stop(journal_thread);
     /* What came too late: each is answered or given back. The state is CLOSED. */
     take_completions(self);
@@ -602,121 +506,4 @@ void group_free(struct group *self)
     replica_close(self->replica);
     group_peers_free(self->peers);
     fini(self);
-}
-
-/* ---- from other threads ---- */
-
-enum err group_submit(struct group *self, struct group_request *request)
-{
-    ASSERT(request->done != NULL);
-    request->proposal.done = on_proposal_done;
-    return mailbox_post(&self->requests, &request->mail, request->size);
-}
-
-uint64_t group_peer_connected(struct group *self, uint64_t peer_id)
-{
-    uint64_t generation;
-    size_t slot = 0;
-
-    ASSERT(peer_id != 0);
-    lock(self);
-    generation = ++self->last_generation;
-    /* The peer's slot, or the one that was not used for longest. */
-    for (size_t i = 0; i < sizeof self->generations / sizeof self->generations[0]; i++) {
-        if (self->generations[i].id == peer_id) {
-            slot = i;
-            break;
-        }
-        if (self->generations[i].generation < self->generations[slot].generation) {
-            slot = i;
-        }
-    }
-    self->generations[slot].id = peer_id;
-    self->generations[slot].generation = generation;
-    unlock(self);
-    return generation;
-}
-
-enum err group_deliver(struct group *self, uint64_t peer_id, uint64_t generation,
-                       const struct frame *frame, struct err_info *info)
-{
-    struct incoming *incoming;
-    enum err err;
-
-    /* The newer one may have ended: were this one only ignored, nothing would be heard from the
-     * peer any more. Told, it dials again. */
-    if (!is_current(self, peer_id, generation)) {
-        return err_set(info, ERR_FENCED, "another connection of node %llu replaced this one",
-                       (unsigned long long)peer_id);
-    }
-    incoming = calloc(1, sizeof *incoming);
-    if (incoming == NULL) {
-        return ERR_BUSY;
-    }
-    err = message_decode(frame->header, frame->header_size, frame->block, frame->body,
-                         frame->body_size, &incoming->message, info);
-    if (err != ERR_OK) {
-        free(incoming);
-        return err;
-    }
-    if (incoming->message.from != peer_id) {
-        err = err_set(info, ERR_PROTOCOL, "node %llu sent a message in the name of node %llu",
-                      (unsigned long long)peer_id, (unsigned long long)incoming->message.from);
-    } else {
-        incoming->generation = generation;
-        err = mailbox_post(&self->messages, &incoming->mail, frame->body_size + sizeof *incoming);
-    }
-    if (err != ERR_OK) {
-        message_fini(&incoming->message);
-        free(incoming);
-    }
-    return err;
-}
-
-void group_status(struct group *self, struct replica_status *ret_status)
-{
-    lock(self);
-    *ret_status = self->status;
-    unlock(self);
-}
-
-uint64_t group_leader_id(struct group *self)
-{
-    return atomic_load_explicit(&self->leader_id, memory_order_acquire);
-}
-
-uint64_t group_applied_index(struct group *self)
-{
-    return atomic_load_explicit(&self->applied_index, memory_order_acquire);
-}
-
-bool group_member_address(struct group *self, uint64_t id, char ret_address[MEMBER_ADDRESS_SIZE])
-{
-    const struct member *member;
-    bool found = false;
-
-    lock(self);
-    member = membership_find(&self->status.membership, id);
-    if (member != NULL) {
-        memcpy(ret_address, member->address, MEMBER_ADDRESS_SIZE);
-        found = true;
-    }
-    unlock(self);
-    return found;
-}
-
-struct catalog *group_catalog(struct group *self)
-{
-    return replica_catalog(self->replica);
-}
-
-void group_stats(struct group *self, struct group_stats *ret_stats)
-{
-    *ret_stats = (struct group_stats){0};
-    lock(self);
-    ret_stats->records = self->status.records;
-    if (self->journal_thread != NULL) {
-        journal_thread_stats(self->journal_thread, &ret_stats->journal);
-    }
-    unlock(self);
 }

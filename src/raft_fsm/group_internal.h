@@ -1,0 +1,74 @@
+/*
+ * What group.c and group_access.c share: the group itself, and its lock. See group.h.
+ */
+#ifndef QUORLOG_RAFT_FSM_GROUP_INTERNAL_H
+#define QUORLOG_RAFT_FSM_GROUP_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "raft_fsm/group.h"
+#include "raft_fsm/group_peers.h"
+#include "raft_fsm/journal_thread.h"
+#include "transport/waker.h"
+
+enum group_state { GROUP_RUNNING, GROUP_FAILED, GROUP_RESIGNING, GROUP_CLOSING, GROUP_CLOSED };
+
+struct group {
+    struct group_options options;
+    struct group_events events;
+    enum group_state state; /* raft thread */
+
+    pthread_t thread;
+    uv_loop_t loop;
+    struct waker waker;
+    uv_timer_t timer;
+    struct replica *replica;
+    struct journal_thread *journal_thread;
+    struct journal_task *early; /* tasks from opening, before the journal's thread runs */
+    struct journal_task **early_tail;
+    struct group_peers *peers;
+
+    struct mailbox requests;    /* struct group_request */
+    struct mailbox messages;    /* struct incoming */
+    struct mailbox completions; /* struct completion */
+
+    uv_work_t work;   /* of the first of jobs, while job_running */
+    bool job_running; /* on the pool, or being finished */
+    struct replica_job *jobs;
+    struct replica_job **jobs_tail;
+
+    atomic_uint_fast64_t stop_at_ms; /* 0: not asked to stop */
+    uint64_t transfer_ms;
+
+    pthread_mutex_t lock; /* Guards status, generations, and journal_thread's going. */
+    struct replica_status status;
+    struct {
+        uint64_t id;
+        uint64_t generation;
+    } generations[2 * MEMBERSHIP_MAX];
+    uint64_t last_generation;
+    atomic_uint_fast64_t leader_id;
+    atomic_uint_fast64_t applied_index;
+    struct membership members; /* that the links follow; raft thread */
+};
+
+/* A peer's message on its way in. */
+struct incoming {
+    struct mail mail;
+    struct message message;
+    uint64_t generation;
+};
+
+struct completion {
+    struct mail mail;
+    struct journal_task *tasks;
+};
+
+void group_lock(struct group *self);
+void group_unlock(struct group *self);
+
+/* Whether no newer connection of that peer exists. */
+bool group_is_current(struct group *self, uint64_t peer_id, uint64_t generation);
+
+#endif

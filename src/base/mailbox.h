@@ -2,8 +2,8 @@
  * A mailbox: the one way in which two threads pass work to each other.
  *
  * Many threads post, one thread (the owner) takes all that is there at once, in the order in which
- * it was posted. Posting into an empty mailbox calls `wake` (transport's waker_wake, say) so that the
- * owner comes; a full one refuses, so a fast sender feels a slow owner.
+ * it was posted. Posting into an empty mailbox calls `wake` (transport's waker_wake, say) so that
+ * the owner comes; a full one refuses, so a fast sender feels a slow owner.
  */
 #ifndef QUORLOG_BASE_MAILBOX_H
 #define QUORLOG_BASE_MAILBOX_H

@@ -74,8 +74,8 @@ typedef void (*client_reply_cb)(void *arg, const struct client_error *error, con
 
 enum err client_topic_create(struct client *self, const char *topic, client_reply_cb cb, void *arg);
 enum err client_topic_delete(struct client *self, const char *topic, client_reply_cb cb, void *arg);
-/* A part of the list, in order of name, behind `after` (NULL: from the beginning); the reply's `more`
- * says that there is a next part, behind the last name of this one. */
+/* A part of the list, in order of name, behind `after` (NULL: from the beginning); the reply's
+ * `more` says that there is a next part, behind the last name of this one. */
 enum err client_topic_list(struct client *self, const char *after, client_reply_cb cb, void *arg);
 enum err client_topic_describe(struct client *self, const char *topic, client_reply_cb cb,
                                void *arg);

@@ -39,7 +39,6 @@ struct group {
     struct replica_job **jobs_tail;
 
     atomic_uint_fast64_t stop_at_ms; /* 0: not asked to stop */
-    uint64_t transfer_ms;
 
     pthread_mutex_t lock; /* Guards status, generations, and journal_thread's going. */
     struct replica_status status;

@@ -394,10 +394,14 @@ def too_many(attack):
         print(f"too_many: left out, {hard} descriptors are too few", file=sys.stderr)
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, CONNECTIONS + 100), hard))
-    connections = [attack.connection() for _ in range(CONNECTIONS)]
+    connections = []
     taken = told = dropped = 0
-    for connection in connections:
-        connection.send(wire.hello())
+    for _ in range(CONNECTIONS):  # Each says hello at once: its time runs.
+        connections.append(attack.connection())
+        try:
+            connections[-1].send(wire.hello())
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # Turned away already: receive finds the end.
     for connection in connections:
         answer = connection.receive()
         if answer is None:

@@ -1,10 +1,10 @@
 /*
  * One connection: frames in, frames out, and an orderly end.
  *
- * Happy path: the socket becomes readable, conn_read() reads into the shared buffer (or straight
- * into the block of a large frame), conn_deliver() hands out frames. conn_send() queues; the pump,
- * an idle handle, writes all that was queued in this turn of the loop with one call. What the
- * kernel does not take waits for the socket to become writable.
+ * Happy path: the socket becomes readable, conn_read() reads into a buffer on the stack (or
+ * straight into the block of a large frame), conn_deliver() hands out frames. conn_send() queues;
+ * the pump, an idle handle, writes all that was queued in this turn of the loop with one call. What
+ * the kernel does not take waits for the socket to become writable.
  *
  * Failure modes: the other side ends, resets, or sends what is no frame; a deadline passes; memory
  * is short. Each ends in conn_fail(), which tells the owner once; the owner then calls
@@ -161,8 +161,8 @@ static void settle(struct conn *self)
         self->unparsed.size = 0;
     }
     if (self->unparsed.size == 0) {
-        free(self->buffer);
-        self->buffer = NULL;
+        free(self->kept);
+        self->kept = NULL;
     }
     if ((reads && self->unparsed.size == 0) || self->state == CONN_DRAINING) {
         events |= UV_READABLE;
@@ -204,7 +204,7 @@ static void finish(struct conn *self)
     self->events.closed(self, self->arg);
     send_queue_fini(&self->queue);
     frame_parser_fini(&self->parser);
-    free(self->buffer);
+    free(self->kept);
     self->magic = 0;
     free(self);
 }

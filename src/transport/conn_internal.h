@@ -41,8 +41,8 @@ struct conn {
     struct conn_events events;
     void *arg;
     struct frame_parser parser;
-    uint8_t *buffer;       /* owned, READ_BUFFER_SIZE; only while a read or a pause needs it */
-    struct slice unparsed; /* The rest of buffer that is still to be parsed. */
+    struct slice unparsed; /* What was read and is still to be parsed. */
+    uint8_t *kept;         /* owned; where unparsed is between two events, or NULL */
     struct send_queue queue;
     char peer[TRANSPORT_ADDRESS_SIZE];
 };

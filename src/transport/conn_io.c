@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/assert.h"
@@ -49,9 +50,27 @@ static void read_ended(struct conn *self)
                   : "the other side ended the connection");
 }
 
+/* What is not parsed yet (the owner paused) is still needed when the buffer on the stack is gone.
+ */
+static void keep_unparsed(struct conn *self)
+{
+    if (self->unparsed.size == 0 || self->state != CONN_OPEN) {
+        return;
+    }
+    ASSERT(self->kept == NULL);
+    self->kept = malloc(self->unparsed.size);
+    if (self->kept == NULL) {
+        conn_fail(self, CONN_FAILED, ERR_NOMEM, "no memory to read with");
+        return;
+    }
+    memcpy(self->kept, self->unparsed.data, self->unparsed.size);
+    self->unparsed.data = self->kept;
+}
+
 /* Returns whether it is worth while to read again at once. */
 static bool read_once(struct conn *self)
 {
+    uint8_t buffer[READ_BUFFER_SIZE];
     uint8_t *room = NULL;
     size_t size = frame_parser_room(&self->parser, &room);
     bool direct = size >= DIRECT_READ_MIN;
@@ -59,15 +78,8 @@ static bool read_once(struct conn *self)
 
     ASSERT(self->unparsed.size == 0);
     if (!direct) {
-        if (self->buffer == NULL) {
-            self->buffer = malloc(READ_BUFFER_SIZE);
-        }
-        if (self->buffer == NULL) {
-            conn_fail(self, CONN_FAILED, ERR_NOMEM, "no memory to read with");
-            return false;
-        }
-        room = self->buffer;
-        size = READ_BUFFER_SIZE;
+        room = buffer;
+        size = sizeof buffer;
     }
     n = socket_read(self->fd, room, size);
     if (n < 0 && errno == EAGAIN) {
@@ -88,6 +100,9 @@ static bool read_once(struct conn *self)
         self->unparsed = (struct slice){.data = room, .size = (size_t)n};
     }
     conn_deliver(self);
+    if (!direct) {
+        keep_unparsed(self);
+    }
     return (size_t)n == size && self->state == CONN_OPEN && self->pauses == 0;
 }
 

@@ -140,11 +140,12 @@ static enum err shorten(struct log *self, uint64_t position, struct store **ret_
                         struct err_info *info)
 {
     struct store *old = segment_list_last(&self->list)->store;
+    bool filling = segment_list_last(&self->list)->filling;
     struct store *copy = NULL;
     char path[IO_PATH_SIZE];
     enum err err;
 
-    if (!segment_list_last_is_shared(&self->list) && !segment_list_last(&self->list)->filling) {
+    if (!segment_list_last_is_shared(&self->list) && !filling) {
         err = store_truncate(old, position, info);
         if (err == ERR_OK) {
             *ret_store = store_ref(old);
@@ -165,7 +166,7 @@ static enum err shorten(struct log *self, uint64_t position, struct store **ret_
     self->dir_changes += 1;
     /* The copy has the ordinary name, whatever the old one had. */
     err = log_sync_dir(self, info);
-    if (err == ERR_OK && old->filling) {
+    if (err == ERR_OK && filling) {
         err = log_remove_file(self, old->base_offset, SEGMENT_FILLING, info);
     }
     if (err != ERR_OK) {

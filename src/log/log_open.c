@@ -142,13 +142,15 @@ static enum err keep_prefix(struct recovery *self)
     if (err == ERR_OK && last->end_offset > last->base_offset) {
         err = log_copy_prefix(&log->config, last, &cut, &copy, &self->info);
     }
+    if (err == ERR_OK && copy != NULL) {
+        err = log_take_prefix(log, last, copy, &cut, &prefix, &self->info);
+        copy = err == ERR_OK ? NULL : copy;
+    }
     if (err == ERR_OK) {
         err = log_keep_damaged(log, last->base_offset, &self->info);
     }
-    if (err == ERR_OK && copy != NULL) {
-        err = log_take_prefix(log, last, copy, &cut, &prefix, &self->info);
-    }
     if (err != ERR_OK) {
+        segment_unref(prefix);
         store_unref(copy);
         return err;
     }

@@ -6,8 +6,9 @@
  *                        x                                a copy of [base, x) is BASE.store.fill
  *
  * What is kept of a segment is a copy, made beside the writer, in a file that can be filled on. The
- * order of the steps at the end: the damaged file goes aside, its index goes, the copy comes. After
- * a crash in the middle the whole segment is a hole; before, the damage is found again.
+ * order of the steps at the end: the copy comes, the damaged file goes aside, its index goes. After
+ * a crash in the middle the damaged file still has its name, and recovery drops the copy; or it has
+ * not, and the copy counts.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -196,21 +197,23 @@ static enum err end_item(struct log *self, struct item *item, size_t at, struct 
     struct segment *prefix = NULL;
     enum err err = ERR_OK;
 
-    if (!old->filling) {
-        err = log_keep_damaged(self, old->base_offset, info);
-    } else if (item->copy == NULL) {
-        /* It came from another replica: nothing that only we have. */
-        err = log_remove_segment(self, old->base_offset, true, info);
-    }
-    if (err == ERR_OK && item->copy != NULL) {
+    if (item->copy != NULL) {
         item->cut.last = &item->last;
         err = log_take_prefix(self, item->segment, item->copy, &item->cut, &prefix, info);
         item->copy = err == ERR_OK ? NULL : item->copy;
     }
-    if (err == ERR_OK) {
-        segment_list_splice(&self->list, at, 1, prefix);
+    if (err == ERR_OK && !old->filling) {
+        err = log_keep_damaged(self, old->base_offset, info);
+    } else if (err == ERR_OK && prefix == NULL) {
+        /* It came from another replica: nothing that only we have. */
+        err = log_remove_segment(self, old->base_offset, true, info);
     }
-    return err;
+    if (err != ERR_OK) {
+        segment_unref(prefix);
+        return err;
+    }
+    segment_list_splice(&self->list, at, 1, prefix);
+    return ERR_OK;
 }
 
 /* What the item holds goes; what stands under the temporary name is of nobody. */

@@ -72,6 +72,15 @@ static void tell_report(const struct fsm *self, const struct manifest_topic *top
         diag_event(self->diag, DIAG_INFO, "raft_fsm", "indexes_rebuilt", "topic=%s count=%u",
                    topic->name, report->indexes_rebuilt);
     }
+    if (report->damaged > 0) {
+        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "damage_found",
+                   "topic=%s places=%u first=\"%s\"", topic->name, report->damaged,
+                   report->damage.text);
+    }
+    if (report->holes > 0) {
+        diag_event(self->diag, DIAG_WARN, "raft_fsm", "holes", "topic=%s holes=%u offsets=%" PRIu64,
+                   topic->name, report->holes, report->missing);
+    }
 }
 
 enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,

@@ -44,10 +44,13 @@ void hole_lab_produce(struct hole_lab *self, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         uint8_t body[BODY_MAX];
         struct batch_header header;
+        uint32_t records;
+        uint32_t size;
 
         ck_assert_uint_lt(truth->count, FIXTURE_BATCHES_MAX);
-        fixture_next(&self->f, (uint32_t)(1 + fixture_random(&self->f, 4)),
-                     (uint32_t)(1 + fixture_random(&self->f, BODY_MAX)), &header, body);
+        records = (uint32_t)(1 + fixture_random(&self->f, 4));
+        size = (uint32_t)(1 + fixture_random(&self->f, BODY_MAX));
+        fixture_next(&self->f, records, size, &header, body);
         self->raw[truth->count] = malloc(header.size);
         ck_assert_ptr_nonnull(self->raw[truth->count]);
         batch_header_encode(&header, self->raw[truth->count]);

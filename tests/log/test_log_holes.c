@@ -211,13 +211,15 @@ END_TEST
 
 START_TEST(a_hole_at_the_start_is_filled_from_the_batch_that_holds_the_start)
 {
-    lab.start = 0;
+    size_t n = 7;
+
     ck_assert_int_eq(hole_lab_skip(&lab, 30), ERR_OK);
-    while (lab.f.expected.batches[7].record_count == 1) {
-        ck_abort_msg("the generator changed: batch 7 must have records inside");
+    while (lab.f.expected.batches[n].record_count == 1) {
+        n += 1;
     }
-    ck_assert_int_eq(log_truncate_front(lab.f.log, base_of(7) + 1, NULL), ERR_OK);
-    lab.start = base_of(7) + 1;
+    ck_assert_uint_lt(n, 25);
+    ck_assert_int_eq(log_truncate_front(lab.f.log, base_of(n) + 1, NULL), ERR_OK);
+    lab.start = base_of(n) + 1;
     hole_lab_verify(&lab);
     ck_assert_int_eq(hole_lab_fill_all(&lab), ERR_OK);
     hole_lab_verify(&lab);

@@ -128,6 +128,8 @@ static void set_defaults(struct replica_options *options)
     options->trailing_size = options->trailing_size != 0 ? options->trailing_size : 32 << 20;
     options->trailing_min = options->trailing_min != 0 ? options->trailing_min : TRAILING_MIN;
     options->entry_size_max = options->entry_size_max != 0 ? options->entry_size_max : 512 << 10;
+    options->fill_chunk_size =
+        options->fill_chunk_size != 0 ? options->fill_chunk_size : FETCH_CHUNK_SIZE;
     options->inflight_size_max =
         options->inflight_size_max != 0 ? options->inflight_size_max : 16 << 20;
 }

@@ -71,6 +71,7 @@ struct replica_options {
     uint64_t journal_segment_size; /* 0: 64 MiB */
     uint64_t segment_size_max;     /* of topics; 0: 64 MiB */
     uint64_t fill_rate;            /* bytes a second that are asked for to fill holes; 0: no limit */
+    size_t fill_chunk_size;        /* bytes asked for at once; 0: 1 MiB, which is the most, too */
     uint64_t seed;                 /* 0: from the clock's random */
     bool no_direct;                /* as in journal_options */
 };

@@ -31,10 +31,10 @@ enum {
     DIVERGED_MS = 60000,   /* … or does not meet what is above */
     REST_MS = 1000,        /* when nobody has any of what is missing */
     TURN_CHUNKS = 16,      /* of one topic, before the next one's turn */
+    SYNC_CHUNKS = 32,      /* put in, of full size, between two syncs */
     RATE_MS = 1000,        /* rates are measured over so long */
 };
 
-#define SYNC_SIZE (UINT64_C(32) << 20)
 
 struct check_job {
     struct job job;
@@ -156,12 +156,17 @@ void replica_fill_status(const struct replica *self, struct replica_status *stat
 
 /* ---- syncing ---- */
 
+static uint64_t sync_size(const struct replica *self)
+{
+    return self->options.fill_chunk_size * SYNC_CHUNKS;
+}
+
 static bool wants_sync(const struct replica *self)
 {
     struct fsm_holes holes;
 
     fsm_holes(self->fsm, &holes);
-    return self->fill.unsynced >= SYNC_SIZE || (self->fill.unsynced > 0 && holes.holes == 0);
+    return self->fill.unsynced >= sync_size(self) || (self->fill.unsynced > 0 && holes.holes == 0);
 }
 
 static void run_sync(struct replica_job *base)
@@ -401,7 +406,7 @@ static bool may_ask(const struct replica *self)
 
     return is_open(fill) && !fill->asked && fill->waiting.block == NULL &&
            fill->next < fill->hole.to && fill->chunks < TURN_CHUNKS &&
-           fill->unsynced < 2 * SYNC_SIZE && self->installing.state == INSTALLING_IDLE;
+           fill->unsynced < 2 * sync_size(self) && self->installing.state == INSTALLING_IDLE;
 }
 
 static void ask(struct replica *self)
@@ -417,7 +422,7 @@ static void ask(struct replica *self)
                 .topic_id = fill->hole.topic->id,
                 .offset = fill->next,
                 .end = fill->hole.to,
-                .size_max = FETCH_CHUNK_SIZE,
+                .size_max = self->options.fill_chunk_size,
             },
     };
 

@@ -235,6 +235,9 @@ enum err log_punch_begin(struct log *self, uint64_t from, uint64_t to, struct lo
 enum err log_punch_run(struct log_punch *punch, struct err_info *info);
 enum err log_punch_end(struct log *self, struct log_punch *punch, struct err_info *info);
 
+/* (writer) Instead of end: gives it up and touches nothing more. */
+void log_punch_cancel(struct log_punch *punch);
+
 /* (writer) The three in one. */
 enum err log_punch(struct log *self, uint64_t from, uint64_t to, struct err_info *info);
 

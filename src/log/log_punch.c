@@ -254,6 +254,15 @@ enum err log_punch_end(struct log *self, struct log_punch *punch, struct err_inf
     return err;
 }
 
+void log_punch_cancel(struct log_punch *punch)
+{
+    for (size_t i = 0; i < punch->count; i++) {
+        store_unref(punch->items[i].copy);
+        segment_unref(punch->items[i].segment);
+    }
+    free(punch);
+}
+
 enum err log_punch(struct log *self, uint64_t from, uint64_t to, struct err_info *info)
 {
     struct log_punch *punch = NULL;

@@ -190,6 +190,13 @@ enum err fsm_fill(struct fsm *self, struct fsm_hole *hole, const struct slice *b
 enum err fsm_punch(struct fsm *self, struct topic *topic, uint64_t from, uint64_t to,
                    struct err_info *info);
 
+/* The same in steps, with log_punch_run between them on any thread. The topic may be deleted
+ * meanwhile. end: ERR_CANCELED, too, when nothing was run. */
+enum err fsm_punch_begin(struct fsm *self, struct topic *topic, uint64_t from, uint64_t to,
+                         struct log_punch **ret_punch, struct err_info *info);
+enum err fsm_punch_end(struct fsm *self, struct topic *topic, struct log_punch *punch,
+                       struct err_info *info);
+
 /* Somebody else punched or filled the topic's log: counts again. (F6) */
 void fsm_holes_changed(struct fsm *self, struct topic *topic);
 

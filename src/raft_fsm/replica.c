@@ -313,6 +313,7 @@ static void give_back(struct replica *self)
         snapshot_fini(&self->installing.snapshot);
     }
     replica_fill_fini(self);
+    replica_scrub_fini(self);
     while (self->held != NULL) {
         struct journal_task *next = self->held->next;
 
@@ -448,6 +449,7 @@ uint64_t replica_deadline_ms(const struct replica *self)
         replica_install_deadline_ms(self),
         replica_fill_deadline_ms(self),
         replica_resign_deadline_ms(self),
+        replica_scrub_deadline_ms(self),
     };
     uint64_t first_ms = UINT64_MAX;
 
@@ -474,6 +476,9 @@ enum err replica_tick(struct replica *self, struct err_info *info)
     }
     if (err == ERR_OK) {
         err = replica_resign_with_holes(self, info);
+    }
+    if (err == ERR_OK) {
+        replica_scrub_tick(self);
     }
     return settle(self, err, info);
 }
@@ -597,6 +602,7 @@ void replica_status(const struct replica *self, struct replica_status *ret_statu
     };
     raft_driver_membership(self->driver, &ret_status->membership);
     replica_fill_status(self, ret_status);
+    replica_scrub_status(self, ret_status);
 }
 
 struct catalog *replica_catalog(struct replica *self)

@@ -85,6 +85,34 @@ struct fill {
     uint64_t record_rate;
 };
 
+/* Damage that a read met, to be looked at. */
+struct scrub_report {
+    uint64_t topic_id;
+    uint64_t offset;
+};
+
+enum { SCRUB_REPORTS_MAX = 16 };
+
+/* Reading everything again; see replica_scrub.c. */
+struct scrub {
+    bool working; /* A job is under way. */
+    bool pass;    /* One is under way: the topics are its. */
+    struct topic **topics; /* owned, with a reference each */
+    size_t topic_count;
+    size_t topic;    /* number of the one that is read */
+    bool begun;      /* offset and chain are its */
+    uint64_t offset; /* to be read next */
+    struct chain chain;
+    uint64_t next_ms; /* when */
+    uint64_t pass_at_ms;
+    struct scrub_report reports[SCRUB_REPORTS_MAX];
+    unsigned report_count;
+    uint64_t batches; /* verified since the replica was opened */
+    uint64_t bytes;
+    uint64_t damage;    /* places */
+    uint64_t passed_ms; /* since 1970: the end of the last whole pass; 0: none yet */
+};
+
 struct replica {
     struct replica_options options; /* strings are owned copies below */
     char address[MEMBER_ADDRESS_SIZE];
@@ -109,6 +137,7 @@ struct replica {
                          itself was dropped, an install's, a fill's */
     struct installing installing;
     struct fill fill;
+    struct scrub scrub;
     unsigned fetches_served; /* fetch jobs under way */
 
     bool opening;              /* tasks are kept back until the journal is ready */
@@ -153,6 +182,12 @@ enum err replica_receive_fetch_result(struct replica *self, const struct message
                                       struct err_info *info);
 void replica_fill_status(const struct replica *self, struct replica_status *status);
 void replica_fill_fini(struct replica *self);
+
+/* replica_scrub.c */
+void replica_scrub_tick(struct replica *self);
+uint64_t replica_scrub_deadline_ms(const struct replica *self);
+void replica_scrub_status(const struct replica *self, struct replica_status *status);
+void replica_scrub_fini(struct replica *self);
 
 /* replica_fill_peers.c */
 void replica_note_peer(struct replica *self, const struct message *append_result);

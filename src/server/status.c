@@ -137,6 +137,9 @@ static void fill_own(const struct node *node, const struct replica_status *statu
     ret_node->memory = resident_size();
     ret_node->connections = atomic_load(&node->sockets);
     ret_node->holes = status->installing ? 1 : 0;
+    ret_node->scrub_bytes = status->scrub_bytes;
+    ret_node->scrub_damage = status->scrub_damage;
+    ret_node->scrub_passed_ms = status->scrub_passed_ms;
 }
 
 /* ---- the answer ---- */

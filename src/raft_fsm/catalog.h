@@ -35,6 +35,7 @@ struct topic {
     /* … and the range that was put in and has not met what is above it; empty when equal. */
     uint64_t filled_from;
     uint64_t filled_to;
+    unsigned refused; /* chunks that did not follow, since one did */
 };
 
 struct catalog;

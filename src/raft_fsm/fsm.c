@@ -58,24 +58,14 @@ static void tell_report(const struct fsm *self, const struct manifest_topic *top
                    "topic=%s file=%s position=%" PRIu64 " bytes=%" PRIu64 " end=%" PRIu64,
                    topic->name, report->path, report->position, report->size_cut, report->end);
     }
-    if (report->damaged > 0) {
-        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "topic_damaged",
-                   "topic=%s places=%u first=%s", topic->name, report->damaged,
-                   diag_quote(quoted, sizeof quoted, report->damage.text));
-    }
-    if (report->holes > 0) {
-        diag_event(self->diag, DIAG_WARN, "raft_fsm", "topic_has_holes",
-                   "topic=%s holes=%u missing=%" PRIu64, topic->name, report->holes,
-                   report->missing);
-    }
     if (report->indexes_rebuilt > 0) {
         diag_event(self->diag, DIAG_INFO, "raft_fsm", "indexes_rebuilt", "topic=%s count=%u",
                    topic->name, report->indexes_rebuilt);
     }
     if (report->damaged > 0) {
         diag_event(self->diag, DIAG_ERROR, "raft_fsm", "damage_found",
-                   "topic=%s places=%u first=\"%s\"", topic->name, report->damaged,
-                   report->damage.text);
+                   "topic=%s places=%u first=%s", topic->name, report->damaged,
+                   diag_quote(quoted, sizeof quoted, report->damage.text));
     }
     if (report->holes > 0) {
         diag_event(self->diag, DIAG_WARN, "raft_fsm", "holes", "topic=%s holes=%u offsets=%" PRIu64,
@@ -310,7 +300,7 @@ static enum err check_last(struct fsm *self, struct log *log, const struct manif
     enum err err = fsm_check_end(log, topic, &damage);
 
     if (err == ERR_CORRUPT && self->holes_allowed) {
-        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "topic_damaged",
+        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "damage_found",
                    "topic=%s places=1 first=%s", topic->name,
                    diag_quote(quoted, sizeof quoted, damage.text));
         return log_punch(log, topic->end - 1, topic->end, info);
@@ -333,7 +323,7 @@ static enum err open_checked_log(struct fsm *self, const struct manifest_topic *
     if (listing_has(listing, name)) {
         err = fsm_open_log(self, topic, &log, info);
     } else if (self->holes_allowed) {
-        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "topic_damaged",
+        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "damage_found",
                    "topic=%s places=1 first=\"the directory '%s/%s' is missing\"", topic->name,
                    self->dir, name);
         err = fsm_make_log(self, topic, topic->end, &log, info);

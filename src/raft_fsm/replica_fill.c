@@ -6,8 +6,8 @@
  *       │                     │   silent, lacks it: another peer
  *       │                     │   does not follow: refused, another peer
  *       ├── met, or its turn is over: the next topic's lowest hole
- *       ├── nobody has it: other holes, then a rest; where chunks were refused: what was put in is
- *       │   dropped
+ *       ├── nobody has it: other holes, then a rest; where chunk after chunk was refused: what was put
+ *       │   in is dropped
  *       └── the end does not meet what is above: what was put in is dropped, loudly
  *
  * The next chunk is asked for as soon as one came, while that one is checked: at most one is on its
@@ -30,6 +30,7 @@ enum {
     REFUSED_MS = 10000,    /* nor one that gave what does not follow, … */
     DIVERGED_MS = 60000,   /* … or does not meet what is above */
     REST_MS = 1000,        /* when nobody has any of what is missing */
+    REFUSED_MAX = 3,       /* in a row: it is what was put in that is wrong */
     TURN_CHUNKS = 16,      /* of one topic, before the next one's turn */
     SYNC_CHUNKS = 32,      /* put in, of full size, between two syncs */
     RATE_MS = 1000,        /* rates are measured over so long */
@@ -227,6 +228,7 @@ static enum err drop_filled(struct replica *self, const char *why, struct err_in
                "topic=%s from=%llu to=%llu why=%s", hole->topic->name,
                (unsigned long long)hole->begin, (unsigned long long)hole->chain.offset,
                diag_quote(quoted, sizeof quoted, why));
+    hole->topic->refused = 0;
     if (hole->begin < hole->chain.offset && !atomic_load(&hole->topic->deleted)) {
         err = fsm_punch(self->fsm, hole->topic, hole->begin, hole->chain.offset, &reason);
     }
@@ -250,7 +252,7 @@ static void refuse(struct replica *self, uint64_t peer, const char *why)
                (unsigned long long)fill->hole.chain.offset, (unsigned long long)peer,
                diag_quote(quoted, sizeof quoted, why));
     replica_peer_away(self, peer, REFUSED_MS);
-    fill->refused++;
+    fill->hole.topic->refused++;
     rewind(fill);
     fill->peer = 0;
 }
@@ -337,6 +339,7 @@ static enum err put_in(struct replica *self, struct check_job *job, struct err_i
     fill->unsynced += job->batches.size;
     fill->chunks++;
     fill->in_vain = 0;
+    fill->hole.topic->refused = 0;
     self->changed = true;
     measure(self);
     if (job->met) {
@@ -448,7 +451,7 @@ static enum err give_up(struct replica *self, struct err_info *info)
         fill->rest_until_ms = back_ms < now_ms + REST_MS ? back_ms + 1 : now_ms + REST_MS;
         self->changed = true; /* The rate is zero now. */
     }
-    if (fill->refused > 0 && fill->hole.begin < fill->hole.chain.offset) {
+    if (fill->hole.topic->refused >= REFUSED_MAX && fill->hole.begin < fill->hole.chain.offset) {
         return drop_filled(self, "nobody has anything that follows on what was put in", info);
     }
     close_hole(fill);
@@ -479,7 +482,6 @@ static bool open_hole(struct replica *self, enum err *ret_err)
     }
     fill->next = fill->hole.chain.offset;
     fill->chunks = 0;
-    fill->refused = 0;
     replica_peers_new_hole(self);
     return true;
 }

@@ -67,7 +67,6 @@ struct fill {
     bool checking;       /* a chunk is being checked, by a job */
     uint64_t number;     /* of the hole under way: chunks of earlier ones are void */
     unsigned chunks;     /* put in in this turn */
-    unsigned refused;    /* chunks of this hole that did not follow on what is here */
     unsigned in_vain;    /* holes in a row that nobody had anything for */
     uint64_t rest_until_ms;
     uint64_t unsynced;   /* bytes put in since the last sync began */

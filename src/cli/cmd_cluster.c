@@ -50,10 +50,9 @@ static json_t *node_json(const Quorlog__NodeStatus *node)
     return json_pack(
         "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
         "s:o,s:o}",
-        "id",
-        json_number(node->id), "address", json_text(node->address), "role", json_text(node->role),
-        "state", json_text(node->state), "term", json_number(node->term), "applied",
-        json_number(node->applied), "commit", json_number(node->commit), "lag",
+        "id", json_number(node->id), "address", json_text(node->address), "role",
+        json_text(node->role), "state", json_text(node->state), "term", json_number(node->term),
+        "applied", json_number(node->applied), "commit", json_number(node->commit), "lag",
         json_number(node->lag), "holes", json_number(node->holes), "first",
         json_number(node->first), "last", json_number(node->last), "version",
         json_text(node->version), "snapshot", json_number(node->snapshot), "uptime_ms",
@@ -65,12 +64,23 @@ static json_t *node_json(const Quorlog__NodeStatus *node)
         json_number(node->fill_rate), "fill_left_s", json_number(node->fill_left_s));
 }
 
+/* What the scrubber of the node did; all of json_* abort when memory is short. */
+static void add_scrub(json_t *to, const Quorlog__NodeStatus *node)
+{
+    (void)json_object_set_new(to, "scrub_bytes", json_number(node->scrub_bytes));
+    (void)json_object_set_new(to, "scrub_damage", json_number(node->scrub_damage));
+    (void)json_object_set_new(to, "scrub_passed_ms", json_number(node->scrub_passed_ms));
+}
+
 static void print_json(const Quorlog__StatusReply *status)
 {
     json_t *nodes = json_array();
 
     for (size_t i = 0; i < status->n_nodes; i++) {
-        (void)json_array_append_new(nodes, node_json(status->nodes[i])); /* json_print aborts. */
+        json_t *node = node_json(status->nodes[i]);
+
+        add_scrub(node, status->nodes[i]);
+        (void)json_array_append_new(nodes, node); /* json_print aborts. */
     }
     json_print(json_pack("{s:o,s:o,s:o,s:o}", "cluster", json_text(status->cluster_id), "leader",
                          status->leader_id != 0 ? json_number(status->leader_id) : json_null(),

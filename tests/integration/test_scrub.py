@@ -111,7 +111,8 @@ def test_alone():
     try:
         cluster.start(1, wait=True)
         run("topic", "create", TOPIC, "-s", cluster.servers())
-        fill(cluster, 2000, 0)
+        for i in range(5):
+            fill(cluster, 400, i * 400)
         victim = stores(cluster, 1)[1]
         flip(victim, 40000)
         done = run("consume", TOPIC, "-o", "start", "-f", "%o\\n", "-s", cluster.address(1),

@@ -48,17 +48,28 @@ static int ask(const struct invocation *invocation, struct call *call,
 static json_t *node_json(const Quorlog__NodeStatus *node)
 {
     return json_pack(
-        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id",
-        json_number(node->id), "address", json_text(node->address), "role", json_text(node->role),
-        "state", json_text(node->state), "term", json_number(node->term), "applied",
-        json_number(node->applied), "commit", json_number(node->commit), "lag",
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
+        "s:o,s:o}",
+        "id", json_number(node->id), "address", json_text(node->address), "role",
+        json_text(node->role), "state", json_text(node->state), "term", json_number(node->term),
+        "applied", json_number(node->applied), "commit", json_number(node->commit), "lag",
         json_number(node->lag), "holes", json_number(node->holes), "first",
         json_number(node->first), "last", json_number(node->last), "version",
         json_text(node->version), "snapshot", json_number(node->snapshot), "uptime_ms",
         json_number(node->uptime_ms), "journal_writes", json_number(node->journal_writes),
         "journal_entries", json_number(node->journal_entries), "journal_bytes",
         json_number(node->journal_bytes), "records", json_number(node->records), "cpu_us",
-        json_number(node->cpu_us), "memory", json_number(node->memory));
+        json_number(node->cpu_us), "memory", json_number(node->memory), "missing",
+        json_number(node->missing), "filled", json_number(node->filled), "fill_rate",
+        json_number(node->fill_rate), "fill_left_s", json_number(node->fill_left_s));
+}
+
+/* What the scrubber of the node did; all of json_* abort when memory is short. */
+static void add_scrub(json_t *to, const Quorlog__NodeStatus *node)
+{
+    (void)json_object_set_new(to, "scrub_bytes", json_number(node->scrub_bytes));
+    (void)json_object_set_new(to, "scrub_damage", json_number(node->scrub_damage));
+    (void)json_object_set_new(to, "scrub_passed_ms", json_number(node->scrub_passed_ms));
 }
 
 static void print_json(const Quorlog__StatusReply *status)
@@ -66,11 +77,34 @@ static void print_json(const Quorlog__StatusReply *status)
     json_t *nodes = json_array();
 
     for (size_t i = 0; i < status->n_nodes; i++) {
-        (void)json_array_append_new(nodes, node_json(status->nodes[i])); /* json_print aborts. */
+        json_t *node = node_json(status->nodes[i]);
+
+        add_scrub(node, status->nodes[i]);
+        (void)json_array_append_new(nodes, node); /* json_print aborts. */
     }
     json_print(json_pack("{s:o,s:o,s:o,s:o}", "cluster", json_text(status->cluster_id), "leader",
                          status->leader_id != 0 ? json_number(status->leader_id) : json_null(),
                          "term", json_number(status->term), "nodes", nodes));
+}
+
+/* What the node fetches from others, and how long that takes. */
+static void print_holes(const Quorlog__NodeStatus *node)
+{
+    char filled[24];
+    char rate[24];
+
+    if (node->holes == 0) {
+        return;
+    }
+    printf("      filling %llu hole%s: %llu records missing, %s filled", /* below its node */
+           (unsigned long long)node->holes, node->holes == 1 ? "" : "s",
+           (unsigned long long)node->missing, human_size(filled, node->filled));
+    if (node->fill_left_s > 0) {
+        printf(", %s/s, %llu s left\n", human_size(rate, node->fill_rate),
+               (unsigned long long)node->fill_left_s);
+    } else {
+        printf(", waiting for a node that has them\n");
+    }
 }
 
 static void print_table(const Quorlog__StatusReply *status)
@@ -96,6 +130,7 @@ static void print_table(const Quorlog__StatusReply *status)
             printf("%12llu %8llu %10s\n", (unsigned long long)node->applied,
                    (unsigned long long)node->lag, human_size(size, node->memory));
         }
+        print_holes(node);
     }
 }
 
@@ -132,9 +167,15 @@ static json_t *complaints(const Quorlog__StatusReply *status)
 
         if (strcmp(node->state, "unreachable") == 0 || strcmp(node->state, "installing") == 0 ||
             node->holes > 0) {
-            (void)snprintf(text, sizeof text, "node %llu (%.256s) is %.64s", /* fits */
-                           (unsigned long long)node->id, node->address,
-                           node->holes > 0 ? "incomplete" : node->state);
+            if (node->holes > 0) {
+                (void)snprintf(text, sizeof text, /* fits */
+                               "node %llu (%.256s) is incomplete: %llu records are missing",
+                               (unsigned long long)node->id, node->address,
+                               (unsigned long long)node->missing);
+            } else {
+                (void)snprintf(text, sizeof text, "node %llu (%.256s) is %.64s", /* fits */
+                               (unsigned long long)node->id, node->address, node->state);
+            }
             (void)json_array_append_new(list, json_text(text)); /* As above. */
         }
     }

@@ -70,6 +70,8 @@ void log_publish_totals(struct log *self)
     }
     atomic_store_explicit(&self->size, size, memory_order_relaxed);
     atomic_store_explicit(&self->segment_count, (unsigned)self->list.count, memory_order_relaxed);
+    atomic_store_explicit(&self->hole_count, (unsigned)segment_list_gaps(&self->list, 0, NULL, 0),
+                          memory_order_release);
 }
 
 enum err log_sync_dir(struct log *self, struct err_info *info)
@@ -107,10 +109,46 @@ enum err log_remove_file(struct log *self, uint64_t base_offset, enum segment_fi
     return ERR_OK;
 }
 
-enum err log_remove_segment(struct log *self, uint64_t base_offset, struct err_info *info)
+enum err log_rename_file(struct log *self, uint64_t base_offset, enum segment_file from,
+                         enum segment_file to, struct err_info *info)
 {
-    enum err err = log_remove_file(self, base_offset, SEGMENT_STORE, info);
+    char from_path[IO_PATH_SIZE];
+    char to_path[IO_PATH_SIZE];
+    enum err err = segment_path(from_path, self->dir, base_offset, from, info);
+    int rv;
 
+    if (err == ERR_OK) {
+        err = segment_path(to_path, self->dir, base_offset, to, info);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    rv = self->config.io->rename(self->config.io, from_path, to_path);
+    if (rv < 0) {
+        return io_error(rv, "rename", from_path, info);
+    }
+    self->dir_changes += 1;
+    return ERR_OK;
+}
+
+enum err log_open_store(struct log *self, uint64_t base_offset, enum segment_file file,
+                        struct store **ret_store, struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    enum err err = segment_path(path, self->dir, base_offset, file, info);
+
+    return err == ERR_OK ? store_open(self->config.io, path, base_offset, ret_store, info) : err;
+}
+
+enum err log_remove_segment(struct log *self, uint64_t base_offset, bool filling,
+                            struct err_info *info)
+{
+    enum err err;
+
+    if (filling) {
+        return log_remove_file(self, base_offset, SEGMENT_FILLING, info);
+    }
+    err = log_remove_file(self, base_offset, SEGMENT_STORE, info);
     return err == ERR_OK ? log_remove_file(self, base_offset, SEGMENT_INDEX, info) : err;
 }
 
@@ -172,8 +210,7 @@ static enum err append(struct log *self, const struct batch_header *header,
     return ERR_OK;
 }
 
-/* I6 */
-static enum err check_healthy(const struct log *self, struct err_info *info)
+enum err log_check_healthy(const struct log *self, struct err_info *info)
 {
     if (!log_healthy(self)) {
         return err_set(info, ERR_FAILED, "the log in '%s' failed earlier", self->dir);
@@ -190,7 +227,7 @@ enum err log_append(struct log *self, const struct batch_header *header, const v
         {.iov_base = bytes, .iov_len = sizeof bytes},
         {.iov_base = (void *)body, .iov_len = header->size - BATCH_HEADER_SIZE},
     };
-    enum err err = check_healthy(self, info);
+    enum err err = log_check_healthy(self, info);
 
     if (err != ERR_OK) {
         return err;
@@ -209,11 +246,9 @@ enum err log_append(struct log *self, const struct batch_header *header, const v
     return append(self, header, parts, 2, info);
 }
 
-/* Is what begins at data a batch that may come next? */
-static enum err check_raw(const struct log *self, const uint8_t *data, size_t size,
-                          struct batch_header *ret_header, struct err_info *info)
+enum err log_check_batch(const struct log *self, const uint8_t *data, size_t size,
+                         struct batch_header *ret_header, struct err_info *info)
 {
-    const struct segment *active = segment_list_last(&self->list);
     enum err err;
 
     if (size <= BATCH_HEADER_SIZE) {
@@ -232,6 +267,19 @@ static enum err check_raw(const struct log *self, const uint8_t *data, size_t si
                        "a batch of %" PRIu32 " bytes is over the limit of %" PRIu32,
                        ret_header->size, self->batch_size_max);
     }
+    return batch_check_body(ret_header, data + BATCH_HEADER_SIZE, info);
+}
+
+/* Is what begins at data a batch that may come next? */
+static enum err check_raw(const struct log *self, const uint8_t *data, size_t size,
+                          struct batch_header *ret_header, struct err_info *info)
+{
+    const struct segment *active = segment_list_last(&self->list);
+    enum err err = log_check_batch(self, data, size, ret_header, info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
     if (ret_header->base_offset != log_end(self)) {
         return err_set(info, ERR_CORRUPT, "offset %" PRIu64 " came where %" PRIu64 " belongs",
                        ret_header->base_offset, log_end(self));
@@ -241,14 +289,14 @@ static enum err check_raw(const struct log *self, const uint8_t *data, size_t si
         return err_set(info, ERR_CORRUPT, "raft index or append time go down at offset %" PRIu64,
                        ret_header->base_offset);
     }
-    return batch_check_body(ret_header, data + BATCH_HEADER_SIZE, info);
+    return ERR_OK;
 }
 
 enum err log_append_raw(struct log *self, const uint8_t *batches, size_t size,
                         struct err_info *info)
 {
     size_t done = 0;
-    enum err err = check_healthy(self, info);
+    enum err err = log_check_healthy(self, info);
 
     while (err == ERR_OK && done < size) {
         struct batch_header header = {0};
@@ -277,6 +325,9 @@ enum err log_read_header(struct log *self, uint64_t offset, struct batch_header 
     enum err err;
 
     err = segment_list_find(&self->list, offset, UINT64_MAX, &segment, &query.end_max, info);
+    if (err == ERR_HOLE) {
+        return err;
+    }
     if (err != ERR_OK) {
         /* The end holds no batch. */
         return err_set(info, ERR_RANGE, "no batch holds offset %" PRIu64, offset);

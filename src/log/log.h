@@ -8,6 +8,13 @@
  *                                                             00000000000000001835.index  sparse,
  *                                                               once the segment is sealed
  *
+ *      log       start ─────────────────────────────────────────────► end
+ *      segments  [ 0 … 999 ]   hole   [ 1500 … 1834 ]   hole   [ 2000 … ]
+ *
+ * A log may lack ranges of its offsets, which other replicas have: holes. log_skip makes one at the
+ * end, log_punch where damage was found, log_open for what was durable and is not there any more;
+ * log_fill closes them, each from its beginning on. Nothing but the files says where they are.
+ *
  * One writer, many readers. The functions marked (writer) are called by one thread at a time;
  * those marked (any) by any thread, at any time between open and close, without waiting for a
  * disk write of the writer. Nothing here knows of raft, of connections or of what a record is.
@@ -17,11 +24,13 @@
  * be there or the log does not open, and everything above it is kept only as far as it verifies.
  *
  * Invariants:
- *   I1  start <= end; offsets in [start, end) are dense, each in exactly one batch. (The first
- *       segment may hold batches below start; they are never shown.)
+ *   I1  start <= end; each offset in [start, end) is in exactly one batch or in a hole, and holes
+ *       lie between segments or before the first one. (The first segment may hold batches below
+ *       start; they are never shown.)
  *   I2  base offsets, raft indexes and append times never go down from batch to batch.
- *   I3  Segments are in order and touch: one's end is the next one's base. All but the last are
- *       sealed and never change again.
+ *   I3  Segments are in order and do not overlap; all but the last hold a batch. The last one ends
+ *       at the log's end. All others are sealed and never change again, but for those that are
+ *       being filled, or were and have not been synced since.
  *   I4  Every index entry names the position of a batch that starts at its offset.
  *   I5  end is published (release) only after the bytes below it can be read.
  *   I6  A write that failed leaves the log in its failed state: appends, truncations and syncs are
@@ -55,6 +64,13 @@ struct log_options {
     uint32_t index_interval;   /* bytes of store per index entry; 0: 4 KiB */
     uint32_t write_back_size;  /* start write-back each time this many bytes were appended;
                                   0: 4 MiB */
+    bool holes_allowed;        /* What is missing or damaged below durable_end becomes a hole. */
+};
+
+/* Offsets in [from, to) are not on this disk. */
+struct log_hole {
+    uint64_t from;
+    uint64_t to;
 };
 
 /* What opening found and did beyond the ordinary; all zero when there was nothing. */
@@ -65,15 +81,22 @@ struct log_report {
     uint64_t size_cut; /* Bytes cut, all files. */
     uint64_t end;      /* The log's end offset afterwards. */
     unsigned indexes_rebuilt;
+    /* With holes_allowed: */
+    unsigned damaged;       /* Places below durable_end where something was wrong … */
+    struct err_info damage; /* … and the first of them, with file and position. */
+    unsigned holes;         /* How many there are now … */
+    uint64_t missing;       /* … and how many offsets they have. */
 };
 
 /*
  * (writer) Opens the log in options->dir, creating its first segment when there is none. Store
  * files are verified from durable_end on (and the whole segment that holds it); what does not
- * verify there is cut and reported. Below durable_end: ERR_CORRUPT, with file and position. Files
- * of unknown names are left alone; leftovers of an interrupted roll or delete are removed.
- * Errors: ERR_CORRUPT, ERR_VERSION (a newer format), ERR_IO, ERR_NOSPACE, ERR_NOMEM.
- * *ret_log: owned by the caller.
+ * verify there is cut and reported. Below durable_end: ERR_CORRUPT, with file and position; or,
+ * with holes_allowed, a hole, reported: the log then reaches from start to durable_end at least,
+ * whatever is there, and of a damaged file the part that verifies is kept (see log_punch). What was
+ * being filled is kept as far as it verifies. Files of unknown names are left alone; leftovers of
+ * an interrupted roll or delete are removed. Errors: ERR_CORRUPT, ERR_VERSION (a newer format),
+ * ERR_IO, ERR_NOSPACE, ERR_NOMEM. *ret_log: owned by the caller.
  */
 enum err log_open(const struct log_options *options, struct log **ret_log,
                   struct log_report *ret_report, struct err_info *info);
@@ -116,7 +139,8 @@ enum err log_append(struct log *self, const struct batch_header *header, const v
 enum err log_append_raw(struct log *self, const uint8_t *batches, size_t size,
                         struct err_info *info);
 
-/* (any) The header of the batch that holds `offset`, verified. ERR_RANGE, ERR_CORRUPT, ERR_IO. */
+/* (any) The header of the batch that holds `offset`, verified. ERR_RANGE, ERR_HOLE, ERR_CORRUPT,
+ * ERR_IO. */
 enum err log_read_header(struct log *self, uint64_t offset, struct batch_header *ret_header,
                          struct err_info *info);
 
@@ -136,8 +160,8 @@ struct log_chunk {
 /*
  * (any) Finds the batches from the one that holds `offset` on: as many whole ones of the same
  * segment as fit into size_max bytes and lie below end_max, but at least one. Headers are
- * verified, bodies are not. ERR_RANGE below start or above end, ERR_AGAIN at the end, ERR_CORRUPT,
- * ERR_IO. On success the caller owns *ret_chunk.
+ * verified, bodies are not. ERR_RANGE below start or above end, ERR_AGAIN at the end, ERR_HOLE
+ * inside a hole, ERR_CORRUPT, ERR_IO. On success the caller owns *ret_chunk.
  */
 enum err log_find(struct log *self, uint64_t offset, uint64_t end_max, size_t size_max,
                   struct log_chunk *ret_chunk, struct err_info *info);
@@ -154,12 +178,68 @@ enum err log_read(struct log *self, uint64_t offset, uint64_t end_max, size_t si
  * are removed from the disk. start <= offset <= end, else ERR_RANGE. */
 enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *info);
 
-/* (writer) Drops what is at or above offset, which must be a batch's first offset or the end
- * (ERR_INVALID otherwise); start <= offset <= end, else ERR_RANGE. */
+/* (writer) Drops what is at or above offset, which must be a batch's first offset, in a hole, or
+ * the end (ERR_INVALID otherwise); start <= offset <= end, else ERR_RANGE. */
 enum err log_truncate_back(struct log *self, uint64_t offset, struct err_info *info);
 
 /* (writer) Drops everything; the log is empty and starts at next_offset. */
 enum err log_reset(struct log *self, uint64_t next_offset, struct err_info *info);
+
+/* ---- holes ---- */
+
+/* (any) Holes that end above `after`, lowest first; returns how many were stored (<= max). */
+size_t log_holes(const struct log *self, uint64_t after, struct log_hole *ret_holes, size_t max);
+
+/* (any) Cheap. */
+bool log_has_holes(const struct log *self);
+
+/* (writer) Moves the end up to `to`, leaving the hole [end, to); nothing when it is there already.
+ * ERR_RANGE for one below the end, ERR_FAILED; ERR_IO, ERR_NOSPACE and ERR_NOMEM move the log to
+ * its failed state. */
+enum err log_skip(struct log *self, uint64_t to, struct err_info *info);
+
+/*
+ * (writer) Puts `size` bytes of whole, stamped batches, as log_read gives them, at the beginning of
+ * a hole, after verifying each (checksums, order, that it does not pass the hole's end). Several
+ * holes can be filled by turns. A batch at its place can be read at once.
+ *
+ * ERR_RANGE: no hole begins at the first batch's offset (any more); nothing was changed.
+ * ERR_CORRUPT: nothing of the offending batch and what follows it was put there. ERR_TOO_LARGE,
+ * ERR_FAILED; ERR_IO, ERR_NOSPACE and ERR_NOMEM move the log to its failed state.
+ *
+ * What was filled is durable after log_sync_*, which also seals the segments that are complete:
+ * whoever fills much must sync now and then, since a segment's index is memory until then. After a
+ * crash before that, what verifies stays and the rest is a hole again.
+ */
+enum err log_fill(struct log *self, const uint8_t *batches, size_t size, struct err_info *info);
+
+/*
+ * Damage was found in [from, to): makes a hole of it, rounded outward: in each segment that has a
+ * part of the range, the hole begins at the first batch that overlaps it or does not verify, and
+ * ends with the segment. log_end stays what it is: where the active segment is damaged, a new one
+ * begins there. Readers in the middle are not disturbed. The damaged file is kept beside, as
+ * *.store.damaged, until the log has no holes, so that nothing is thrown away that might be the
+ * last copy; a few of them at most.
+ *
+ *   (writer) begin notes the segments.
+ *   (any, one thread) run reads them, and copies what is to stay. May block for long.
+ *   (writer) end puts the copies in their places and frees the punch. When there was no room or no
+ *   memory for the copies: ERR_NOSPACE, ERR_NOMEM, and nothing was changed. ERR_CANCELED when run
+ *   was never called, and nothing was changed; ERR_IO moves the log to its failed state.
+ *
+ * Between begin and end anything may happen to the log; one punch at a time.
+ */
+struct log_punch;
+enum err log_punch_begin(struct log *self, uint64_t from, uint64_t to, struct log_punch **ret_punch,
+                         struct err_info *info);
+enum err log_punch_run(struct log_punch *punch, struct err_info *info);
+enum err log_punch_end(struct log *self, struct log_punch *punch, struct err_info *info);
+
+/* (writer) Instead of end: gives it up and touches nothing more. */
+void log_punch_cancel(struct log_punch *punch);
+
+/* (writer) The three in one. */
+enum err log_punch(struct log *self, uint64_t from, uint64_t to, struct err_info *info);
 
 /*
  * Making appended batches durable, without holding up the writer:
@@ -179,12 +259,12 @@ enum err log_sync(struct log *self, struct err_info *info);
 
 /*
  * A raw reader: all bytes of all batches from `start` of the log to the end at the time of opening,
- * in order, across segments, verified.
+ * in order, across segments, verified. It ends with ERR_HOLE where a hole was when it was opened.
  */
 struct log_reader;
 enum err log_reader_new(struct log *self, struct log_reader **ret_reader);
 void log_reader_free(struct log_reader *reader);
-/* Up to size bytes; *ret_size 0 at the end. ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+/* Up to size bytes; *ret_size 0 at the end. ERR_HOLE, ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
 enum err log_reader_read(struct log_reader *reader, void *data, size_t size, size_t *ret_size,
                          struct err_info *info);
 

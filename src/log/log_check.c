@@ -4,13 +4,15 @@
 #include "base/assert.h"
 #include "log/log_internal.h"
 
-/* Does `segment` go on where `before` ends? */
+/* Does `segment` lie behind `before`? */
 static void check_touch(const struct segment *before, const struct segment *segment)
 {
-    ASSERT(before->end_offset == segment->base_offset); /* I3 */
+    ASSERT(before->end_offset <= segment->base_offset); /* I3 */
     ASSERT(before->end_offset > before->base_offset);
     ASSERT(before->last_raft_index <= segment->last_raft_index); /* I2 */
     ASSERT(before->last_append_time_us <= segment->last_append_time_us);
+    /* One that is neither sealed nor filling was active when damage was found in it. */
+    ASSERT(IMPLIES(before->sealed, !before->filling));
 }
 
 void log_check(struct log *self)
@@ -21,12 +23,11 @@ void log_check(struct log *self)
 
     ASSERT(list->count > 0 && list->count <= list->capacity);
     ASSERT(log_start(self) <= log_end(self)); /* I1 */
-    ASSERT(list->items[0]->base_offset <= log_start(self));
     for (size_t i = 0; i < list->count; i++) {
         const struct segment *segment = list->items[i];
 
         ASSERT(segment->store->generation == self->generation);
-        ASSERT(segment->sealed == (i + 1 < list->count)); /* I3 */
+        ASSERT(IMPLIES(segment->sealed || segment->filling, i + 1 < list->count)); /* I3 */
         if (before != NULL) {
             check_touch(before, segment);
         }
@@ -37,4 +38,6 @@ void log_check(struct log *self)
     ASSERT(before->end_offset == log_end(self)); /* I5 */
     ASSERT(size == log_size(self));
     ASSERT(list->count == log_segment_count(self));
+    ASSERT(log_has_holes(self) == (segment_list_gaps(&self->list, 0, NULL, 0) > 0));
+    ASSERT(IMPLIES(log_start(self) == log_end(self), !log_has_holes(self)));
 }

@@ -1,6 +1,7 @@
 /*
  * The raw reader: the bytes of all batches in a row, as an io.Reader of other languages.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@ enum err log_reader_new(struct log *self, struct log_reader **ret_reader)
         free(reader);
         return err;
     }
-    ASSERT(reader->next == reader->end || reader->count > 0);
+    ASSERT(reader->next <= reader->end);
     *ret_reader = reader;
     return ERR_OK;
 }
@@ -59,13 +60,21 @@ static enum err read_piece(struct log_reader *self, struct err_info *info)
         .end_max = self->end,
         .size_max = PIECE_SIZE,
     };
+    uint64_t limit;
 
     ASSERT(self->piece == NULL && self->next < self->end);
+    self->used = 0;
     while (self->current + 1 < self->count &&
            self->segments[self->current + 1]->base_offset <= self->next) {
         self->current += 1;
     }
-    self->used = 0;
+    limit = self->count == 0 ? 0 : self->segments[self->current]->end_offset;
+    if (self->count == 0 || self->next < self->segments[self->current]->base_offset ||
+        self->next >= limit) {
+        return err_set(info, ERR_HOLE, "offset %" PRIu64 " is missing on this node's disk",
+                       self->next);
+    }
+    query.end_max = limit < self->end ? limit : self->end;
     return segment_read(self->segments[self->current], &query, &self->piece, &self->next, info);
 }
 
@@ -84,6 +93,9 @@ enum err log_reader_read(struct log_reader *reader, void *data, size_t size, siz
                 break;
             }
             err = read_piece(reader, info);
+            if (err == ERR_HOLE && done > 0) {
+                break; /* The next call says it. */
+            }
             if (err != ERR_OK) {
                 return err;
             }

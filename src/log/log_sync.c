@@ -4,7 +4,8 @@
  * begin notes which stores hold bytes that no sync has covered, with a reference to each; run
  * syncs them and then the directory, in any thread, while the writer goes on; end notes how far
  * each is durable now. What is appended between begin and end stays dirty. A sync that fails is
- * never tried again: the kernel may have dropped the pages and would report success.
+ * never tried again: the kernel may have dropped the pages and would report success. What was
+ * filled becomes ordinary here (log_settle): its durable name and its index say that it was synced.
  */
 #include <stdlib.h>
 
@@ -120,6 +121,9 @@ enum err log_sync_end(struct log *self, struct log_sync *sync)
         self->dir_synced = sync->dir_changes;
     }
     free(sync);
+    if (err == ERR_OK && log_healthy(self)) {
+        err = log_settle(self, NULL);
+    }
     return err == ERR_OK ? ERR_OK : log_fail(self, err);
 }
 

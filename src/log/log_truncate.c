@@ -59,8 +59,19 @@ static enum err remove_first(struct log *self, struct err_info *info)
     }
     if (err == ERR_OK) {
         first = segment_list_pop_front(&self->list);
-        err = log_remove_segment(self, first->base_offset, info);
+        err = log_remove_segment(self, first->base_offset, first->filling, info);
         segment_unref(first);
+    }
+    return err;
+}
+
+enum err log_drop_passed(struct log *self, struct err_info *info)
+{
+    uint64_t start = log_start(self);
+    enum err err = ERR_OK;
+
+    while (err == ERR_OK && self->list.count > 1 && self->list.items[0]->end_offset <= start) {
+        err = remove_first(self, info);
     }
     return err;
 }
@@ -77,8 +88,8 @@ enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *
     if (offset == log_end(self) && last->end_offset > last->base_offset) {
         err = log_roll(self, info);
     }
-    while (err == ERR_OK && self->list.count > 1 && self->list.items[1]->base_offset <= offset) {
-        err = remove_first(self, info);
+    if (err == ERR_OK) {
+        err = log_drop_passed(self, info);
     }
     log_publish_totals(self);
     return err == ERR_OK ? ERR_OK : log_fail(self, err);
@@ -129,17 +140,22 @@ static enum err shorten(struct log *self, uint64_t position, struct store **ret_
                         struct err_info *info)
 {
     struct store *old = segment_list_last(&self->list)->store;
+    bool filling = segment_list_last(&self->list)->filling;
     struct store *copy = NULL;
+    char path[IO_PATH_SIZE];
     enum err err;
 
-    if (!segment_list_last_is_shared(&self->list)) {
+    if (!segment_list_last_is_shared(&self->list) && !filling) {
         err = store_truncate(old, position, info);
         if (err == ERR_OK) {
             *ret_store = store_ref(old);
         }
         return err;
     }
-    err = store_copy(old, position, &copy, info);
+    err = segment_path(path, self->dir, old->base_offset, SEGMENT_STORE, info);
+    if (err == ERR_OK) {
+        err = store_copy(old, path, position, &copy, info);
+    }
     if (err == ERR_OK) {
         err = store_commit(copy, info);
     }
@@ -148,8 +164,17 @@ static enum err shorten(struct log *self, uint64_t position, struct store **ret_
         return err;
     }
     self->dir_changes += 1;
+    /* The copy has the ordinary name, whatever the old one had. */
+    err = log_sync_dir(self, info);
+    if (err == ERR_OK && filling) {
+        err = log_remove_file(self, old->base_offset, SEGMENT_FILLING, info);
+    }
+    if (err != ERR_OK) {
+        store_unref(copy);
+        return err;
+    }
     *ret_store = copy;
-    return log_sync_dir(self, info);
+    return ERR_OK;
 }
 
 /* The segments behind the place are gone; now the one it lies in. */
@@ -180,35 +205,87 @@ static enum err cut_last(struct log *self, uint64_t offset, const struct place *
     return ERR_OK;
 }
 
-enum err log_truncate_back(struct log *self, uint64_t offset, struct err_info *info)
+/* Removes the segments from number `count` on, newest first. */
+static enum err remove_from(struct log *self, size_t count, struct err_info *info)
 {
-    struct place place = {0};
-    enum err err = check_request(self, offset, info);
+    enum err err = ERR_OK;
 
-    if (err != ERR_OK || offset == log_end(self)) {
-        return err;
+    while (err == ERR_OK && self->list.count > count) {
+        struct segment *last = segment_list_pop_back(&self->list);
+
+        err = log_remove_segment(self, last->base_offset, last->filling, info);
+        segment_unref(last);
     }
-    err = find_place(self, offset, &place, info);
+    return err;
+}
+
+/* The log is to end inside a hole, or where one begins. */
+static enum err cut_hole(struct log *self, uint64_t offset, struct err_info *info)
+{
+    struct segment_origin origin = {.base_offset = offset, .generation = self->generation};
+    struct segment *active = NULL;
+    enum err err;
+
+    err = remove_from(self, segment_list_count_from(&self->list, offset), info);
+    if (err == ERR_OK) {
+        /* As cutting does, before anything new is there. */
+        err = log_sync_dir(self, info);
+    }
+    if (err == ERR_OK) {
+        err = segment_list_reserve(&self->list);
+    }
+    if (err == ERR_OK) {
+        origin.before = self->list.count > 0 ? segment_list_last(&self->list) : NULL;
+        err = segment_create(&self->config, &origin, &active, info);
+    }
     if (err != ERR_OK) {
         return err;
     }
-    segment_list_set_bounds(&self->list, log_start(self), offset);
-    while (err == ERR_OK && self->list.count > place.segment + 1) {
-        struct segment *last = segment_list_pop_back(&self->list);
+    self->dir_changes += 1;
+    segment_list_push(&self->list, active);
+    return ERR_OK;
+}
 
-        err = log_remove_segment(self, last->base_offset, info);
-        segment_unref(last);
-    }
+/* The log is to end inside a segment. */
+static enum err cut_segment(struct log *self, uint64_t offset, const struct place *place,
+                            struct err_info *info)
+{
+    enum err err = remove_from(self, place->segment + 1, info);
+
     if (err == ERR_OK) {
-        err = log_remove_file(self, self->list.items[place.segment]->base_offset, SEGMENT_INDEX,
+        err = log_remove_file(self, self->list.items[place->segment]->base_offset, SEGMENT_INDEX,
                               info);
     }
     if (err == ERR_OK) {
         err = log_sync_dir(self, info);
     }
-    if (err == ERR_OK) {
-        err = cut_last(self, offset, &place, info);
+    return err == ERR_OK ? cut_last(self, offset, place, info) : err;
+}
+
+/* Whether no segment holds offset, which is below the end. */
+static bool is_missing(const struct log *self, uint64_t offset)
+{
+    size_t count = segment_list_count_from(&self->list, offset);
+
+    return count == 0 || self->list.items[count - 1]->end_offset <= offset;
+}
+
+enum err log_truncate_back(struct log *self, uint64_t offset, struct err_info *info)
+{
+    struct place place = {0};
+    bool missing;
+    enum err err = check_request(self, offset, info);
+
+    if (err != ERR_OK || offset == log_end(self)) {
+        return err;
     }
+    missing = is_missing(self, offset);
+    err = missing ? ERR_OK : find_place(self, offset, &place, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    segment_list_set_bounds(&self->list, log_start(self), offset);
+    err = missing ? cut_hole(self, offset, info) : cut_segment(self, offset, &place, info);
     log_publish_totals(self);
     return err == ERR_OK ? ERR_OK : log_fail(self, err);
 }
@@ -248,13 +325,16 @@ static enum err create_reset(struct log *self, uint64_t next_offset, struct segm
     return ERR_OK;
 }
 
-/* Removes the files of `segment`, which lies behind the reset to next_offset: its store may be
+/* Removes the files of a segment that was there before the reset to next_offset: its store may be
  * replaced by now. */
-static enum err remove_old(struct log *self, uint64_t base_offset, uint64_t next_offset,
+static enum err remove_old(struct log *self, const struct segment *segment, uint64_t next_offset,
                            struct err_info *info)
 {
-    return base_offset == next_offset ? log_remove_file(self, base_offset, SEGMENT_INDEX, info)
-                                      : log_remove_segment(self, base_offset, info);
+    uint64_t base_offset = segment->base_offset;
+
+    return base_offset == next_offset && !segment->filling
+               ? log_remove_file(self, base_offset, SEGMENT_INDEX, info)
+               : log_remove_segment(self, base_offset, segment->filling, info);
 }
 
 enum err log_reset(struct log *self, uint64_t next_offset, struct err_info *info)
@@ -282,11 +362,14 @@ enum err log_reset(struct log *self, uint64_t next_offset, struct err_info *info
     while (err == ERR_OK && old.count > 0) {
         struct segment *last = segment_list_pop_back(&old);
 
-        err = remove_old(self, last->base_offset, next_offset, info);
+        err = remove_old(self, last, next_offset, info);
         segment_unref(last);
     }
     segment_list_fini(&old);
     log_publish_totals(self);
+    if (err == ERR_OK) {
+        err = log_drop_damaged(self, info);
+    }
     if (err == ERR_OK) {
         /* Before anything is appended: a store that comes back must not seem to go on from it. */
         err = log_sync_dir(self, info);
@@ -304,12 +387,7 @@ enum err log_delete(struct log *self, struct err_info *info)
     size_t size = strlen(dir);
     enum err err = ERR_OK;
 
-    while (err == ERR_OK && self->list.count > 0) {
-        struct segment *last = segment_list_pop_back(&self->list);
-
-        err = log_remove_segment(self, last->base_offset, info);
-        segment_unref(last);
-    }
+    err = remove_from(self, 0, info);
     self->dir = NULL;
     log_free(self);
     while (size > 1 && dir[size - 1] == '/') {

@@ -19,10 +19,13 @@ enum {
     BATCH_AT_CRC = 4,
 };
 
-static const char *const suffixes[] = {
+static const char *const suffixes[SEGMENT_FILE_COUNT] = {
     [SEGMENT_STORE] = ".store",
     [SEGMENT_INDEX] = ".index",
     [SEGMENT_TEMPORARY] = ".store.tmp",
+    [SEGMENT_FILLING] = ".store.fill",
+    [SEGMENT_FILLING_TEMPORARY] = ".store.fill.tmp",
+    [SEGMENT_DAMAGED] = ".store.damaged",
 };
 
 enum err segment_path(char buffer[IO_PATH_SIZE], const char *dir, uint64_t base_offset,
@@ -100,7 +103,8 @@ enum err segment_create(const struct segment_config *config, const struct segmen
     struct segment *self;
     enum err err;
 
-    err = segment_path(path, config->dir, origin->base_offset, SEGMENT_STORE, info);
+    err = segment_path(path, config->dir, origin->base_offset,
+                       origin->filling ? SEGMENT_FILLING : SEGMENT_STORE, info);
     if (err == ERR_OK) {
         err = store_create(&options, &store, info);
     }
@@ -115,6 +119,7 @@ enum err segment_create(const struct segment_config *config, const struct segmen
         store_unref(store);
         return err;
     }
+    self->filling = origin->filling;
     *ret_segment = self;
     return ERR_OK;
 }
@@ -192,9 +197,10 @@ static void take(struct segment *self, const struct batch_header *header, uint64
     ASSERT(header->raft_index >= self->last_raft_index);
     ASSERT(header->append_time_us >= self->last_append_time_us);
     index_add(self->index, header->base_offset, position);
-    self->end_offset = batch_end_offset(header);
     self->last_raft_index = header->raft_index;
     self->last_append_time_us = header->append_time_us;
+    atomic_store_explicit(&self->end_offset, batch_end_offset(header),
+                          memory_order_release); /* I4 */
 }
 
 /* Does the batch follow what the segment holds? */
@@ -366,6 +372,42 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
         segment->last_append_time_us = cut->last->append_time_us;
     }
     *ret_segment = segment;
+    return ERR_OK;
+}
+
+enum err segment_measure(const struct segment *self, uint64_t end_max, struct segment_cut *ret_cut,
+                         struct batch_header *ret_last, struct err_info *info)
+{
+    struct store_window window = {.store = self->store, .capacity = SCAN_WINDOW_SIZE};
+    struct batch_header last = {.append_time_us = INT64_MIN};
+    uint64_t position = STORE_HEADER_SIZE;
+    uint64_t offset = self->base_offset;
+
+    window.data = malloc(window.capacity);
+    if (window.data == NULL) {
+        return no_memory(self->store, info);
+    }
+    while (position < store_size(self->store) && offset < end_max) {
+        struct batch_header header = {0};
+
+        if (store_window_header(&window, position, &header, NULL) != ERR_OK ||
+            header.base_offset != offset || batch_end_offset(&header) > end_max ||
+            header.raft_index < last.raft_index || header.append_time_us < last.append_time_us ||
+            store_window_check_body(&window, position, &header, NULL) != ERR_OK) {
+            break;
+        }
+        last = header;
+        position += header.size;
+        offset = batch_end_offset(&header);
+    }
+    free(window.data);
+    ASSERT(offset >= self->base_offset);
+    *ret_last = last;
+    *ret_cut = (struct segment_cut){
+        .position = position,
+        .end_offset = offset,
+        .last = offset > self->base_offset ? ret_last : NULL,
+    };
     return ERR_OK;
 }
 

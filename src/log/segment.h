@@ -1,19 +1,24 @@
 /*
  * A segment: a store and its index, kept in step; one run of a log's offsets.
  *
- *      DIR/00000000000000001835.store    always
- *      DIR/00000000000000001835.index    once sealed
+ *      DIR/00000000000000001835.store          always, but for one that is filled
+ *      DIR/00000000000000001835.index          once sealed
+ *      DIR/00000000000000001835.store.fill     instead, while it is filled
+ *      DIR/00000000000000001835.store.damaged  what was there before damage was found
  *
  * The last segment of a log is active: batches are appended to its store, and its index is memory.
- * All others are sealed. A struct segment stays what it is: where a segment is sealed, truncated
- * or replaced, a new struct takes its place in the log's list, and the old one goes with the last
- * reader that holds a reference.
+ * One that stands before a hole may be filling: batches are appended to it, too, until it is full
+ * or touches the next one. Nothing in its file is believed before it was synced; then the file gets
+ * its ordinary name. All others are sealed. A struct segment stays what it is: where a segment is
+ * sealed, truncated or replaced, a new struct takes its place in the log's list, and the old one
+ * goes with the last reader that holds a reference.
  *
  * Invariants:
  *   I1  Entries of the index name positions of batches that start at their offsets.
  *   I2  Offsets in [base_offset, end_offset) are dense; raft indexes and append times never go
  *       down.
  *   I3  sealed == the index is mapped from its file, and neither store nor index changes.
+ *   I4  end_offset is published (release) only after the batches below it can be read.
  */
 #ifndef QUORLOG_LOG_SEGMENT_H
 #define QUORLOG_LOG_SEGMENT_H
@@ -42,14 +47,23 @@ struct segment {
     struct store *store; /* owned reference */
     struct index *index; /* owned */
     bool sealed;
-    /* (writer) The end, and the stamps of the last batch, or of what came before an empty one. */
-    uint64_t end_offset;
+    bool filling; /* The store's file has the name of one that is filled. */
+    _Atomic uint64_t end_offset;
+    /* (writer) The stamps of the last batch, or of what came before an empty one. */
     uint64_t last_raft_index;
     int64_t last_append_time_us;
 };
 
 /* The kinds of files, and their names. */
-enum segment_file { SEGMENT_STORE, SEGMENT_INDEX, SEGMENT_TEMPORARY };
+enum segment_file {
+    SEGMENT_STORE,
+    SEGMENT_INDEX,
+    SEGMENT_TEMPORARY,
+    SEGMENT_FILLING,
+    SEGMENT_FILLING_TEMPORARY,
+    SEGMENT_DAMAGED,
+    SEGMENT_FILE_COUNT,
+};
 
 /* "DIR/00000000000000001835.store" into buffer. ERR_TOO_LARGE. */
 enum err segment_path(char buffer[IO_PATH_SIZE], const char *dir, uint64_t base_offset,
@@ -58,13 +72,14 @@ enum err segment_path(char buffer[IO_PATH_SIZE], const char *dir, uint64_t base_
 /* Takes a file's name apart; false when it is none of ours. */
 bool segment_parse_name(const char *name, uint64_t *ret_base_offset, enum segment_file *ret_file);
 
-/* A new, empty, active segment behind `before` (NULL: nothing), not synced. temporary: see
- * store_create. ERR_EXISTS, ERR_IO, ERR_NOSPACE, ERR_NOMEM. */
+/* A new, empty, active (or filling) segment behind `before` (NULL: nothing), not synced.
+ * temporary: see store_create. ERR_EXISTS, ERR_IO, ERR_NOSPACE, ERR_NOMEM. */
 struct segment_origin {
     uint64_t base_offset;
     uint64_t generation;
     const struct segment *before; /* borrowed for the call */
     bool temporary;
+    bool filling;
 };
 enum err segment_create(const struct segment_config *config, const struct segment_origin *origin,
                         struct segment **ret_segment, struct err_info *info);
@@ -111,6 +126,12 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
 
 struct segment *segment_ref(struct segment *self);
 void segment_unref(struct segment *self); /* NULL is fine. */
+
+/* (any) Where the batches end that verify, wholly and in order, and end at or below end_max: all
+ * but ret_cut->before, *last in `ret_last` where there is one. What does not verify, or cannot be
+ * read, is no error. ERR_NOMEM. */
+enum err segment_measure(const struct segment *self, uint64_t end_max, struct segment_cut *ret_cut,
+                         struct batch_header *ret_last, struct err_info *info);
 
 /* (writer) Appends a batch of which `parts` are the bytes; active. On failure the store's tail is
  * undefined. */

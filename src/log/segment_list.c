@@ -81,6 +81,28 @@ void segment_list_replace_last(struct segment_list *self, struct segment *segmen
     segment_unref(old);
 }
 
+void segment_list_splice(struct segment_list *self, size_t at, size_t removed,
+                         struct segment *segment)
+{
+    size_t added = segment == NULL ? 0 : 1;
+    struct segment *old = NULL;
+
+    ASSERT(removed <= 1 && at + removed <= self->count);
+    ASSERT(self->count + added - removed <= self->capacity);
+    lock(self);
+    if (removed > 0) {
+        old = self->items[at];
+    }
+    memmove(self->items + at + added, self->items + at + removed,
+            (self->count - at - removed) * sizeof self->items[0]);
+    if (segment != NULL) {
+        self->items[at] = segment;
+    }
+    self->count = self->count + added - removed;
+    unlock(self);
+    segment_unref(old);
+}
+
 struct segment *segment_list_pop_back(struct segment_list *self)
 {
     struct segment *segment;
@@ -144,13 +166,11 @@ struct segment *segment_list_last(const struct segment_list *self)
     return self->items[self->count - 1];
 }
 
-size_t segment_list_locate(const struct segment_list *self, uint64_t offset)
+size_t segment_list_count_from(const struct segment_list *self, uint64_t offset)
 {
     size_t low = 0;
     size_t high = self->count;
 
-    ASSERT(self->count > 0);
-    ASSERT(self->items[0]->base_offset <= offset);
     /* Segments below `low` begin at or below offset, those from `high` on above it. */
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -161,7 +181,56 @@ size_t segment_list_locate(const struct segment_list *self, uint64_t offset)
             high = middle;
         }
     }
-    return low - 1;
+    return low;
+}
+
+size_t segment_list_locate(const struct segment_list *self, uint64_t offset)
+{
+    size_t count = segment_list_count_from(self, offset);
+
+    ASSERT(count > 0);
+    return count - 1;
+}
+
+bool segment_list_gap(const struct segment_list *self, size_t at, struct segment_gap *ret_gap)
+{
+    uint64_t start = atomic_load_explicit(&self->start, memory_order_acquire);
+    uint64_t end = atomic_load_explicit(&self->end, memory_order_acquire);
+    uint64_t from = at == 0 ? start : self->items[at - 1]->end_offset;
+    uint64_t to = at == self->count ? end : self->items[at]->base_offset;
+
+    ASSERT(at <= self->count);
+    from = from < start ? start : from;
+    to = to > end ? end : to; /* Readers may look while the end moves. */
+    if (from >= to) {
+        return false;
+    }
+    *ret_gap = (struct segment_gap){.from = from, .to = to};
+    return true;
+}
+
+size_t segment_list_gaps(struct segment_list *self, uint64_t after, struct segment_gap *ret_gaps,
+                         size_t max)
+{
+    size_t count = 0;
+    size_t first;
+
+    lock(self);
+    /* A hole before this segment, or an earlier one, ends at or below `after`. */
+    first = segment_list_count_from(self, after);
+    for (size_t at = first; at <= self->count; at++) {
+        struct segment_gap gap;
+
+        if (!segment_list_gap(self, at, &gap) || gap.to <= after) {
+            continue;
+        }
+        if (count < max) {
+            ret_gaps[count] = gap;
+        }
+        count += 1;
+    }
+    unlock(self);
+    return count;
 }
 
 bool segment_list_last_is_shared(struct segment_list *self)
@@ -177,9 +246,32 @@ bool segment_list_last_is_shared(struct segment_list *self)
     return shared;
 }
 
+/* The one that holds offset, in [start, end): NULL when it is in a hole. */
+static struct segment *find_held(const struct segment_list *self, uint64_t offset)
+{
+    size_t count = segment_list_count_from(self, offset);
+    struct segment *segment = count == 0 ? NULL : self->items[count - 1];
+
+    return segment != NULL &&
+                   offset < atomic_load_explicit(&segment->end_offset, memory_order_acquire)
+               ? segment
+               : NULL;
+}
+
+static enum err no_segment(enum err err, uint64_t offset, uint64_t start, uint64_t end,
+                           struct err_info *info)
+{
+    if (err == ERR_HOLE) {
+        return err_set(info, err, "offset %" PRIu64 " is missing on this node's disk", offset);
+    }
+    return err_set(info, err, "offset %" PRIu64 " is %s; the log holds [%" PRIu64 ", %" PRIu64 ")",
+                   offset, err == ERR_RANGE ? "out of range" : "not there yet", start, end);
+}
+
 enum err segment_list_find(struct segment_list *self, uint64_t offset, uint64_t end_max,
                            struct segment **ret_segment, uint64_t *ret_limit, struct err_info *info)
 {
+    struct segment *segment = NULL;
     uint64_t start;
     uint64_t end;
     enum err err = ERR_OK;
@@ -192,16 +284,18 @@ enum err segment_list_find(struct segment_list *self, uint64_t offset, uint64_t 
     } else if (offset == end || offset >= end_max) {
         err = ERR_AGAIN;
     } else {
-        *ret_segment = segment_ref(self->items[segment_list_locate(self, offset)]);
-        *ret_limit = end < end_max ? end : end_max;
+        segment = find_held(self, offset);
+        err = segment == NULL ? ERR_HOLE : ERR_OK;
+    }
+    if (err == ERR_OK) {
+        uint64_t limit = atomic_load_explicit(&segment->end_offset, memory_order_acquire);
+
+        limit = limit < end ? limit : end;
+        *ret_segment = segment_ref(segment);
+        *ret_limit = limit < end_max ? limit : end_max;
     }
     unlock(self);
-    if (err != ERR_OK) {
-        return err_set(info, err,
-                       "offset %" PRIu64 " is %s; the log holds [%" PRIu64 ", %" PRIu64 ")", offset,
-                       err == ERR_RANGE ? "out of range" : "not there yet", start, end);
-    }
-    return ERR_OK;
+    return err == ERR_OK ? ERR_OK : no_segment(err, offset, start, end, info);
 }
 
 enum err segment_list_snapshot(struct segment_list *self, struct segment ***ret_segments,
@@ -214,9 +308,10 @@ enum err segment_list_snapshot(struct segment_list *self, struct segment ***ret_
     lock(self);
     *ret_start = atomic_load_explicit(&self->start, memory_order_acquire);
     *ret_end = atomic_load_explicit(&self->end, memory_order_acquire);
-    if (*ret_start < *ret_end) {
-        size_t first = segment_list_locate(self, *ret_start);
+    if (*ret_start < *ret_end && self->count > 0) {
+        size_t first = segment_list_count_from(self, *ret_start);
 
+        first -= first > 0 ? 1 : 0;
         segments = calloc(self->count - first, sizeof(struct segment *));
         if (segments == NULL) {
             err = ERR_NOMEM;

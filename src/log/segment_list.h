@@ -10,7 +10,8 @@
  * Invariants:
  *   I1  A segment and the bounds that a look-up gives belong together: both are read under the
  *       lock. The bounds alone may be read without it.
- *   I2  What lies in [start, end) is in the list and stays readable for who holds a reference.
+ *   I2  What lies in [start, end) is in the list, or in a hole: between one segment's end and the
+ *       next one's base, or before the first one's. It stays readable for who holds a reference.
  */
 #ifndef QUORLOG_LOG_SEGMENT_LIST_H
 #define QUORLOG_LOG_SEGMENT_LIST_H
@@ -43,6 +44,11 @@ void segment_list_push(struct segment_list *self, struct segment *segment);
 /* (writer) Puts `segment`, taken over, in the place of the last one, which loses its reference. */
 void segment_list_replace_last(struct segment_list *self, struct segment *segment);
 
+/* (writer) Takes `removed` (0 or 1) segments out at place `at`, which lose their reference, and
+ * puts `segment`, taken over, there; NULL: nothing. Room was reserved. */
+void segment_list_splice(struct segment_list *self, size_t at, size_t removed,
+                         struct segment *segment);
+
 /* (writer) Takes the last / the first one out; the caller owns its reference. */
 struct segment *segment_list_pop_back(struct segment_list *self);
 struct segment *segment_list_pop_front(struct segment_list *self);
@@ -61,16 +67,36 @@ static inline void segment_list_set_end(struct segment_list *self, uint64_t end)
     atomic_store_explicit(&self->end, end, memory_order_release);
 }
 
-/* (writer) The last one, borrowed; the one that holds offset, borrowed, as its number. */
+/* (writer) The last one, borrowed. */
 struct segment *segment_list_last(const struct segment_list *self);
+
+/* (writer) How many segments begin at or below offset: the last of them holds it, if any does. */
+size_t segment_list_count_from(const struct segment_list *self, uint64_t offset);
+
+/* (writer) The number of the segment that begins at or below offset; there is one. */
 size_t segment_list_locate(const struct segment_list *self, uint64_t offset);
+
+/* What is missing: offsets in [from, to). */
+struct segment_gap {
+    uint64_t from;
+    uint64_t to;
+};
+
+/* (writer) The hole before segment `at` of the list, what is below start left out; false when there
+ * is none. */
+bool segment_list_gap(const struct segment_list *self, size_t at, struct segment_gap *ret_gap);
+
+/* (any) The holes that end above `after`, lowest first, up to max of them; how many there are. */
+size_t segment_list_gaps(struct segment_list *self, uint64_t after, struct segment_gap *ret_gaps,
+                         size_t max);
 
 /* (writer) Whether a reader holds the last segment or its store. False is certain: later look-ups
  * see the bounds of now. */
 bool segment_list_last_is_shared(struct segment_list *self);
 
 /* (any) The segment that holds offset, with a reference for the caller, and how far it may be read
- * (the lower of end and end_max). ERR_RANGE outside of [start, end], ERR_AGAIN at that limit. */
+ * (the lowest of its end, end and end_max). ERR_RANGE outside of [start, end], ERR_AGAIN at that
+ * limit, ERR_HOLE inside a hole. */
 enum err segment_list_find(struct segment_list *self, uint64_t offset, uint64_t end_max,
                            struct segment **ret_segment, uint64_t *ret_limit,
                            struct err_info *info);

@@ -185,10 +185,10 @@ enum err store_commit(struct store *self, struct err_info *info)
     return rv < 0 ? io_error(rv, "rename to", self->path, info) : ERR_OK;
 }
 
-enum err store_copy(const struct store *self, uint64_t size, struct store **ret_store,
-                    struct err_info *info)
+enum err store_copy(const struct store *self, const char *path, uint64_t size,
+                    struct store **ret_store, struct err_info *info)
 {
-    struct store *copy = store_new(self->io, self->path, self->base_offset);
+    struct store *copy = store_new(self->io, path, self->base_offset);
     uint8_t *data = malloc(COPY_SIZE);
     uint64_t done = 0;
     enum err err;

@@ -73,10 +73,10 @@ enum err store_open(struct io *io, const char *path, uint64_t base_offset, struc
  * the directory after. */
 enum err store_commit(struct store *self, struct err_info *info);
 
-/* A temporary copy of the first `size` bytes, synced: to be committed in place of self, which
- * stays as it is for those who read it. */
-enum err store_copy(const struct store *self, uint64_t size, struct store **ret_store,
-                    struct err_info *info);
+/* (any) A temporary copy of the first `size` bytes, synced: to be committed as `path`, perhaps in
+ * place of self, which stays as it is for those who read it. */
+enum err store_copy(const struct store *self, const char *path, uint64_t size,
+                    struct store **ret_store, struct err_info *info);
 
 struct store *store_ref(struct store *self);
 void store_unref(struct store *self); /* NULL is fine. */

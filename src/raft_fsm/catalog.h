@@ -29,6 +29,13 @@ struct topic {
     uint64_t start; /* as the state machine knows them: decided by entries alone */
     uint64_t end;
     uint8_t digest[DIGEST_SIZE]; /* of the last batch below end */
+    /* What its log lacks, as fsm_fill.c counted it last, … */
+    unsigned holes;
+    uint64_t missing; /* offsets */
+    /* … and the range that was put in and has not met what is above it; empty when equal. */
+    uint64_t filled_from;
+    uint64_t filled_to;
+    unsigned refused; /* chunks that did not follow, since one did */
 };
 
 struct catalog;

@@ -51,6 +51,8 @@ static bool is_dir_name(const char *dir_name)
 static void tell_report(const struct fsm *self, const struct manifest_topic *topic,
                         const struct log_report *report)
 {
+    char quoted[sizeof report->damage.text + 64];
+
     if (report->torn) {
         diag_event(self->diag, DIAG_WARN, "raft_fsm", "torn_tail",
                    "topic=%s file=%s position=%" PRIu64 " bytes=%" PRIu64 " end=%" PRIu64,
@@ -59,6 +61,15 @@ static void tell_report(const struct fsm *self, const struct manifest_topic *top
     if (report->indexes_rebuilt > 0) {
         diag_event(self->diag, DIAG_INFO, "raft_fsm", "indexes_rebuilt", "topic=%s count=%u",
                    topic->name, report->indexes_rebuilt);
+    }
+    if (report->damaged > 0) {
+        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "damage_found",
+                   "topic=%s places=%u first=%s", topic->name, report->damaged,
+                   diag_quote(quoted, sizeof quoted, report->damage.text));
+    }
+    if (report->holes > 0) {
+        diag_event(self->diag, DIAG_WARN, "raft_fsm", "holes", "topic=%s holes=%u offsets=%" PRIu64,
+                   topic->name, report->holes, report->missing);
     }
 }
 
@@ -77,6 +88,7 @@ enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, stru
         .batch_size_max = COMMAND_BATCH_SIZE_MAX,
         .index_interval = self->index_interval,
         .write_back_size = self->write_back_size,
+        .holes_allowed = self->holes_allowed,
     };
     enum err err;
 
@@ -91,12 +103,12 @@ enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, stru
     return err;
 }
 
-enum err fsm_make_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,
-                      struct err_info *info)
+enum err fsm_make_log(struct fsm *self, const struct manifest_topic *topic, uint64_t durable_end,
+                      struct log **ret_log, struct err_info *info)
 {
     char name[FSM_DIR_NAME_SIZE];
     char path[IO_PATH_SIZE];
-    struct manifest_topic empty = *topic;
+    struct manifest_topic there = *topic;
     enum err err;
     int rv;
 
@@ -111,8 +123,8 @@ enum err fsm_make_log(struct fsm *self, const struct manifest_topic *topic, stru
         return io_error(rv, "make directory", path, info);
     }
     self->dir_changes++; /* Synced with the logs, before a manifest promises it. */
-    empty.end = empty.start;
-    return fsm_open_log(self, &empty, ret_log, info);
+    there.end = durable_end;
+    return fsm_open_log(self, &there, ret_log, info);
 }
 
 enum err fsm_check_end(struct log *log, const struct manifest_topic *topic, struct err_info *info)
@@ -125,15 +137,15 @@ enum err fsm_check_end(struct log *log, const struct manifest_topic *topic, stru
     }
     err = log_read_header(log, topic->end - 1, &header, info);
     if (err != ERR_OK) {
-        return err;
+        return err == ERR_HOLE ? ERR_OK : err;
     }
     if (batch_end_offset(&header) != topic->end) {
-        return err_set(info, ERR_CORRUPT,
+        return err_set(info, ERR_DIVERGED,
                        "the batch at offset %" PRIu64 " ends at %" PRIu64 " and not at %" PRIu64,
                        header.base_offset, batch_end_offset(&header), topic->end);
     }
     if (memcmp(header.digest, topic->digest, DIGEST_SIZE) != 0) {
-        return err_set(info, ERR_CORRUPT, "the digest of the batch at offset %" PRIu64 " differs",
+        return err_set(info, ERR_DIVERGED, "the digest of the batch at offset %" PRIu64 " differs",
                        header.base_offset);
     }
     return ERR_OK;
@@ -161,45 +173,11 @@ enum err fsm_drop_topic(struct fsm *self, struct topic *topic, uint64_t index)
     err = drop(self, &deleted);
     if (err == ERR_OK) {
         topic_ref(topic);
+        fsm_forget_holes(self, topic);
         producers_forget_topic(self->producers, topic->id);
         catalog_remove(self->catalog, topic);
     }
     return err;
-}
-
-enum err fsm_drop_staged(struct fsm *self, struct staged_topic *staged, uint64_t index)
-{
-    struct deleted_topic deleted = {.id = staged->id, .index = index};
-    enum err err;
-
-    memcpy(deleted.name, staged->name, sizeof deleted.name);
-    err = drop(self, &deleted);
-    if (err == ERR_OK) {
-        fsm_free_staged(staged);
-    }
-    return err;
-}
-
-void fsm_free_staged(struct staged_topic *staged)
-{
-    if (staged != NULL) {
-        log_close(staged->log);
-        free(staged);
-    }
-}
-
-struct staged_topic *fsm_take_staged(struct fsm *self, uint64_t id)
-{
-    for (struct staged_topic **at = &self->staged; *at != NULL; at = &(*at)->next) {
-        struct staged_topic *staged = *at;
-
-        if (staged->id == id) {
-            *at = staged->next;
-            staged->next = NULL;
-            return staged;
-        }
-    }
-    return NULL;
 }
 
 /* ---- opening ---- */
@@ -313,6 +291,26 @@ static enum err check_above(const struct fsm *self, struct log *log,
     return err;
 }
 
+/* Nobody reads a whole log at opening, but this batch is looked at. */
+static enum err check_last(struct fsm *self, struct log *log, const struct manifest_topic *topic,
+                           struct err_info *info)
+{
+    struct err_info damage = {.text = ""};
+    char quoted[sizeof damage.text + 64];
+    enum err err = fsm_check_end(log, topic, &damage);
+
+    if (err == ERR_CORRUPT && self->holes_allowed) {
+        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "damage_found",
+                   "topic=%s places=1 first=%s", topic->name,
+                   diag_quote(quoted, sizeof quoted, damage.text));
+        return log_punch(log, topic->end - 1, topic->end, info);
+    }
+    if (err != ERR_OK && info != NULL) {
+        *info = damage;
+    }
+    return err;
+}
+
 static enum err open_checked_log(struct fsm *self, const struct manifest_topic *topic,
                                  const struct listing *listing, struct log **ret_log,
                                  struct err_info *info)
@@ -322,10 +320,16 @@ static enum err open_checked_log(struct fsm *self, const struct manifest_topic *
     enum err err;
 
     fsm_dir_name(name, topic->name, topic->id);
-    if (!listing_has(listing, name)) {
-        return err_set(info, ERR_CORRUPT, "its directory is missing");
+    if (listing_has(listing, name)) {
+        err = fsm_open_log(self, topic, &log, info);
+    } else if (self->holes_allowed) {
+        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "damage_found",
+                   "topic=%s places=1 first=\"the directory '%s/%s' is missing\"", topic->name,
+                   self->dir, name);
+        err = fsm_make_log(self, topic, topic->end, &log, info);
+    } else {
+        err = err_set(info, ERR_CORRUPT, "its directory is missing");
     }
-    err = fsm_open_log(self, topic, &log, info);
     if (err != ERR_OK) {
         return err;
     }
@@ -335,7 +339,7 @@ static enum err open_checked_log(struct fsm *self, const struct manifest_topic *
                       log_end(log), topic->end);
     }
     if (err == ERR_OK) {
-        err = fsm_check_end(log, topic, info);
+        err = check_last(self, log, topic, info);
     }
     if (err == ERR_OK) {
         err = check_above(self, log, topic, info);
@@ -357,7 +361,7 @@ static enum err open_topic(struct fsm *self, const struct manifest_topic *promis
     enum err err;
 
     err = open_checked_log(self, promised, listing, &log, &reason);
-    if (err == ERR_CORRUPT || err == ERR_RANGE) {
+    if (err == ERR_CORRUPT || err == ERR_RANGE || err == ERR_DIVERGED) {
         if (info != NULL) {
             *info = reason;
         }
@@ -376,7 +380,8 @@ static enum err open_topic(struct fsm *self, const struct manifest_topic *promis
     topic->start = promised->start;
     topic->end = promised->end;
     memcpy(topic->digest, promised->digest, DIGEST_SIZE);
-    return ERR_OK;
+    err = fsm_count_holes(self, topic);
+    return err == ERR_OK ? ERR_OK : err_set(info, err, "%s", err_text(err));
 }
 
 static enum err remove_unknown(struct fsm *self, const struct manifest *manifest,
@@ -450,6 +455,7 @@ enum err fsm_open(const struct fsm_options *options, const struct manifest *mani
     self->segment_size_max = options->segment_size_max;
     self->index_interval = options->index_interval;
     self->write_back_size = options->write_back_size;
+    self->holes_allowed = options->holes_allowed;
     self->dir = strdup(options->dir);
     err = self->dir == NULL ? err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM))
                             : open_state(self, manifest, info);
@@ -474,10 +480,10 @@ void fsm_close(struct fsm *self)
         return;
     }
     ASSERT(!self->syncing);
-    fsm_install_abandon(self);
-    while (self->staged != NULL) {
-        fsm_free_staged(fsm_take_staged(self, self->staged->id));
+    for (size_t i = 0; i < self->holed_count; i++) {
+        topic_unref(self->holed[i]);
     }
+    free(self->holed);
     while (self->deleted != NULL) {
         struct deleted_topic *deleted = self->deleted;
 
@@ -605,6 +611,7 @@ struct topic *fsm_find_promised(struct fsm *self, uint64_t id)
 
 void fsm_check(const struct fsm *self)
 {
+    struct fsm_holes holes = {0};
     struct topic **topics;
     size_t count;
 
@@ -620,7 +627,13 @@ void fsm_check(const struct fsm *self)
         ASSERT(topic->end <= log_end(topic->log)); /* F1 */
         ASSERT(fsm_topic_created_index(topic->id) <= self->applied_index);
         ASSERT(!atomic_load(&topic->deleted));
+        ASSERT((topic->holes > 0) == log_has_holes(topic->log));
+        holes.topics += topic->holes > 0;
+        holes.holes += topic->holes;
+        holes.missing += topic->missing;
         topic_unref(topics[i]);
     }
     free(topics);
+    ASSERT(holes.topics == self->holes.topics && holes.holes == self->holes.holes); /* F6 */
+    ASSERT(holes.missing == self->holes.missing);
 }

@@ -18,12 +18,18 @@
  * snapshot without it is durable (fsm_forget), since until then the old snapshot, replayed after a
  * crash or sent to another node, still promises it.
  *
+ * A topic's log may lack ranges that its manifest promised: holes (log/log.h). They come from an
+ * installed manifest, from files that are gone or damaged, from damage that was found; they follow
+ * from the files alone. Entries are applied above them; whoever has peers fills them from those.
+ *
  * Invariants:
- *   F1  topic->end <= log_end(topic->log), and equal unless entries are being replayed or an
- * install was given up. F2  A log holds committed batches only. F3  Entries are applied in order of
- * index, without a gap. F4  Every topic's start is the first offset of a batch, or its end. F5
- * After a failure nothing is applied, synced or installed any more (ERR_FAILED); only opening again
- * leaves that state.
+ *   F1  topic->end <= log_end(topic->log), and equal unless entries are being replayed.
+ *   F2  A log holds committed batches only.
+ *   F3  Entries are applied in order of index, without a gap.
+ *   F4  Every topic's start is the first offset of a batch, or its end.
+ *   F5  After a failure nothing is applied, synced, filled or installed any more (ERR_FAILED); only
+ *       opening again leaves that state.
+ *   F6  Of every topic in the catalog the holes are counted, and their sums.
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_H
 #define QUORLOG_RAFT_FSM_FSM_H
@@ -36,6 +42,7 @@
 #include "base/err.h"
 #include "base/io.h"
 #include "raft_fsm/catalog.h"
+#include "raft_fsm/chain.h"
 #include "raft_fsm/entry.h"
 #include "raft_fsm/manifest.h"
 
@@ -51,6 +58,7 @@ struct fsm_options {
     uint64_t segment_size_max; /* as in struct log_options, 0: default */
     uint32_t index_interval;
     uint32_t write_back_size;
+    bool holes_allowed; /* others have what is lost here: loss and damage become holes */
 };
 
 /* What one command did. err is what the client is told:
@@ -77,9 +85,10 @@ typedef void (*fsm_result_cb)(void *arg, unsigned number, const struct fsm_resul
 
 /*
  * Opens the state of `manifest` (NULL: the empty state at index 0): opens the logs of its topics,
- * which must hold what it promises (ERR_CORRUPT otherwise, naming topic, file and position), and
- * removes directories of topics that it does not have, once all others are open. The manifest is
- * copied. Blocks. ERR_VERSION, ERR_IO, ERR_NOSPACE, ERR_NOMEM too.
+ * which must hold what it promises (ERR_CORRUPT otherwise, naming topic, file and position; with
+ * holes_allowed what is lost or damaged becomes a hole and is told to diag), and removes
+ * directories of topics that it does not have, once all others are open. The manifest is copied.
+ * Blocks. ERR_VERSION, ERR_IO, ERR_NOSPACE, ERR_NOMEM too.
  */
 enum err fsm_open(const struct fsm_options *options, const struct manifest *manifest,
                   struct fsm **ret_fsm, struct err_info *info);
@@ -104,8 +113,7 @@ uint64_t fsm_records_applied(const struct fsm *self);
 /* The state as a manifest (deep copy). */
 enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest);
 
-/* Making the logs durable: as log_sync_begin/run/end, for all topics, those of an install plan too.
- * run on any thread; one sync at a time. What fsm_manifest gave before begin is durable after an
+/* Making the logs durable: as log_sync_begin/run/end, for all topics. run on any thread; one sync at a time. What fsm_manifest gave before begin is durable after an
  * end that is OK. An end without a run gives it up: ERR_CANCELED, and F5. */
 struct fsm_sync;
 enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync); /* NULL: nothing dirty */
@@ -121,34 +129,76 @@ enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info);
 struct topic *fsm_find_promised(struct fsm *self, uint64_t id);
 
 /*
- * Installing another replica's manifest, in steps:
- *   plan     compares it with what is here; gives the ranges that are missing. Creates logs for
- *            topics that are new. Nothing that is visible changes.
- *   fill     appends fetched batches to a topic's log, after verifying them: whole batches, in
- *            order, each chained to the one before by its digest (ERR_CORRUPT otherwise, nothing
- *            was appended; another replica may have better ones). Readers of a topic that existed
- *            before see them at once: they are committed.
- *   finish   all ranges are filled (ERR_AGAIN otherwise), ends and digests match the manifest
- *            (ERR_DIVERGED otherwise): sync the logs first (fsm_sync_*), then this makes the
- *            manifest the state. Topics that it does not have are deleted; their directories go
- *            with fsm_forget, for the manifest's applied index.
- *   abandon  gives the plan up; what was filled stays on the disk and shortens the next plan.
- * While a plan exists nothing is applied.
+ * Makes another replica's manifest the state, at once: what it promises and the logs lack becomes
+ * holes. Topics that it does not have are deleted; their directories go with fsm_forget, for the
+ * manifest's applied index. Durable only when the logs were synced (fsm_sync_*) and the manifest was
+ * saved, in that order; a crash before finds the old state. Not while a sync is under way.
+ *
+ * ERR_INVALID for a manifest that is not ahead of the state, ERR_DIVERGED when the two cannot have
+ * the same history: nothing was changed. ERR_IO, ERR_NOSPACE, ERR_NOMEM, ERR_CORRUPT: F5.
  */
-struct fsm_missing {
-    uint64_t topic_id;
-    uint64_t offset; /* next one to fetch */
-    uint64_t end;
+enum err fsm_install(struct fsm *self, const struct manifest *manifest, struct err_info *info);
+
+/* ---- holes ---- */
+
+struct fsm_holes {
+    size_t topics; /* that have holes */
+    uint64_t holes;
+    uint64_t missing; /* offsets in them */
 };
-/* ERR_INVALID for a manifest that is not ahead of the state; ERR_DIVERGED when the two cannot have
- * the same history; ERR_IO, ERR_NOSPACE, ERR_NOMEM. There is no plan then. */
-enum err fsm_install_plan(struct fsm *self, const struct manifest *manifest, struct err_info *info);
-/* The next range that is missing; false when none is. */
-bool fsm_install_missing(const struct fsm *self, struct fsm_missing *ret_missing);
-enum err fsm_install_fill(struct fsm *self, uint64_t topic_id, const uint8_t *batches, size_t size,
-                          struct err_info *info);
-enum err fsm_install_finish(struct fsm *self, struct err_info *info);
-void fsm_install_abandon(struct fsm *self);
+void fsm_holes(const struct fsm *self, struct fsm_holes *ret_holes); /* cheap */
+
+/*
+ * A hole to be filled, and all that is needed to judge what is to come into it.
+ *
+ * The chain of digests ties a hole's batches to the one below it, and the one above it to them:
+ * what does not follow on the chain is refused batch by batch, and a hole that was filled up has to
+ * meet its upper edge. Where the topic ends with the hole, its digest is the edge.
+ */
+struct fsm_hole {
+    struct topic *topic; /* owned reference */
+    uint64_t begin;      /* what lies in [begin, chain.offset) was put in and has met no edge yet */
+    struct chain chain;  /* stands at the hole's first offset */
+    uint64_t to;
+    bool edge_known; /* the digest below `to` is edge; else the batch at `to` tells */
+    uint8_t edge[DIGEST_SIZE];
+};
+void fsm_hole_fini(struct fsm_hole *self); /* also fine on an empty one */
+
+/* The lowest hole of the next topic that has one; topics take turns. ERR_NOT_FOUND when none has. */
+enum err fsm_next_hole(struct fsm *self, struct fsm_hole *ret_hole);
+
+/*
+ * (any thread) Whether what follows on `chain`, which stands at hole->to, meets the hole's upper
+ * edge. ERR_DIVERGED when it does not; ERR_CORRUPT when the batch above cannot be read, ERR_AGAIN
+ * when there is none yet to judge by; ERR_IO, ERR_NOMEM.
+ */
+enum err fsm_hole_meets(const struct fsm_hole *hole, const struct chain *chain,
+                        struct err_info *info);
+
+/*
+ * Puts batches that follow on hole->chain (chain_follow) at the hole's beginning; `after` is the
+ * chain behind them. With `met` the hole is filled up to its edge, and meets it. ERR_NOT_FOUND: the
+ * hole is not there any more, nothing was changed. ERR_CORRUPT, ERR_TOO_LARGE: they are no batches
+ * of this log, whatever their digests say. ERR_IO, ERR_NOSPACE, ERR_NOMEM, ERR_FAILED: F5.
+ */
+enum err fsm_fill(struct fsm *self, struct fsm_hole *hole, const struct slice *batches,
+                  const struct chain *after, bool met, struct err_info *info);
+
+/* Makes a hole of [from, to) of a topic's log, rounded outward to batches and more (log_punch).
+ * Blocks on the disk. ERR_NOSPACE, ERR_NOMEM: nothing was changed. ERR_IO, ERR_FAILED: F5. */
+enum err fsm_punch(struct fsm *self, struct topic *topic, uint64_t from, uint64_t to,
+                   struct err_info *info);
+
+/* The same in steps, with log_punch_run between them on any thread. The topic may be deleted
+ * meanwhile. end: ERR_CANCELED, too, when nothing was run. */
+enum err fsm_punch_begin(struct fsm *self, struct topic *topic, uint64_t from, uint64_t to,
+                         struct log_punch **ret_punch, struct err_info *info);
+enum err fsm_punch_end(struct fsm *self, struct topic *topic, struct log_punch *punch,
+                       struct err_info *info);
+
+/* Somebody else punched or filled the topic's log: counts again. (F6) */
+void fsm_holes_changed(struct fsm *self, struct topic *topic);
 
 /* ASSERTs F1 and what else can be checked cheaply. */
 void fsm_check(const struct fsm *self);

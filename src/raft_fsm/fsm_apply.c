@@ -42,7 +42,8 @@ static enum err differs(const struct step *step, const struct topic *topic,
                    step->entry->index);
 }
 
-/* The log holds the batch already, from before a restart or from an install: it must be equal. */
+/* The log holds the batch already, from before a restart: it must be equal. Where it was lost since,
+ * whoever fills the hole compares. */
 static enum err compare_batch(const struct step *step, const struct topic *topic,
                               const struct batch_header *header)
 {
@@ -53,6 +54,9 @@ static enum err compare_batch(const struct step *step, const struct topic *topic
         return ERR_OK; /* It was there, and was trimmed since. */
     }
     err = log_read_header(topic->log, header->base_offset, &here, step->info);
+    if (err == ERR_HOLE) {
+        return ERR_OK;
+    }
     if (err != ERR_OK) {
         return say_where(step, err, topic->name);
     }
@@ -152,29 +156,6 @@ static void tell_written(const struct fsm *self, struct step *step)
     step->result.append_time_us = self->time_us;
 }
 
-/* The log of a topic that is being created: one that an install left, or a new one. */
-static enum err new_log(struct fsm *self, const struct step *step,
-                        const struct manifest_topic *topic, struct log **ret_log)
-{
-    struct staged_topic *staged = fsm_take_staged(self, topic->id);
-
-    if (staged == NULL) {
-        return fsm_make_log(self, topic, ret_log, step->info);
-    }
-    if (strcmp(staged->name, topic->name) != 0) {
-        enum err err = err_set(step->info, ERR_DIVERGED,
-                               "topic %" PRIu64 " is '%s' here, and '%s' in entry %" PRIu64,
-                               topic->id, staged->name, topic->name, step->entry->index);
-
-        fsm_free_staged(staged);
-        return err;
-    }
-    *ret_log = staged->log;
-    staged->log = NULL;
-    fsm_free_staged(staged);
-    return ERR_OK;
-}
-
 static enum err apply_create(struct fsm *self, struct step *step)
 {
     struct topic *topic = catalog_peek(self->catalog, step->command.topic_name);
@@ -193,7 +174,7 @@ static enum err apply_create(struct fsm *self, struct step *step)
         return ERR_OK;
     }
     memcpy(created.name, step->command.topic_name, sizeof created.name);
-    err = new_log(self, step, &created, &log);
+    err = fsm_make_log(self, &created, 0, &log, step->info);
     if (err != ERR_OK) {
         return say_where(step, err, created.name);
     }
@@ -292,7 +273,6 @@ enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb
 {
     enum err err = ERR_OK;
 
-    ASSERT(self->install == NULL);
     ASSERT(entry->index == self->applied_index + 1); /* F3 */
     if (self->failed) {
         return err_set(info, ERR_FAILED, "%s", err_text(ERR_FAILED)); /* F5 */

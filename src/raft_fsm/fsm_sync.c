@@ -5,7 +5,7 @@
 #include "raft_fsm/fsm_internal.h"
 
 struct item {
-    struct topic *topic; /* owned reference that keeps log; NULL: staged, which lives as long */
+    struct topic *topic; /* owned reference that keeps log */
     struct log *log;
     struct log_sync *sync; /* owned */
 };
@@ -22,46 +22,30 @@ struct fsm_sync {
 };
 
 /* Takes what is dirty in one log. */
-static enum err add_item(struct fsm_sync *sync, struct topic *topic, struct log *log)
+static enum err add_item(struct fsm_sync *sync, struct topic *topic)
 {
     struct item *item = &sync->items[sync->count];
     enum err err;
 
-    *item = (struct item){.topic = topic, .log = log};
-    err = log_sync_begin(log, &item->sync);
+    *item = (struct item){.topic = topic, .log = topic->log};
+    err = log_sync_begin(topic->log, &item->sync);
     if (err != ERR_OK || item->sync == NULL) {
         return err;
     }
-    if (topic != NULL) {
-        topic_ref(topic);
-    }
+    topic_ref(topic);
     sync->count++;
     return ERR_OK;
 }
 
-static enum err add_items(struct fsm *self, struct fsm_sync *sync, struct topic **topics,
+static enum err add_items(struct fsm_sync *sync, struct topic **topics,
                           size_t count)
 {
-    struct staged_topic *staged;
     enum err err = ERR_OK;
 
     for (size_t i = 0; i < count && err == ERR_OK; i++) {
-        err = add_item(sync, topics[i], topics[i]->log);
-    }
-    for (staged = self->staged; staged != NULL && err == ERR_OK; staged = staged->next) {
-        err = add_item(sync, NULL, staged->log);
+        err = add_item(sync, topics[i]);
     }
     return err;
-}
-
-static size_t staged_count(const struct fsm *self)
-{
-    size_t count = 0;
-
-    for (const struct staged_topic *staged = self->staged; staged != NULL; staged = staged->next) {
-        count++;
-    }
-    return count;
 }
 
 static void release_topics(struct topic **topics, size_t count)
@@ -96,7 +80,7 @@ enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync)
     if (err != ERR_OK) {
         return err;
     }
-    sync = calloc(1, sizeof *sync + (count + staged_count(self)) * sizeof sync->items[0]);
+    sync = calloc(1, sizeof *sync + count * sizeof sync->items[0]);
     if (sync == NULL) {
         release_topics(topics, count);
         return ERR_NOMEM;
@@ -106,7 +90,7 @@ enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync)
     sync->dir_changes = self->dir_changes;
     sync->dir_dirty = self->dir_synced < self->dir_changes;
     self->syncing = true;
-    err = add_items(self, sync, topics, count);
+    err = add_items(sync, topics, count);
     release_topics(topics, count);
     if (err != ERR_OK) {
         return give_up(self, sync, err);

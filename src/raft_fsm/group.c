@@ -250,6 +250,21 @@ static void on_message(void *arg, const struct message *message)
     }
 }
 
+static void take_damage(struct group *self)
+{
+    struct damage_report reports[GROUP_DAMAGE_MAX];
+    unsigned count;
+
+    group_lock(self);
+    count = self->damage_count;
+    memcpy(reports, self->damage, count * sizeof reports[0]);
+    self->damage_count = 0;
+    group_unlock(self);
+    for (unsigned i = 0; i < count && working(self); i++) {
+        replica_report_damage(self->replica, reports[i].topic_id, reports[i].offset);
+    }
+}
+
 static void refuse(struct group_request *request, enum err err)
 {
     request->proposal.result = (struct fsm_result){.err = err};
@@ -360,6 +375,7 @@ static void turn(struct group *self)
     }
     take_completions(self);
     take_adoptions(self);
+    take_damage(self);
     if (working(self) && now_ms() >= replica_deadline_ms(self->replica)) {
         check(self, replica_tick(self->replica, &info), &info);
     }

@@ -94,6 +94,9 @@ enum { GROUP_REPLY_SIZE_MAX = 1024 };
  * ERR_SHUTDOWN. */
 enum err group_adopt(struct group *self, const struct group_connection *connection);
 
+/* Any thread: a read of the topic met damage at or a little behind `offset`. */
+void group_report_damage(struct group *self, uint64_t topic_id, uint64_t offset);
+
 /* Any thread: a copy of what was last published. */
 void group_status(struct group *self, struct replica_status *ret_status);
 

@@ -57,6 +57,23 @@ enum err group_adopt(struct group *self, const struct group_connection *connecti
     return err;
 }
 
+void group_report_damage(struct group *self, uint64_t topic_id, uint64_t offset)
+{
+    bool taken;
+
+    group_lock(self);
+    taken = self->damage_count < GROUP_DAMAGE_MAX; /* Else the next read says it again. */
+    if (taken) {
+        self->damage[self->damage_count] =
+            (struct damage_report){.topic_id = topic_id, .offset = offset};
+        self->damage_count++;
+    }
+    group_unlock(self);
+    if (taken) {
+        waker_wake(&self->waker);
+    }
+}
+
 void group_status(struct group *self, struct replica_status *ret_status)
 {
     group_lock(self);

@@ -15,6 +15,14 @@
 
 enum group_state { GROUP_RUNNING, GROUP_FAILED, GROUP_RESIGNING, GROUP_CLOSING, GROUP_CLOSED };
 
+/* A read met damage. */
+struct damage_report {
+    uint64_t topic_id;
+    uint64_t offset;
+};
+
+enum { GROUP_DAMAGE_MAX = 16 };
+
 struct group {
     struct group_options options;
     struct group_events events;
@@ -45,7 +53,10 @@ struct group {
 
     atomic_uint_fast64_t stop_at_ms; /* 0: not asked to stop */
 
-    pthread_mutex_t lock; /* Guards status, and journal_thread's going. */
+    struct damage_report damage[GROUP_DAMAGE_MAX]; /* under the lock; what reads met */
+    unsigned damage_count;
+
+    pthread_mutex_t lock; /* Guards status, damage, and journal_thread's going. */
     struct replica_status status;
     atomic_uint_fast64_t leader_id;
     atomic_uint_fast64_t applied_index;

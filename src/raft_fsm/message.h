@@ -2,7 +2,7 @@
  * What replicas say to each other, in our own terms, and its form on the wire.
  *
  * Raft's messages (append to timeout_now) go to the driver; fetch and its result move batches to a
- * replica that installs a snapshot. Messages may be lost; those of one sender to one receiver never
+ * replica that has holes. Messages may be lost; those of one sender to one receiver never
  * overtake each other (the driver relies on it), and leftovers of an older connection never follow
  * messages of a newer one.
  *
@@ -15,7 +15,7 @@
  *
  *      type           flags              a           b           c           d         body
  *      APPEND         -                  prev_index  prev_term   commit      count     entry frames
- *      APPEND_RESULT  1 stale            rejected    last_index  0           0         -
+ *      APPEND_RESULT  1 stale, 2 holes   rejected    last_index  0           0         -
  *      VOTE           1 pre, 2 disrupt   last_index  last_term   0           0         -
  *      VOTE_RESULT    1 pre, 2 granted   0           0           0           0         -
  *      SNAPSHOT       -                  index       snap_term   membership  size of   membership,
@@ -77,6 +77,7 @@ struct message {
             uint64_t rejected;   /* 0: success */
             uint64_t last_index; /* success: has everything up to here; else a hint */
             bool stale;          /* only tells the receiver our newer term */
+            bool holes;          /* the sender lacks batches: it had better not lead */
         } append_result;
         struct {
             uint64_t last_index;
@@ -103,7 +104,7 @@ struct message {
             uint64_t topic_id;
             uint64_t offset;
             uint64_t end;         /* one past the last offset that came */
-            enum err err;         /* OK, TOPIC_UNKNOWN, RANGE, CORRUPT, … */
+            enum err err;         /* OK, TOPIC_UNKNOWN, RANGE, HOLE, CORRUPT, BUSY, … */
             struct slice batches; /* owns a reference; empty unless err is OK */
         } fetch_result;
     };

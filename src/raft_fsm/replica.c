@@ -78,8 +78,15 @@ static void append(void *arg, const struct entry *entries, unsigned count)
 static void send_message(void *arg, const struct message *message)
 {
     struct replica *self = arg;
+    struct message told = *message; /* Its references stay the driver's. */
 
-    self->host.send(self->host.arg, message);
+    if (message->type == MESSAGE_APPEND_RESULT) {
+        struct fsm_holes holes;
+
+        fsm_holes(self->fsm, &holes);
+        told.append_result.holes = holes.holes > 0;
+    }
+    self->host.send(self->host.arg, &told);
 }
 
 static enum err apply(void *arg, const struct entry *entry)
@@ -121,6 +128,8 @@ static void set_defaults(struct replica_options *options)
     options->trailing_size = options->trailing_size != 0 ? options->trailing_size : 32 << 20;
     options->trailing_min = options->trailing_min != 0 ? options->trailing_min : TRAILING_MIN;
     options->entry_size_max = options->entry_size_max != 0 ? options->entry_size_max : 512 << 10;
+    options->fill_chunk_size =
+        options->fill_chunk_size != 0 ? options->fill_chunk_size : FETCH_CHUNK_SIZE;
     options->inflight_size_max =
         options->inflight_size_max != 0 ? options->inflight_size_max : 16 << 20;
 }
@@ -159,8 +168,27 @@ static enum err open_journal(const struct replica *self, struct journal **ret_jo
     return err;
 }
 
+/* Whether this replica knows of others: by its snapshot, or by a later change. */
+static bool has_peers(const struct snapshot *snapshot, const struct journal_contents *contents)
+{
+    struct membership members = {0};
+    struct slice newest = snapshot != NULL ? snapshot->membership : (struct slice){0};
+
+    for (size_t i = 0; i < contents->count; i++) {
+        const struct entry *entry = &contents->entries[i];
+
+        if (entry->type == ENTRY_CHANGE) {
+            newest = (struct slice){.data = entry_payload(entry), .size = entry->size};
+        }
+    }
+    /* What does not decode, the driver refuses in a moment. */
+    return newest.size > 0 &&
+           membership_decode(newest.data, newest.size, &members, NULL) == ERR_OK &&
+           members.count > 1;
+}
+
 static enum err open_fsm(struct replica *self, const struct snapshot *snapshot,
-                         struct err_info *info)
+                         const struct journal_contents *contents, struct err_info *info)
 {
     char dir[IO_PATH_SIZE];
     struct fsm_options options = {
@@ -168,6 +196,7 @@ static enum err open_fsm(struct replica *self, const struct snapshot *snapshot,
         .dir = dir,
         .diag = self->host.diag,
         .segment_size_max = self->options.segment_size_max,
+        .holes_allowed = has_peers(snapshot, contents),
     };
     struct manifest manifest;
     enum err err = io_path(dir, self->dir, "topics", info);
@@ -284,6 +313,8 @@ static void give_back(struct replica *self)
     if (self->installing.state != INSTALLING_IDLE) {
         snapshot_fini(&self->installing.snapshot);
     }
+    replica_fill_fini(self);
+    replica_scrub_fini(self);
     while (self->held != NULL) {
         struct journal_task *next = self->held->next;
 
@@ -324,7 +355,7 @@ static enum err open_parts(struct replica *self, struct journal **ret_journal,
         err = bootstrap(self, *ret_journal, &contents, info);
     }
     if (err == ERR_OK) {
-        err = open_fsm(self, snapshot.index != 0 ? &snapshot : NULL, info);
+        err = open_fsm(self, snapshot.index != 0 ? &snapshot : NULL, &contents, info);
     }
     if (err == ERR_OK) {
         err = start_driver(self, *ret_journal, snapshot.index != 0 ? &snapshot : NULL, &contents,
@@ -414,10 +445,19 @@ static enum err settle(struct replica *self, enum err err, struct err_info *info
 
 uint64_t replica_deadline_ms(const struct replica *self)
 {
-    uint64_t driver_ms = raft_driver_deadline_ms(self->driver);
-    uint64_t install_ms = replica_install_deadline_ms(self);
+    const uint64_t deadlines_ms[] = {
+        raft_driver_deadline_ms(self->driver),
+        replica_install_deadline_ms(self),
+        replica_fill_deadline_ms(self),
+        replica_resign_deadline_ms(self),
+        replica_scrub_deadline_ms(self),
+    };
+    uint64_t first_ms = UINT64_MAX;
 
-    return driver_ms < install_ms ? driver_ms : install_ms;
+    for (size_t i = 0; i < sizeof deadlines_ms / sizeof deadlines_ms[0]; i++) {
+        first_ms = deadlines_ms[i] < first_ms ? deadlines_ms[i] : first_ms;
+    }
+    return first_ms;
 }
 
 enum err replica_tick(struct replica *self, struct err_info *info)
@@ -431,6 +471,15 @@ enum err replica_tick(struct replica *self, struct err_info *info)
     }
     if (err == ERR_OK) {
         err = replica_install_tick(self, info);
+    }
+    if (err == ERR_OK) {
+        err = replica_fill_tick(self, info);
+    }
+    if (err == ERR_OK) {
+        err = replica_resign_with_holes(self, info);
+    }
+    if (err == ERR_OK) {
+        replica_scrub_tick(self);
     }
     return settle(self, err, info);
 }
@@ -449,8 +498,10 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     case MESSAGE_FETCH_RESULT:
         err = replica_receive_fetch_result(self, message, info);
         break;
-    case MESSAGE_APPEND:
     case MESSAGE_APPEND_RESULT:
+        replica_note_peer(self, message);
+        /* fallthrough */
+    case MESSAGE_APPEND:
     case MESSAGE_VOTE:
     case MESSAGE_VOTE_RESULT:
     case MESSAGE_SNAPSHOT:
@@ -551,6 +602,8 @@ void replica_status(const struct replica *self, struct replica_status *ret_statu
         .memory = raft_driver_memory(self->driver),
     };
     raft_driver_membership(self->driver, &ret_status->membership);
+    replica_fill_status(self, ret_status);
+    replica_scrub_status(self, ret_status);
 }
 
 struct catalog *replica_catalog(struct replica *self)
@@ -575,7 +628,6 @@ void replica_check(const struct replica *self)
     ASSERT(IMPLIES(self->pending != NULL, raft_driver_role(self->driver) == RAFT_ROLE_LEADER));
     ASSERT(IMPLIES(self->pending == NULL, self->pending_size == 0));
     ASSERT(IMPLIES(self->queue == NULL, self->queue_size == 0));
-    ASSERT(self->fetches_served <= 4);
     ASSERT(IMPLIES(self->installing.state == INSTALLING_IDLE,
                    fsm_applied_index(self->fsm) == raft_driver_applied_index(self->driver)));
 }

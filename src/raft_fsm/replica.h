@@ -18,9 +18,17 @@
  *     the snapshot file → driver compacts → journal is trimmed, deleted topics' files go
  *
  *   Life of an install (this replica was too far behind):
- *     driver asks → plan → FETCH the missing ranges from the leader, chunk by chunk → job: sync,
- *     write the snapshot file → journal reset → state switched → driver goes on. A source that
- *     cannot deliver, or FETCH unanswered for too long: abandoned, the core starts anew.
+ *     driver asks → the manifest is the state at once, what the logs lack are holes → job: sync,
+ *     write the snapshot file → journal reset → driver goes on, entries are applied above the holes.
+ *
+ *   Life of a hole (from an install; from files that were gone or damaged; from damage found):
+ *     FETCH chunk by chunk from any replica that has it → job: verify against the digest chain →
+ *     put into the log → … → the end meets what is above. Peers that are silent, lack it or give
+ *     what does not follow are passed over. What is on the disk is all that a restart needs to go
+ *     on. A replica with holes votes and replicates as others do, and gives leadership away.
+ *
+ *   Life of damage: the scrubber reads everything at scrub_rate, or a read elsewhere met it →
+ *     told → log_punch in a job → a hole. (A replica without peers tells it, and leaves it.)
  *
  * Any result but those documented means that the node must stop: a disk failed or safety is broken.
  *
@@ -65,6 +73,9 @@ struct replica_options {
     size_t inflight_size_max;      /* bytes proposed and not yet applied; 0: 16 MiB */
     uint64_t journal_segment_size; /* 0: 64 MiB */
     uint64_t segment_size_max;     /* of topics; 0: 64 MiB */
+    uint64_t fill_rate;            /* bytes a second that are asked for to fill holes; 0: no limit */
+    size_t fill_chunk_size;        /* bytes asked for at once; 0: 1 MiB, which is the most, too */
+    uint64_t scrub_rate;           /* bytes a second read again to find damage; 0: none */
     uint64_t seed;                 /* 0: from the clock's random */
     bool no_direct;                /* as in journal_options */
 };
@@ -152,6 +163,10 @@ void replica_job_discard(struct replica *self, struct replica_job *job);
  * voter is up to date yet (ask again), ERR_NOT_LEADER. */
 enum err replica_resign(struct replica *self);
 
+/* A read of a topic met damage at or a little behind `offset`: it is looked at, and punched if others
+ * have it. Takes effect with replica_tick. */
+void replica_report_damage(struct replica *self, uint64_t topic_id, uint64_t offset);
+
 /* What others may want to know; cheap. */
 struct replica_status {
     uint64_t id;
@@ -166,6 +181,15 @@ struct replica_status {
     bool installing;
     uint64_t records; /* applied since start */
     uint64_t memory;  /* bytes of entries held */
+    uint64_t holes;   /* ranges of topics that are not here; 0: complete */
+    uint64_t missing; /* records in them */
+    uint64_t filled;  /* bytes put into holes since start */
+    uint64_t fill_rate;      /* bytes a second, lately */
+    uint64_t fill_left_s;    /* seconds until the last hole is filled; 0: not known, or none */
+    uint64_t scrub_batches;   /* verified by the scrubber since start */
+    uint64_t scrub_bytes;     /* of them */
+    uint64_t scrub_damage;    /* places where it found damage, those that reads met included */
+    uint64_t scrub_passed_ms; /* since 1970: when it had gone through everything; 0: not yet */
     struct membership membership;
 };
 void replica_status(const struct replica *self, struct replica_status *ret_status);

@@ -1,19 +1,14 @@
 /*
  * Installing a snapshot: this replica lacks entries that no journal has any more.
  *
- *      IDLE ── install_begin (driver) ──► FETCH ── nothing missing ──► JOB ──► RESET ──► IDLE
- *                                          │ chunk: fill, ask on (a snapshot's job under way:
- *                                          │        wait for its end)
- *                                          └── source failed, or no chunk for GIVE_UP_MS:
- *                                              abandon, the core starts anew ──────────► IDLE
+ *      IDLE ── install_begin (driver) ──► WAIT ── no sync under way ──► JOB ──► RESET ──► IDLE
  *
- * Happy path: plan what is missing; fetch it from the leader, chunk by chunk, each verified; switch
- * the state; sync the logs and write the snapshot file; reset the journal; tell the driver.
+ * Happy path: the manifest becomes the state at once, what the logs lack becomes holes; then the
+ * logs are synced and the snapshot file is written; the journal is reset; the driver is told, and
+ * new entries are applied above the holes, which replica_fill.c closes.
  *
- * Failure modes: a lost FETCH is sent again; a source that no longer has the topic (its own
- * snapshot moved on) or that falls silent ends the install, and what was filled shortens the next
- * one. A crash before the snapshot file is written finds the old snapshot and the old journal; one
- * after it finds a journal that ends before the snapshot, which is dropped at start.
+ * Failure modes: a crash before the snapshot file is written finds the old snapshot and the old
+ * journal; one after it finds a journal that ends before the snapshot, which is dropped at start.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,58 +16,11 @@
 #include "base/assert.h"
 #include "raft_fsm/replica_internal.h"
 
-enum {
-    CHUNK_SIZE = 1024 * 1024,
-    ASK_AGAIN_MS = 1000,
-    GIVE_UP_MS = 15000,
-    SERVED_MAX = 4, /* fetch jobs at a time; more are dropped and asked for again */
-};
-
 struct installing_job {
     struct job job;
     struct fsm_sync *sync;
     struct snapshot snapshot;
 };
-
-static void drop(struct replica *self)
-{
-    snapshot_fini(&self->installing.snapshot);
-    self->installing = (struct installing){.state = INSTALLING_IDLE};
-}
-
-/* Gives up; the driver begins anew from what is on the disk. */
-static enum err abandon(struct replica *self, const char *why, struct err_info *info)
-{
-    enum err err;
-
-    ASSERT(self->installing.state == INSTALLING_FETCH);
-    diag_event(self->host.diag, DIAG_WARN, "raft_fsm", "install_abandoned", "index=%llu why=\"%s\"",
-               (unsigned long long)self->installing.snapshot.index, why);
-    fsm_install_abandon(self->fsm);
-    drop(self);
-    err = raft_driver_install_failed(self->driver, replica_now_ms(self));
-    return err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
-}
-
-static void ask(struct replica *self, const struct fsm_missing *missing)
-{
-    struct message message = {
-        .type = MESSAGE_FETCH,
-        .from = self->options.id,
-        .to = self->installing.source,
-        .term = raft_driver_term(self->driver),
-        .fetch =
-            {
-                .topic_id = missing->topic_id,
-                .offset = missing->offset,
-                .end = missing->end,
-                .size_max = CHUNK_SIZE,
-            },
-    };
-
-    self->installing.asked_at_ms = replica_now_ms(self);
-    self->host.send(self->host.arg, &message);
-}
 
 static void run_installing(struct replica_job *base)
 {
@@ -94,6 +42,8 @@ static enum err finish_installing(struct replica *self, struct job *base, struct
     enum err err = job->job.err;
 
     ASSERT(self->installing.state == INSTALLING_JOB);
+    ASSERT(self->syncing_job);
+    self->syncing_job = false;
     if (job->sync != NULL) {
         enum err end = fsm_sync_end(self->fsm, job->sync);
 
@@ -117,18 +67,12 @@ static enum err finish_installing(struct replica *self, struct job *base, struct
     return err;
 }
 
-/* Nothing is missing any more: switch the state and make all of it durable. */
-static enum err complete(struct replica *self, struct err_info *info)
+/* The state is the manifest's: makes that durable. */
+static enum err begin_job(struct replica *self, struct err_info *info)
 {
-    struct installing_job *job;
+    struct installing_job *job = calloc(1, sizeof *job);
     enum err err;
 
-    err = fsm_install_finish(self->fsm, info);
-    if (err != ERR_OK) {
-        return err;
-    }
-    self->changed = true;
-    job = calloc(1, sizeof *job);
     if (job == NULL) {
         return err_set(info, ERR_NOMEM, "out of memory");
     }
@@ -142,100 +86,58 @@ static enum err complete(struct replica *self, struct err_info *info)
     job->job.replica = self;
     job->job.finish = finish_installing;
     self->installing.state = INSTALLING_JOB;
+    self->syncing_job = true;
     self->host.job(self->host.arg, &job->job.job);
     return ERR_OK;
-}
-
-/* Asks for the next missing range, or completes. */
-static enum err go_on(struct replica *self, struct err_info *info)
-{
-    struct fsm_missing missing;
-
-    ASSERT(self->installing.state == INSTALLING_FETCH);
-    if (fsm_install_missing(self->fsm, &missing)) {
-        ask(self, &missing);
-        return ERR_OK;
-    }
-    if (self->taking_job) {
-        /* It syncs the same logs, and would write its older snapshot over ours. Its end brings us
-         * here again; until then there is nothing to ask for, and nobody to give up on. */
-        self->installing.asked_at_ms = self->installing.progress_at_ms = replica_now_ms(self);
-        return ERR_OK;
-    }
-    return complete(self, info);
-}
-
-enum err replica_install_resume(struct replica *self, struct err_info *info)
-{
-    ASSERT(!self->taking_job);
-    if (self->installing.state != INSTALLING_FETCH || self->installing.progress_at_ms == 0) {
-        return ERR_OK;
-    }
-    return go_on(self, info);
 }
 
 void replica_install_begin(void *arg, const struct snapshot *snapshot)
 {
     struct replica *self = arg;
-    struct installing *installing = &self->installing;
 
-    ASSERT(installing->state == INSTALLING_IDLE);
-    ASSERT(snapshot->index > fsm_applied_index(self->fsm));
+    ASSERT(self->installing.state == INSTALLING_IDLE);
     replica_drop_taking(self);
-    snapshot_ref(snapshot, &installing->snapshot);
-    installing->state = INSTALLING_FETCH;
-    installing->source = raft_driver_leader(self->driver);
-    /* The first step is taken by replica_install_tick, outside of the driver's call. */
-    installing->asked_at_ms = 0;
-    installing->progress_at_ms = 0;
-    diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "install_begun", "index=%llu from=%llu",
-               (unsigned long long)snapshot->index, (unsigned long long)installing->source);
-}
-
-static enum err plan(struct replica *self, struct err_info *info)
-{
-    struct manifest manifest;
-    enum err err;
-
-    self->installing.progress_at_ms = replica_now_ms(self);
-    err = manifest_decode(self->installing.snapshot.manifest.data,
-                          self->installing.snapshot.manifest.size, &manifest, info);
-    if (err != ERR_OK) {
-        return err_prefix(info, err, "the leader's snapshot %llu",
-                          (unsigned long long)self->installing.snapshot.index);
-    }
-    err = fsm_install_plan(self->fsm, &manifest, info);
-    manifest_fini(&manifest);
-    return err == ERR_OK ? go_on(self, info) : err;
+    self->installing.state = INSTALLING_WAIT; /* The rest does not belong inside a driver's step. */
+    snapshot_ref(snapshot, &self->installing.snapshot);
+    self->changed = true;
+    diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "install_begun", "index=%llu applied=%llu",
+               (unsigned long long)snapshot->index,
+               (unsigned long long)fsm_applied_index(self->fsm));
 }
 
 uint64_t replica_install_deadline_ms(const struct replica *self)
 {
-    if (self->installing.state != INSTALLING_FETCH) {
-        return UINT64_MAX;
-    }
-    return self->installing.progress_at_ms == 0 ? 0 : self->installing.asked_at_ms + ASK_AGAIN_MS;
+    /* A job that syncs has the logs, and one that takes a snapshot would write its older one over
+     * ours: its end brings us here. */
+    return self->installing.state == INSTALLING_WAIT && !self->syncing_job ? 0 : UINT64_MAX;
 }
 
 enum err replica_install_tick(struct replica *self, struct err_info *info)
 {
-    struct installing *installing = &self->installing;
-    uint64_t now_ms = replica_now_ms(self);
-    uint64_t leader;
+    const struct snapshot *snapshot = &self->installing.snapshot;
+    struct fsm_holes holes;
+    struct manifest manifest;
+    enum err err;
 
-    if (installing->state != INSTALLING_FETCH || now_ms < replica_install_deadline_ms(self)) {
+    if (replica_install_deadline_ms(self) != 0) {
         return ERR_OK;
     }
-    if (installing->progress_at_ms == 0) {
-        return plan(self, info);
+    err = manifest_decode(snapshot->manifest.data, snapshot->manifest.size, &manifest, info);
+    if (err != ERR_OK) {
+        return err_prefix(info, err, "the leader's snapshot %llu",
+                          (unsigned long long)snapshot->index);
     }
-    if (now_ms >= installing->progress_at_ms + GIVE_UP_MS) {
-        return abandon(self, "no answer", info);
+    err = fsm_install(self->fsm, &manifest, info);
+    manifest_fini(&manifest);
+    if (err != ERR_OK) {
+        return err;
     }
-    /* Any leader has what the snapshot promises. */
-    leader = raft_driver_leader(self->driver);
-    installing->source = leader != 0 && leader != self->options.id ? leader : installing->source;
-    return go_on(self, info);
+    fsm_holes(self->fsm, &holes);
+    diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "install_switched",
+               "index=%llu holes=%llu missing=%llu", (unsigned long long)snapshot->index,
+               (unsigned long long)holes.holes, (unsigned long long)holes.missing);
+    self->changed = true;
+    return begin_job(self, info);
 }
 
 enum err replica_install_reset_done(struct replica *self, struct err_info *info)
@@ -256,107 +158,4 @@ enum err replica_install_reset_done(struct replica *self, struct err_info *info)
     snapshot_fini(&self->installing.snapshot);
     err = raft_driver_installed(self->driver, replica_now_ms(self));
     return err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
-}
-
-enum err replica_receive_fetch_result(struct replica *self, const struct message *message,
-                                      struct err_info *info)
-{
-    struct fsm_missing missing;
-    enum err err;
-
-    if (self->installing.state != INSTALLING_FETCH || self->installing.progress_at_ms == 0 ||
-        !fsm_install_missing(self->fsm, &missing) ||
-        message->fetch_result.topic_id != missing.topic_id ||
-        message->fetch_result.offset != missing.offset) {
-        return ERR_OK; /* An answer to a question of long ago. */
-    }
-    if (message->fetch_result.err != ERR_OK) {
-        return abandon(self, err_text(message->fetch_result.err), info);
-    }
-    err = fsm_install_fill(self->fsm, missing.topic_id, message->fetch_result.batches.data,
-                           message->fetch_result.batches.size, info);
-    if (err == ERR_CORRUPT) {
-        return abandon(self, info != NULL ? info->text : "a batch does not verify", info);
-    }
-    if (err != ERR_OK) {
-        return err;
-    }
-    self->installing.progress_at_ms = replica_now_ms(self);
-    return go_on(self, info);
-}
-
-/* ---- the other side: serving what another replica misses ---- */
-
-struct fetch_job {
-    struct job job;
-    struct topic *topic; /* a reference; NULL: not known */
-    struct message answer;
-    uint64_t size_max;
-};
-
-static void run_fetch(struct replica_job *base)
-{
-    struct fetch_job *job = (struct fetch_job *)replica_job_of(base);
-    struct message *answer = &job->answer;
-    struct block *block;
-    struct err_info info;
-    enum err err = ERR_TOPIC_UNKNOWN;
-
-    if (job->topic != NULL) {
-        err = log_read(job->topic->log, answer->fetch_result.offset, answer->fetch_result.end,
-                       job->size_max, &block, &answer->fetch_result.end, &info);
-    }
-    if (err == ERR_OK) {
-        answer->fetch_result.batches =
-            (struct slice){.block = block, .data = block->data, .size = block->size};
-    }
-    answer->fetch_result.err = err;
-}
-
-static enum err finish_fetch(struct replica *self, struct job *base, struct err_info *info)
-{
-    struct fetch_job *job = (struct fetch_job *)base;
-
-    (void)info; /* What went wrong is told to the one who asked. */
-    self->fetches_served--;
-    job->answer.term = raft_driver_term(self->driver);
-    self->host.send(self->host.arg, &job->answer);
-    message_fini(&job->answer);
-    topic_unref(job->topic);
-    free(job);
-    return ERR_OK;
-}
-
-enum err replica_receive_fetch(struct replica *self, const struct message *message,
-                               struct err_info *info)
-{
-    struct fetch_job *job;
-
-    (void)info; /* Dropped when it cannot be served; the other side asks again. */
-    if (self->fetches_served == SERVED_MAX) {
-        return ERR_OK;
-    }
-    job = calloc(1, sizeof *job);
-    if (job == NULL) {
-        return ERR_OK;
-    }
-    job->job.job.run = run_fetch;
-    job->job.replica = self;
-    job->job.finish = finish_fetch;
-    job->topic = fsm_find_promised(self->fsm, message->fetch.topic_id);
-    job->size_max = message->fetch.size_max < CHUNK_SIZE ? message->fetch.size_max : CHUNK_SIZE;
-    job->answer = (struct message){
-        .type = MESSAGE_FETCH_RESULT,
-        .from = self->options.id,
-        .to = message->from,
-        .fetch_result =
-            {
-                .topic_id = message->fetch.topic_id,
-                .offset = message->fetch.offset,
-                .end = message->fetch.end,
-            },
-    };
-    self->fetches_served++;
-    self->host.job(self->host.arg, &job->job.job);
-    return ERR_OK;
 }

@@ -30,7 +30,7 @@ struct taking {
 
 enum installing_state {
     INSTALLING_IDLE,
-    INSTALLING_FETCH, /* missing batches are fetched, one chunk at a time */
+    INSTALLING_WAIT,  /* until no other job has the logs */
     INSTALLING_JOB,   /* logs are synced and the snapshot file is written */
     INSTALLING_RESET, /* the journal forgets what it had */
 };
@@ -38,9 +38,78 @@ enum installing_state {
 struct installing {
     enum installing_state state;
     struct snapshot snapshot; /* owns references unless idle */
-    uint64_t source;          /* node that is asked */
-    uint64_t asked_at_ms;     /* when the last FETCH was sent */
-    uint64_t progress_at_ms;  /* when the last chunk came */
+};
+
+/* What is known of another replica as a source of what is missing here. */
+struct fill_peer {
+    uint64_t id;            /* 0: the slot is free */
+    uint64_t away_until_ms; /* it was silent, or what it gave was wrong: not asked before */
+    uint64_t heard_ms;      /* of its holes; 0: never */
+    bool holes;             /* it lacks batches itself */
+    bool lacks;             /* it has not got what the hole under way needs */
+};
+
+struct fill_peers {
+    struct fill_peer items[MEMBERSHIP_MAX];
+    unsigned turn;
+};
+
+/* Filling holes; see replica_fill.c. */
+struct fill {
+    struct fsm_hole hole; /* topic NULL: none is under way */
+    uint64_t peer;        /* that is asked */
+    uint64_t next;        /* offset to ask for; what is below came */
+    bool asked;
+    uint64_t asked_at_ms;
+    struct slice waiting; /* a chunk that came while one is checked; owns a reference */
+    uint64_t waiting_end;
+    uint64_t waiting_peer; /* who sent it */
+    bool checking;       /* a chunk is being checked, by a job */
+    uint64_t number;     /* of the hole under way: chunks of earlier ones are void */
+    unsigned chunks;     /* put in in this turn */
+    unsigned in_vain;    /* holes in a row that nobody had anything for */
+    uint64_t rest_until_ms;
+    uint64_t unsynced;   /* bytes put in since the last sync began */
+    uint64_t resign_at_ms; /* a leader with holes tries again */
+    struct fill_peers peers;
+
+    int64_t tokens; /* bytes that may still be asked for; below zero: owed */
+    uint64_t tokens_at_ms;
+    uint64_t bytes; /* put in since the replica was opened */
+    uint64_t records;
+    uint64_t mark_ms; /* the rates are measured from here on */
+    uint64_t mark_bytes;
+    uint64_t mark_records;
+    uint64_t byte_rate; /* a second */
+    uint64_t record_rate;
+};
+
+/* Damage that a read met, to be looked at. */
+struct scrub_report {
+    uint64_t topic_id;
+    uint64_t offset;
+};
+
+enum { SCRUB_REPORTS_MAX = 16 };
+
+/* Reading everything again; see replica_scrub.c. */
+struct scrub {
+    bool working; /* A job is under way. */
+    bool pass;    /* One is under way: the topics are its. */
+    struct topic **topics; /* owned, with a reference each */
+    size_t topic_count;
+    size_t topic;    /* number of the one that is read */
+    bool begun;      /* offset and chain are its */
+    uint64_t offset; /* to be read next */
+    struct chain chain;
+    uint64_t next_ms; /* when */
+    uint64_t pass_at_ms;
+    struct scrub_report reports[SCRUB_REPORTS_MAX];
+    unsigned report_count;
+    uint64_t batches; /* verified since the replica was opened */
+    uint64_t bytes;
+    uint64_t damage;    /* places */
+    uint64_t passed_ms; /* since 1970: the end of the last whole pass; 0: none yet */
 };
 
 struct replica {
@@ -63,8 +132,11 @@ struct replica {
 
     uint64_t size_since_snapshot; /* bytes of frames applied since the last one */
     struct taking taking;
-    bool taking_job; /* its job is under way, also when the snapshot itself was dropped */
+    bool syncing_job; /* one that syncs the logs is under way: a snapshot's, also when the snapshot
+                         itself was dropped, an install's, a fill's */
     struct installing installing;
+    struct fill fill;
+    struct scrub scrub;
     unsigned fetches_served; /* fetch jobs under way */
 
     bool opening;              /* tasks are kept back until the journal is ready */
@@ -100,13 +172,40 @@ void replica_drop_taking(struct replica *self);
 void replica_install_begin(void *arg /* struct replica */, const struct snapshot *snapshot);
 enum err replica_install_tick(struct replica *self, struct err_info *info);
 uint64_t replica_install_deadline_ms(const struct replica *self);
-/* No job of a snapshot is under way any more: an install may have waited for that. */
-enum err replica_install_resume(struct replica *self, struct err_info *info);
 enum err replica_install_reset_done(struct replica *self, struct err_info *info);
-enum err replica_receive_fetch(struct replica *self, const struct message *message,
-                               struct err_info *info);
+
+/* replica_fill.c */
+enum err replica_fill_tick(struct replica *self, struct err_info *info);
+uint64_t replica_fill_deadline_ms(const struct replica *self);
 enum err replica_receive_fetch_result(struct replica *self, const struct message *message,
                                       struct err_info *info);
+void replica_fill_status(const struct replica *self, struct replica_status *status);
+void replica_fill_fini(struct replica *self);
+
+/* replica_scrub.c */
+void replica_scrub_tick(struct replica *self);
+uint64_t replica_scrub_deadline_ms(const struct replica *self);
+void replica_scrub_status(const struct replica *self, struct replica_status *status);
+void replica_scrub_fini(struct replica *self);
+
+/* replica_fill_peers.c */
+void replica_note_peer(struct replica *self, const struct message *append_result);
+/* The next one to be asked, 0 when there is none now; those that do not lead first. */
+uint64_t replica_choose_peer(struct replica *self);
+/* When one that was sent away may be asked again; UINT64_MAX: nobody was. */
+uint64_t replica_peers_back_ms(struct replica *self);
+/* It has not got what is needed / is not asked for a while. */
+void replica_peer_lacks(struct replica *self, uint64_t id);
+void replica_peer_away(struct replica *self, uint64_t id, uint64_t for_ms);
+void replica_peers_new_hole(struct replica *self);
+/* Gives leadership away while there are holes here and somebody without could lead. */
+enum err replica_resign_with_holes(struct replica *self, struct err_info *info);
+uint64_t replica_resign_deadline_ms(const struct replica *self);
+
+/* replica_fetch.c */
+enum { FETCH_CHUNK_SIZE = 1024 * 1024 };
+enum err replica_receive_fetch(struct replica *self, const struct message *message,
+                               struct err_info *info);
 
 /* A job of ours: what replica_job_done finishes. */
 struct job {

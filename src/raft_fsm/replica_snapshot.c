@@ -2,8 +2,7 @@
  * Taking snapshots.
  *
  *      IDLE ── maybe_snapshot: enough was applied ──► JOB ── finish ──► STORED ── compact ──► IDLE
- *                                                      └── an install began: dropped ─────────►
- * IDLE
+ *                                                      └── an install began: dropped ──► IDLE
  *
  * The state is copied at once; syncing the logs and writing the file take their time on another
  * thread while entries go on being applied. The journal is trimmed only afterwards (R3).
@@ -47,7 +46,7 @@ static enum err compact(struct replica *self, struct err_info *info)
     enum err err;
 
     ASSERT(self->taking.state == TAKING_STORED);
-    if (raft_driver_stored_index(self->driver) < self->taking.snapshot.index) {
+    if (raft_driver_stored_index(self->driver) < self->taking.snapshot.index || self->syncing_job) {
         return ERR_OK; /* Not yet; asked again after every call. */
     }
     err = raft_driver_compact(self->driver, replica_now_ms(self), &self->taking.snapshot);
@@ -73,8 +72,8 @@ static enum err finish_taking(struct replica *self, struct job *base, struct err
     struct taking_job *job = (struct taking_job *)base;
     enum err err = job->job.err;
 
-    ASSERT(self->taking_job);
-    self->taking_job = false;
+    ASSERT(self->syncing_job);
+    self->syncing_job = false;
     if (job->sync != NULL) {
         enum err end = fsm_sync_end(self->fsm, job->sync);
 
@@ -91,8 +90,6 @@ static enum err finish_taking(struct replica *self, struct job *base, struct err
         diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "snapshot_taken", "index=%llu bytes=%zu",
                    (unsigned long long)job->snapshot.index, job->snapshot.manifest.size);
         err = compact(self, info);
-    } else {
-        err = replica_install_resume(self, info);
     }
     snapshot_fini(&job->snapshot);
     free(job);
@@ -144,7 +141,7 @@ static enum err begin(struct replica *self)
     job->job.finish = finish_taking;
     snapshot_ref(&job->snapshot, &self->taking.snapshot);
     self->taking.state = TAKING_JOB;
-    self->taking_job = true;
+    self->syncing_job = true;
     self->size_since_snapshot = 0;
     self->host.job(self->host.arg, &job->job.job);
     return ERR_OK;
@@ -163,7 +160,7 @@ enum err replica_maybe_snapshot(struct replica *self, struct err_info *info)
     if (self->taking.state == TAKING_STORED) {
         return compact(self, info);
     }
-    if (self->taking.state != TAKING_IDLE || self->taking_job ||
+    if (self->taking.state != TAKING_IDLE || self->syncing_job ||
         self->installing.state != INSTALLING_IDLE || raft_driver_installing(self->driver) ||
         self->size_since_snapshot < self->options.snapshot_size) {
         return ERR_OK;

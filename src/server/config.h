@@ -69,7 +69,11 @@ enum {
       "bytes of entries kept behind a snapshot, for followers that are a little behind")           \
     X(journal_segment_size, SIZE, "64M", 1 << 20, INT64_C(1) << 31, "bytes",                       \
       "size of a journal file")                                                                    \
+    X(scrub_rate, SIZE, "8M", 0, INT64_C(1) << 40, "bytes",                                        \
+      "bytes a second that are read again to find damage; 0: none")                                \
     X(segment_size, SIZE, "64M", 4096, INT64_C(1) << 31, "bytes", "size of a topic's files")       \
+    X(fill_rate, SIZE, "64M", 0, INT64_C(1) << 40, "bytes",                                        \
+      "bytes a second fetched from other nodes to fill holes; 0: as fast as it goes")              \
     X(transfer_ms, TIME, "2s", 0, 60000, "ms",                                                     \
       "a stopping leader waits so long for another node to take over")                             \
     X(log_level, WORD, "info", 0, 0, "error|warn|info|debug", "what is told on standard error")    \

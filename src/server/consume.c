@@ -11,6 +11,7 @@
 #include "quorlog.pb-c.h"
 #include "raft_fsm/catalog.h"
 #include "server/api.h"
+#include "server/elsewhere.h"
 #include "server/front.h"
 #include "server/seek.h"
 
@@ -26,6 +27,7 @@ enum reading_state {
     READING_WAITING,
     READING_BLOCKED,
     READING_WORKING,
+    READING_ELSEWHERE,
     READING_OVER,
 };
 
@@ -54,6 +56,7 @@ struct reading {
     /* The next two belong to the worker while WORKING. */
     struct work work;
     struct seek seek;
+    struct elsewhere elsewhere; /* other nodes are asked for what is not here */
     struct reading *all_prev;
     struct reading *all_next;
     struct reading *prev; /* in readings.waiting */
@@ -104,13 +107,23 @@ static void release(struct reading *self)
     front_check_finished(front);
 }
 
+/* Room that a read under way has reserved in its session. */
+static void give_back_room(struct reading *self)
+{
+    if ((self->state == READING_WORKING || self->state == READING_ELSEWHERE) &&
+        self->request.session != NULL) {
+        session_unreserve(self->request.session, self->seek.size_max);
+    }
+}
+
 /* Nobody wants more of it. Frees, unless a worker has it, who then does. */
 static void over(struct reading *self)
 {
     bool working = self->state == READING_WORKING;
 
+    give_back_room(self);
+    elsewhere_cancel(&self->elsewhere);
     if (working) {
-        session_unreserve(self->request.session, self->seek.size_max);
         working = !work_cancel(&self->work);
     }
     deadlines_cancel(&self->front->deadlines, &self->deadline);
@@ -158,6 +171,7 @@ static void on_cancel(struct request *request, enum err err)
     struct reading *self = of_request(request);
 
     if (err == ERR_SHUTDOWN) {
+        give_back_room(self);
         request_fail_plain(request, err, "consume");
     }
     over(self);
@@ -216,22 +230,21 @@ static void on_work(struct work *work)
     seek_run(&self->seek);
 }
 
-static void took(struct reading *self)
+/* Sends what was read, here or elsewhere, and goes on. */
+static void deliver(struct reading *self, const struct slice *body, uint64_t end)
 {
-    struct seek *seek = &self->seek;
-    struct slice body = {
-        .block = seek->block, .data = seek->block->data, .size = seek->block->size};
-    uint64_t count = seek->end - self->next;
+    uint64_t count = end - self->next;
 
-    send_batches(self, &body, seek->end);
-    self->next = seek->end;
-    self->credit -= (int64_t)body.size;
+    ASSERT(end > self->next);
+    send_batches(self, body, end);
+    self->next = end;
+    self->credit -= (int64_t)body->size;
     if (self->records_left != UINT64_MAX) {
         /* Whole batches: the last one may hold more than was asked for. */
         self->records_left -= count < self->records_left ? count : self->records_left;
     }
-    block_unref(seek->block);
-    seek->block = NULL;
+    block_unref(self->seek.block);
+    self->seek.block = NULL;
     if (!self->stream) {
         over(self);
     } else if (self->records_left == 0) {
@@ -241,12 +254,113 @@ static void took(struct reading *self)
     }
 }
 
+static void found_time(struct reading *self, uint64_t offset)
+{
+    self->next = offset;
+    self->positioned = true;
+    step(self);
+}
+
+static void fail_seek(struct reading *self, const char *why)
+{
+    struct failure failure;
+
+    (void)failure_set(&failure, self->seek.err, "%s%s", self->seek.info.text, why);
+    fail(self, &failure);
+}
+
+/* ---- elsewhere: what is missing or damaged here ---- */
+
+static void on_elsewhere(struct elsewhere *elsewhere, const struct slice *batches, uint64_t next)
+{
+    struct reading *self = CONTAINER_OF(elsewhere, struct reading, elsewhere);
+    struct session *session = self->request.session;
+
+    ASSERT(self->state == READING_ELSEWHERE && session != NULL);
+    give_back_room(self);
+    move(self, READING_DECIDING);
+    if (self->seek.by_time) {
+        found_time(self, next);
+    } else {
+        deliver(self, batches, next);
+    }
+    session_wake(session);
+}
+
+static void on_nobody(struct elsewhere *elsewhere)
+{
+    struct reading *self = CONTAINER_OF(elsewhere, struct reading, elsewhere);
+    struct session *session = self->request.session;
+
+    ASSERT(self->state == READING_ELSEWHERE && session != NULL);
+    give_back_room(self);
+    move(self, READING_DECIDING);
+    fail_seek(self, "; no other node could give them either");
+    session_wake(session);
+}
+
+/* The worker met damage or a hole. Returns whether others are asked; what it reserved stays so. */
+static bool ask_elsewhere(struct reading *self)
+{
+    const struct seek *seek = &self->seek;
+    struct elsewhere_query query = {
+        .topic = self->name,
+        .by_time = seek->by_time,
+        .time_us = self->time_us,
+        .offset = self->next,
+        .records_max = self->records_left,
+        .bytes_max = (uint32_t)seek->size_max,
+    };
+
+    if (seek->err != ERR_HOLE && seek->err != ERR_CORRUPT && seek->err != ERR_IO) {
+        return false;
+    }
+    if (seek->err != ERR_HOLE && !seek->by_time) {
+        group_report_damage(self->front->node->group, self->topic->id, self->next);
+    }
+    if (session_of_node(self->request.session)) {
+        return false; /* The node that asks goes on to the next one. */
+    }
+    self->elsewhere.answered = on_elsewhere;
+    self->elsewhere.nobody = on_nobody;
+    if (!elsewhere_ask(&self->elsewhere, self->front, &query)) {
+        return false;
+    }
+    move(self, READING_ELSEWHERE);
+    return true;
+}
+
+static void decide_on(struct reading *self)
+{
+    struct seek *seek = &self->seek;
+    struct slice body;
+
+    switch ((int)seek->err) {
+    case ERR_OK:
+        if (seek->by_time) {
+            found_time(self, seek->offset);
+            break;
+        }
+        body = (struct slice){
+            .block = seek->block, .data = seek->block->data, .size = seek->block->size};
+        deliver(self, &body, seek->end);
+        break;
+    case ERR_RANGE:
+        fail_range(self);
+        break;
+    case ERR_AGAIN:
+        step(self);
+        break;
+    default:
+        fail_seek(self, "");
+        break;
+    }
+}
+
 static void on_work_done(struct work *work)
 {
     struct reading *self = CONTAINER_OF(work, struct reading, work);
-    struct seek *seek = &self->seek;
     struct session *session = self->request.session;
-    struct failure failure;
 
     ASSERT(self->state == READING_WORKING);
     if (session == NULL) {
@@ -254,22 +368,12 @@ static void on_work_done(struct work *work)
         release(self);
         return;
     }
-    session_unreserve(session, seek->size_max);
     move(self, READING_DECIDING);
-    if (seek->err == ERR_RANGE) {
-        fail_range(self);
-    } else if (seek->err == ERR_OK && seek->by_time) {
-        self->next = seek->offset;
-        self->positioned = true;
-        step(self);
-    } else if (seek->err == ERR_OK) {
-        took(self);
-    } else if (seek->err == ERR_AGAIN) {
-        step(self);
-    } else {
-        (void)failure_set(&failure, seek->err, "%s", seek->info.text);
-        fail(self, &failure);
+    if (ask_elsewhere(self)) {
+        return;
     }
+    session_unreserve(session, self->seek.size_max);
+    decide_on(self);
     session_wake(session);
 }
 

@@ -9,6 +9,8 @@
  *             +------------------------------------> BLOCKED --credit, drained--> DECIDING
  *             |      records to read, a time to find
  *             +------------------------------------> WORKING --done--> DECIDING
+ *             |      what was to be read is missing or damaged here
+ *             +------------------------------------> ELSEWHERE --another node's answer--> DECIDING
  *             |      answered, failed, canceled
  *             +------------------------------------> OVER
  *

@@ -20,6 +20,7 @@
 #include "server/change.h"
 #include "server/consume.h"
 #include "server/deadline.h"
+#include "server/elsewhere.h"
 #include "server/node.h"
 #include "server/remote.h"
 #include "server/status.h"
@@ -57,6 +58,7 @@ struct front {
     struct changes changes;
     struct readings readings;
     struct statuses statuses;
+    struct elsewheres elsewheres;
     struct remotes remotes;
     struct works works;
 };

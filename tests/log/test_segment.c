@@ -87,7 +87,7 @@ START_TEST(names_are_taken_apart_as_they_are_made)
     uint64_t offset;
 
     for (size_t i = 0; i < 4; i++) {
-        for (enum segment_file kind = SEGMENT_STORE; kind <= SEGMENT_TEMPORARY; kind++) {
+        for (enum segment_file kind = SEGMENT_STORE; kind < SEGMENT_FILE_COUNT; kind++) {
             ck_assert_int_eq(segment_path(path, "d", offsets[i], kind, NULL), ERR_OK);
             ck_assert(segment_parse_name(path + 2, &offset, &file));
             ck_assert_uint_eq(offset, offsets[i]);

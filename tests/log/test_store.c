@@ -125,7 +125,7 @@ START_TEST(a_copy_has_the_first_bytes_and_leaves_the_original)
     append(store, 7, 100);
     cut = store_size(store);
     append(store, 8, 100);
-    ck_assert_int_eq(store_copy(store, cut, &copy, NULL), ERR_OK);
+    ck_assert_int_eq(store_copy(store, store->path, cut, &copy, NULL), ERR_OK);
     ck_assert_uint_eq(store_size(copy), cut);
     ck_assert_uint_eq(copy->generation, 2);
     ck_assert_int_eq(store_commit(copy, NULL), ERR_OK);

@@ -318,3 +318,53 @@ void history_assert_equal(struct fsm *a, struct fsm *b)
     }
     free(topics);
 }
+
+/* The next chunk of a hole. */
+static enum err fill_chunk(struct fsm *to, struct fsm_hole *hole, struct fsm *from)
+{
+    struct topic *topic = fsm_find_promised(from, hole->topic->id);
+    struct err_info info = {.text = ""};
+    struct chain after = hole->chain;
+    struct block *block;
+    struct slice batches;
+    uint64_t end;
+    bool met;
+    enum err err;
+
+    ck_assert_ptr_nonnull(topic);
+    err = log_read(topic->log, hole->chain.offset, hole->to, 1500, &block, &end, &info);
+    ck_assert_msg(err == ERR_OK, "%s", info.text);
+    topic_unref(topic);
+    batches = (struct slice){.block = block, .data = block->data, .size = block->size};
+    err = chain_follow(&after, batches.data, batches.size, &info);
+    ck_assert_msg(err == ERR_OK, "%s", info.text);
+    met = after.offset == hole->to;
+    err = met ? fsm_hole_meets(hole, &after, &info) : ERR_OK;
+    if (err == ERR_OK) {
+        err = fsm_fill(to, hole, &batches, &after, met, &info);
+    }
+    block_unref(block);
+    return err;
+}
+
+bool history_fill(struct fsm *to, struct fsm *from, unsigned chunks, enum err *ret_err)
+{
+    struct fsm_hole hole;
+    enum err err = ERR_OK;
+
+    while (err == ERR_OK && fsm_next_hole(to, &hole) == ERR_OK) {
+        if (chunks == 0) {
+            fsm_hole_fini(&hole);
+            return false;
+        }
+        chunks--;
+        err = fill_chunk(to, &hole, from);
+        fsm_hole_fini(&hole);
+    }
+    if (ret_err != NULL) {
+        *ret_err = err;
+    } else {
+        ck_assert_int_eq(err, ERR_OK);
+    }
+    return err == ERR_OK;
+}

@@ -58,6 +58,11 @@ void history_apply(const struct history *self, struct fsm *fsm, uint64_t to);
 /* Encoded manifest; the caller unrefs the block. */
 struct slice history_manifest_bytes(const struct fsm *fsm);
 
+/* Fills holes of `to` from what `from` has, chunk by chunk, until there are none or `chunks` were
+ * put in; true when there are none. What comes must follow, and meet. *ret_err (may be NULL): an
+ * error of the disk; otherwise it fails the test. */
+bool history_fill(struct fsm *to, struct fsm *from, unsigned chunks, enum err *ret_err);
+
 /* The same manifest, and the same bytes in all logs up to the topics' ends. */
 void history_assert_equal(struct fsm *a, struct fsm *b);
 

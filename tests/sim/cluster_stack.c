@@ -69,6 +69,8 @@ static void draw_sizes(struct cluster_stack *self)
         .journal_segment_size = (uint64_t)65536 << prng_range(prng, 0, 2),
         .segment_size_max = (uint64_t)4096 << prng_range(prng, 0, 2),
         .no_direct = prng_percent(prng, 30),
+        .fill_rate = prng_percent(prng, 50) ? 0 : prng_range(prng, 50000, 500000),
+        .fill_chunk_size = prng_percent(prng, 30) ? 0 : prng_range(prng, 1, 20000),
     };
     self->checks = prng_percent(prng, 30);
     self->faults = prng_percent(prng, 40);
@@ -76,6 +78,8 @@ static void draw_sizes(struct cluster_stack *self)
     self->body_max = prng_percent(prng, 50) ? 300 : 2500;
     /* Some live through much, some get far between two misfortunes. */
     self->nemesis_ms = (unsigned)prng_range(prng, 300, prng_percent(prng, 60) ? 3000 : 12000);
+    self->damage = prng_percent(prng, 50);
+    self->lies = prng_percent(prng, 20) ? (unsigned)prng_range(prng, 1, 60) : 0;
     self->open_faults = prng_percent(prng, 50) ? 5 : 50;
 }
 
@@ -157,14 +161,15 @@ static void trace_nodes(struct cluster_stack *self)
         replica_status(self->nodes[i].replica, &status);
         (void)fprintf(stderr,
                       "n%u role %d term %llu leader %llu commit %llu applied %llu first %llu last "
-                      "%llu snapshot %llu installing %d\n",
+                      "%llu snapshot %llu installing %d holes %llu missing %llu\n",
                       i, (int)status.role, U(status.term), U(status.leader_id),
                       U(status.commit_index), U(status.applied_index), U(status.first_index),
-                      U(status.last_index), U(status.snapshot_index), status.installing);
+                      U(status.last_index), U(status.snapshot_index), status.installing,
+                      U(status.holes), U(status.missing));
     }
 }
 
-/* All nodes have applied all that their leader has. */
+/* All nodes have applied all that their leader has, and their holes are closed. */
 static bool converged(struct cluster_stack *self)
 {
     struct stack_node *leader = stack_leader(self);
@@ -181,7 +186,7 @@ static bool converged(struct cluster_stack *self)
             return false;
         }
         replica_status(self->nodes[i].replica, &status);
-        if (status.installing || status.applied_index != first.last_index ||
+        if (status.installing || status.holes > 0 || status.applied_index != first.last_index ||
             status.last_index != first.last_index) {
             return false;
         }

@@ -124,12 +124,14 @@ static void print_stats(const struct stack_stats *sum, double seconds)
 {
     (void)printf("seeds %llu answered %llu duplicates %llu unknown %llu entries %llu elections "
                  "%llu kills %llu power losses %llu deaths in calls %llu failed calls %llu "
-                 "snapshots %llu installs %llu abandoned %llu messages %llu virtual_s %llu "
+                 "snapshots %llu installs %llu holes filled %llu chunks refused %llu fillings "
+                 "dropped %llu resigned %llu damaged %llu messages %llu virtual_s %llu "
                  "seconds %.1f seeds/s %.2f\n",
                  U(sum->seeds), U(sum->answered), U(sum->duplicates), U(sum->unknown),
                  U(sum->entries), U(sum->elections), U(sum->kills), U(sum->power_losses),
                  U(sum->deaths), U(sum->failed_calls), U(sum->snapshots), U(sum->installs),
-                 U(sum->abandoned), U(sum->messages), U(sum->virtual_ms / 1000), seconds,
+                 U(sum->filled), U(sum->refused), U(sum->dropped), U(sum->resigned), U(sum->damaged),
+                 U(sum->messages), U(sum->virtual_ms / 1000), seconds,
                  (double)sum->seeds / seconds);
 }
 

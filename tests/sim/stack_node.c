@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/crc32c.h"
 #include "sim/cluster_stack.h"
 
 #define U(value) ((unsigned long long)(value))
@@ -56,7 +57,10 @@ static void write_line(void *arg, const char *line, size_t size)
 
     stats->snapshots += strstr(line, "event=snapshot_taken") != NULL;
     stats->installs += strstr(line, "event=install_done") != NULL;
-    stats->abandoned += strstr(line, "event=install_abandoned") != NULL;
+    stats->filled += strstr(line, "event=hole_filled") != NULL;
+    stats->refused += strstr(line, "event=chunk_refused") != NULL;
+    stats->dropped += strstr(line, "event=hole_refilled") != NULL;
+    stats->resigned += strstr(line, "event=resigned_with_holes") != NULL;
     if (self->cluster->options.trace) {
         const char *text = strstr(line, "event=");
 
@@ -115,6 +119,39 @@ static struct message *transmit(struct stack_node *self, const struct message *m
     return copy;
 }
 
+/* A chunk whose checksums are right, and whose contents are not. */
+static void forge(struct stack_node *self, struct message *message)
+{
+    struct prng *prng = &self->cluster->prng;
+    const struct slice *from = &message->fetch_result.batches;
+    struct batch_header header;
+    struct block *block;
+    size_t at = 0;
+
+    if (message->type != MESSAGE_FETCH_RESULT || from->size == 0 || self->cluster->healed ||
+        !prng_percent(prng, self->cluster->lies)) {
+        return;
+    }
+    block = block_new(from->size);
+    ASSERT(block != NULL);
+    memcpy(block->data, from->data, from->size);
+    do { /* Some batch. */
+        enum err err =
+            batch_header_decode(block->data + at, (uint32_t)(from->size - at), &header, NULL);
+
+        ASSERT(err == ERR_OK);
+        at += header.size;
+    } while (at < from->size && prng_percent(prng, 70));
+    block->data[at - 1] ^= 1;
+    at -= header.size;
+    header.body_crc32c =
+        crc32c(block->data + at + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE);
+    batch_header_encode(&header, block->data + at);
+    block_unref(from->block);
+    message->fetch_result.batches =
+        (struct slice){.block = block, .data = block->data, .size = block->size};
+}
+
 static void send_message(void *arg, const struct message *message)
 {
     struct stack_node *self = arg;
@@ -131,8 +168,11 @@ static void send_message(void *arg, const struct message *message)
     cluster->stats->messages++;
     copies = net_send(&cluster->net, &cluster->prng, cluster->now_ms, self->id, to, times);
     for (unsigned i = 0; i < copies; i++) {
+        struct message *copy = transmit(self, message);
+
+        forge(self, copy);
         events_push(&cluster->events, times[i], EVENT_MESSAGE, to, cluster->nodes[to].incarnation,
-                    transmit(self, message));
+                    copy);
     }
 }
 
@@ -282,6 +322,7 @@ static void look(struct stack_node *self)
 
     self->published = false;
     replica_status(self->replica, &status);
+    self->had_holes = self->had_holes || status.holes > 0;
     if (status.role == RAFT_ROLE_LEADER && status.term != self->led_term) {
         self->led_term = status.term;
         cluster->stats->elections++;

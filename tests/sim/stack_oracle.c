@@ -56,6 +56,7 @@ void stack_oracle_fini(struct stack_oracle *self)
 void stack_seen_fini(struct stack_seen *self)
 {
     free(self->counts);
+    free(self->holes);
     *self = (struct stack_seen){.counts = NULL};
 }
 
@@ -322,6 +323,44 @@ static void check_batch(struct stack_oracle *self, struct stack_topic *topic, un
     }
 }
 
+/* The first batch at or above offset. */
+static size_t find_batch(const struct stack_topic *topic, uint64_t offset)
+{
+    size_t low = 0;
+    size_t high = topic->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (topic->batches[middle].base_offset < offset) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* Passes over the hole at offset, which others have read: it was promised by a manifest. */
+static uint64_t pass_hole(const struct stack_oracle *self, unsigned node,
+                          const struct stack_topic *topic, const struct log *log, uint64_t offset,
+                          size_t *seen)
+{
+    struct log_hole hole;
+
+    if (log_holes(log, offset, &hole, 1) == 0 || hole.from > offset) {
+        stack_violation(self, "topic %llu of node %u: a hole at %llu that is none", U(topic->id),
+                        node, U(offset));
+    }
+    *seen = find_batch(topic, hole.to);
+    if (hole.to > topic->end ||
+        (*seen < topic->count ? topic->batches[*seen].base_offset : topic->end) != hole.to) {
+        stack_violation(self, "topic %llu of node %u: a hole up to %llu, where no batch begins",
+                        U(topic->id), node, U(hole.to));
+    }
+    return hole.to;
+}
+
 static void read_topic(struct stack_oracle *self, unsigned node, struct stack_topic *topic,
                        struct log *log, size_t *seen)
 {
@@ -337,6 +376,10 @@ static void read_topic(struct stack_oracle *self, unsigned node, struct stack_to
         struct err_info info = {.text = ""};
         enum err err = log_read(log, offset, end, READ_SIZE, &block, &offset, &info);
 
+        if (err == ERR_HOLE) {
+            offset = pass_hole(self, node, topic, log, offset, seen);
+            continue;
+        }
         if (err != ERR_OK) {
             stack_violation(self, "topic %llu of node %u: reading offset %llu: %s", U(topic->id),
                             node, U(offset), info.text);
@@ -372,6 +415,11 @@ void stack_oracle_read(struct stack_oracle *self, unsigned node, struct catalog 
         size_t at = (size_t)(topic - self->topics);
 
         seen->counts = grown(seen->counts, &seen->count, at, sizeof *seen->counts);
+        seen->holes = grown(seen->holes, &seen->hole_count, at, sizeof *seen->holes);
+        if (seen->holes[at] && !log_has_holes(topics[i]->log)) {
+            seen->counts[at] = 0; /* What was put in, too. */
+        }
+        seen->holes[at] = log_has_holes(topics[i]->log);
         read_topic(self, node, topic, topics[i]->log, &seen->counts[at]);
         topic_unref(topics[i]);
     }
@@ -394,6 +442,9 @@ void stack_oracle_final(struct stack_oracle *self, unsigned node, struct catalog
         if (topic == NULL) {
             gone[known->name]++;
             continue;
+        }
+        if (log_has_holes(topic->log)) {
+            stack_violation(self, "topic %llu of node %u has holes", U(known->id), node);
         }
         if (topic->end != known->end || log_end(topic->log) != known->end) {
             stack_violation(self,

@@ -3,7 +3,7 @@
  *
  *   S1  What a reader saw at an offset of a topic, on any node, at any time, is what every reader
  *       sees there for ever. (Every node's logs are read as soon as they grow, and whole after
- *       every restart and at the end.)
+ *       every restart, when their holes are closed, and at the end. In a hole nothing is seen.)
  *   S2  Offsets are dense, from 0 on.
  *   S3  A batch that was answered with OK is at the offset that it was answered with, with its
  *       contents, where the answer came from, at once. All answers to it, duplicates', too, name
@@ -110,10 +110,13 @@ struct stack_oracle {
     size_t producer_count;
 };
 
-/* How far a node's logs were compared: batches, by the oracle's topics. */
+/* How far a node's logs were compared: batches, by the oracle's topics; and whether there were
+ * holes then. */
 struct stack_seen {
     size_t *counts; /* owned */
     size_t count;
+    bool *holes; /* owned */
+    size_t hole_count;
 };
 void stack_seen_fini(struct stack_seen *self);
 
@@ -150,7 +153,7 @@ void stack_oracle_entry(struct stack_oracle *self, unsigned node, const struct e
 void stack_oracle_state(struct stack_oracle *self, unsigned node, uint64_t index,
                         const struct fsm *fsm);
 
-/* Everything that was ever seen is there, but in topics that somebody deleted. */
+/* Everything that was ever seen is there, but in topics that somebody deleted. (No hole is left.) */
 void stack_oracle_final(struct stack_oracle *self, unsigned node, struct catalog *catalog);
 
 #endif

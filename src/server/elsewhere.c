@@ -1,0 +1,215 @@
+#include "server/elsewhere.h"
+
+#include <inttypes.h>
+#include <utlist.h>
+
+#include "base/assert.h"
+#include "base/container.h"
+#include "log/batch.h"
+#include "quorlog.pb-c.h"
+#include "server/front.h"
+
+enum {
+    NODE_MS = 2000, /* a member is given so long, dialling included */
+    HEADER_SIZE_MAX = 512,
+};
+
+static bool was_asked(const struct elsewhere *self, uint64_t id)
+{
+    for (unsigned i = 0; i < self->asked_count; i++) {
+        if (self->asked[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The next member in the ring that begins behind this node; 0: all were asked. */
+static uint64_t choose(const struct elsewhere *self)
+{
+    uint64_t own = self->front->node->identity.node_id;
+    struct replica_status status;
+    const struct membership *members = &status.membership;
+    uint64_t above = UINT64_MAX;
+    uint64_t lowest = UINT64_MAX;
+
+    group_status(self->front->node->group, &status);
+    for (unsigned i = 0; i < members->count; i++) {
+        uint64_t id = members->members[i].id;
+
+        if (id == own || was_asked(self, id)) {
+            continue;
+        }
+        lowest = id < lowest ? id : lowest;
+        above = id > own && id < above ? id : above;
+    }
+    above = above != UINT64_MAX ? above : lowest;
+    return above != UINT64_MAX && self->asked_count < MEMBERSHIP_MAX ? above : 0;
+}
+
+static void end(struct elsewhere *self)
+{
+    remote_forget(&self->passed);
+    deadlines_cancel(&self->front->deadlines, &self->deadline);
+    DL_DELETE(self->front->elsewheres.list, self);
+    self->front = NULL;
+}
+
+void elsewhere_cancel(struct elsewhere *self)
+{
+    if (self->front != NULL) {
+        end(self);
+    }
+}
+
+/* ERR_AGAIN, ERR_BUSY: later; other errors: not to this one. */
+static enum err send_query(struct elsewhere *self)
+{
+    Quorlog__ConsumeRequest request = QUORLOG__CONSUME_REQUEST__INIT;
+    uint8_t header[HEADER_SIZE_MAX];
+    struct frame_out frame = {.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME, .header = header};
+
+    ASSERT(!self->sent);
+    request.topic = (char *)(uintptr_t)self->query.topic; /* Only read from. */
+    request.start = self->query.by_time ? QUORLOG__START__START_TIME : QUORLOG__START__START_OFFSET;
+    request.offset = self->query.offset;
+    request.time_us = self->query.time_us;
+    request.records_max =
+        self->query.records_max < UINT32_MAX ? (uint32_t)self->query.records_max : 0;
+    request.bytes_max = self->query.by_time ? 1 : self->query.bytes_max;
+    ASSERT(quorlog__consume_request__get_packed_size(&request) <= sizeof header);
+    frame.header_size = quorlog__consume_request__pack(&request, header);
+    return remote_send(self->front, self->to, &self->passed, &frame);
+}
+
+/* Asks the member `to`, now or when there is a connection. False: it cannot be asked. */
+static bool ask_one(struct elsewhere *self)
+{
+    struct front *front = self->front;
+    enum err err;
+
+    self->asked[self->asked_count] = self->to;
+    self->asked_count++;
+    self->sent = false;
+    if (front_deadline(front, &self->deadline, front_now_ms(front) + NODE_MS) != ERR_OK) {
+        return false;
+    }
+    err = send_query(self);
+    self->sent = err == ERR_OK;
+    return err == ERR_OK || err == ERR_AGAIN || err == ERR_BUSY;
+}
+
+/* False: there is nobody left. */
+static bool ask_next(struct elsewhere *self)
+{
+    for (;;) {
+        self->to = choose(self);
+        if (self->to == 0) {
+            return false;
+        }
+        if (ask_one(self)) {
+            return true;
+        }
+    }
+}
+
+/* The one that was asked does not help. */
+static void pass_over(struct elsewhere *self)
+{
+    remote_forget(&self->passed);
+    if (!ask_next(self)) {
+        end(self);
+        self->nobody(self);
+    }
+}
+
+static void on_deadline(struct deadline *deadline)
+{
+    pass_over(CONTAINER_OF(deadline, struct elsewhere, deadline));
+}
+
+static void on_lost(struct passed *passed, enum err err, const char *text)
+{
+    (void)err; /* The next one may know. */
+    (void)text;
+    pass_over(CONTAINER_OF(passed, struct elsewhere, passed));
+}
+
+/* Whether the batches are what was asked for, up to next. */
+static bool fits(const struct elsewhere *self, const struct slice *batches, uint64_t next)
+{
+    uint64_t offset = 0;
+    size_t at = 0;
+
+    while (at < batches->size) {
+        struct batch_header header;
+
+        if (batches->size - at < BATCH_HEADER_SIZE ||
+            batch_header_decode(batches->data + at, UINT32_MAX, &header, NULL) != ERR_OK ||
+            header.size > batches->size - at || (at > 0 && header.base_offset != offset) ||
+            (at == 0 && header.base_offset > self->query.offset)) {
+            return false;
+        }
+        offset = batch_end_offset(&header);
+        at += header.size;
+    }
+    return offset > self->query.offset && offset == next;
+}
+
+static void on_answered(struct passed *passed, const struct frame *frame)
+{
+    struct elsewhere *self = CONTAINER_OF(passed, struct elsewhere, passed);
+    struct slice batches = {.block = frame->block, .data = frame->body, .size = frame->body_size};
+    Quorlog__ConsumeReply *reply = NULL;
+    uint64_t next = 0;
+    bool helps = false;
+
+    if (frame->type == QUORLOG__FRAME_TYPE__FRAME_CONSUME_REPLY) {
+        reply = quorlog__consume_reply__unpack(NULL, frame->header_size, frame->header);
+    }
+    if (reply != NULL) {
+        next = self->query.by_time ? reply->offset : reply->next_offset;
+        helps = self->query.by_time || fits(self, &batches, next);
+        quorlog__consume_reply__free_unpacked(reply, NULL);
+    }
+    if (!helps) {
+        pass_over(self);
+        return;
+    }
+    end(self);
+    if (self->query.by_time) {
+        batches = (struct slice){.block = NULL};
+    }
+    self->answered(self, &batches, next);
+}
+
+bool elsewhere_ask(struct elsewhere *self, struct front *front, const struct elsewhere_query *query)
+{
+    ASSERT(self->front == NULL && self->passed.remote == NULL);
+    ASSERT(self->answered != NULL && self->nobody != NULL);
+    self->front = front;
+    self->query = *query;
+    self->asked_count = 0;
+    self->passed.answered = on_answered;
+    self->passed.lost = on_lost;
+    self->deadline.passed = on_deadline;
+    DL_APPEND(front->elsewheres.list, self);
+    if (!ask_next(self)) {
+        end(self);
+        return false;
+    }
+    return true;
+}
+
+void elsewheres_retry(struct front *front)
+{
+    struct elsewhere *self;
+    struct elsewhere *next;
+
+    DL_FOREACH_SAFE(front->elsewheres.list, self, next)
+    {
+        if (!self->sent) {
+            self->sent = send_query(self) == ERR_OK; /* Otherwise again, or the deadline. */
+        }
+    }
+}

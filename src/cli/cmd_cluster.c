@@ -50,10 +50,9 @@ static json_t *node_json(const Quorlog__NodeStatus *node)
     return json_pack(
         "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
         "s:o,s:o}",
-        "id",
-        json_number(node->id), "address", json_text(node->address), "role", json_text(node->role),
-        "state", json_text(node->state), "term", json_number(node->term), "applied",
-        json_number(node->applied), "commit", json_number(node->commit), "lag",
+        "id", json_number(node->id), "address", json_text(node->address), "role",
+        json_text(node->role), "state", json_text(node->state), "term", json_number(node->term),
+        "applied", json_number(node->applied), "commit", json_number(node->commit), "lag",
         json_number(node->lag), "holes", json_number(node->holes), "first",
         json_number(node->first), "last", json_number(node->last), "version",
         json_text(node->version), "snapshot", json_number(node->snapshot), "uptime_ms",

@@ -130,8 +130,8 @@ static void print_stats(const struct stack_stats *sum, double seconds)
                  U(sum->seeds), U(sum->answered), U(sum->duplicates), U(sum->unknown),
                  U(sum->entries), U(sum->elections), U(sum->kills), U(sum->power_losses),
                  U(sum->deaths), U(sum->failed_calls), U(sum->snapshots), U(sum->installs),
-                 U(sum->filled), U(sum->refused), U(sum->dropped), U(sum->resigned), U(sum->damaged),
-                 U(sum->messages), U(sum->virtual_ms / 1000), seconds,
+                 U(sum->filled), U(sum->refused), U(sum->dropped), U(sum->resigned),
+                 U(sum->damaged), U(sum->messages), U(sum->virtual_ms / 1000), seconds,
                  (double)sum->seeds / seconds);
 }
 

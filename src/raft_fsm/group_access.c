@@ -38,6 +38,16 @@ bool group_is_current(struct group *self, uint64_t peer_id, uint64_t generation)
     return current;
 }
 
+static bool is_removed(struct group *self, uint64_t id)
+{
+    bool removed;
+
+    group_lock(self);
+    removed = group_members_removed(self, id);
+    group_unlock(self);
+    return removed;
+}
+
 static void on_proposal_done(struct proposal *proposal)
 {
     struct group_request *request = CONTAINER_OF(proposal, struct group_request, proposal);
@@ -52,7 +62,7 @@ enum err group_submit(struct group *self, struct group_request *request)
     return mailbox_post(&self->requests, &request->mail, request->size);
 }
 
-uint64_t group_peer_connected(struct group *self, uint64_t peer_id)
+uint64_t group_peer_connected(struct group *self, uint64_t peer_id, const char *address)
 {
     uint64_t generation;
     size_t slot = 0;
@@ -72,7 +82,9 @@ uint64_t group_peer_connected(struct group *self, uint64_t peer_id)
     }
     self->generations[slot].id = peer_id;
     self->generations[slot].generation = generation;
+    group_members_guest(self, peer_id, address);
     group_unlock(self);
+    waker_wake(&self->waker);
     return generation;
 }
 
@@ -86,6 +98,10 @@ enum err group_deliver(struct group *self, uint64_t peer_id, uint64_t generation
      * peer any more. Told, it dials again. */
     if (!group_is_current(self, peer_id, generation)) {
         return err_set(info, ERR_FENCED, "another connection of node %llu replaced this one",
+                       (unsigned long long)peer_id);
+    }
+    if (is_removed(self, peer_id)) {
+        return err_set(info, ERR_ID_USED, "node %llu was removed from this cluster: stop it",
                        (unsigned long long)peer_id);
     }
     incoming = calloc(1, sizeof *incoming);

@@ -50,6 +50,12 @@ struct group {
     atomic_uint_fast64_t leader_id;
     atomic_uint_fast64_t applied_index;
     struct membership members; /* that the links follow; raft thread */
+
+    /* Guarded by lock: see group_members.c. */
+    struct nodes disks;       /* as the state machine has them */
+    struct membership guests; /* nodes that dialled us and are no members, as far as we know */
+    bool guests_changed;
+    struct group_events link_events; /* what the links call: events, with what we add */
 };
 
 /* A peer's message on its way in. */
@@ -63,6 +69,24 @@ struct completion {
     struct mail mail;
     struct journal_task *tasks;
 };
+
+/* ---- group_members.c ---- */
+
+/* The callbacks of links: the owner's, and what the group wants to know of disks. */
+void group_members_init(struct group *self);
+
+/* (raft thread) After anything was published: links follow members and guests; disks are shown to
+ * other threads. */
+void group_members_follow(struct group *self, const struct membership *membership);
+
+/* (raft thread) Follows guests that came since. */
+void group_members_turn(struct group *self);
+
+/* (any thread, with the lock) A node that is no member dialled us. */
+void group_members_guest(struct group *self, uint64_t id, const char *address);
+
+/* (any thread, with the lock) */
+bool group_members_removed(const struct group *self, uint64_t id);
 
 void group_lock(struct group *self);
 void group_unlock(struct group *self);

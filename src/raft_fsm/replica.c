@@ -372,6 +372,9 @@ enum err replica_open(const struct replica_options *options, const struct replic
         give_back(self);
         return err;
     }
+    if (options->disk_id != 0) {
+        replica_learn_disk(self, options->id, options->disk_id);
+    }
     self->opening = false;
     for (struct journal_task *task = self->held; task != NULL;) {
         struct journal_task *next = task->next;
@@ -402,6 +405,10 @@ void replica_close(struct replica *self)
 static enum err settle(struct replica *self, enum err err, struct err_info *info)
 {
     if (err == ERR_OK) {
+        err = replica_handover_step(self, info);
+    }
+    if (err == ERR_OK) {
+        replica_bind_disks(self);
         err = replica_maybe_snapshot(self, info);
     }
     if (self->changed) {
@@ -415,8 +422,10 @@ uint64_t replica_deadline_ms(const struct replica *self)
 {
     uint64_t driver_ms = raft_driver_deadline_ms(self->driver);
     uint64_t install_ms = replica_install_deadline_ms(self);
+    uint64_t handover_ms = replica_handover_deadline_ms(self);
+    uint64_t first_ms = driver_ms < install_ms ? driver_ms : install_ms;
 
-    return driver_ms < install_ms ? driver_ms : install_ms;
+    return first_ms < handover_ms ? first_ms : handover_ms;
 }
 
 enum err replica_tick(struct replica *self, struct err_info *info)

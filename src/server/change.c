@@ -73,6 +73,7 @@ static void release(struct change *self)
     changes->count--;
     changes->size -= self->request.size;
     block_unref(self->body.block);
+    free(self->step);
     free(self);
     front_check_finished(front);
 }

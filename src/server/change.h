@@ -76,6 +76,7 @@ struct change {
     unsigned hints;         /* that were followed */
     char topic[TOPIC_NAME_SIZE_MAX + 1];
     struct slice body; /* owns a reference */
+    struct member_step *step; /* owned; NULL: it is a command */
     uint8_t body_digest[DIGEST_SIZE];
     bool digested;
 };

@@ -74,4 +74,8 @@ void node_stop(struct node *self);
 
 uint16_t node_port(const struct node *self);
 
+/* (any thread) A peer's hello says that the cluster knows this node by another disk. Ends the
+ * process if nothing here speaks against it. */
+void node_disk_refused(struct node *self, const struct err_info *info);
+
 #endif

@@ -380,7 +380,7 @@ static bool too_many_clients(struct session *self, struct failure *failure)
     return true;
 }
 
-static void send_hello_reply(struct session *self, uint64_t request_id)
+static void send_hello_reply(struct session *self, uint64_t request_id, enum hello_kind kind)
 {
     struct node *node = self->front->node;
     Quorlog__HelloReply reply = QUORLOG__HELLO_REPLY__INIT;
@@ -392,6 +392,7 @@ static void send_hello_reply(struct session *self, uint64_t request_id)
     reply.cluster_id = node->identity.cluster_id;
     reply.node_id = node->identity.node_id;
     reply.version = version;
+    reply.disk_id = kind == HELLO_CLIENT ? 0 : node->identity.disk_id;
     if (leader_id != 0 && group_member_address(node->group, leader_id, address)) {
         reply.leader_id = leader_id;
         reply.leader_address = address;
@@ -414,6 +415,12 @@ static void greet(struct session *self, const struct frame *frame)
 
     (void)failure_set(&failure, ERR_PROTOCOL, "no hello");
     failure.info.code = hello_check(&node->identity, frame, &hello, &failure.info);
+    if (failure.info.code == ERR_WRONG_DISK) {
+        node_disk_refused(node, &failure.info);
+    } else if (failure.info.code == ERR_OK && hello.node_id != 0) {
+        failure.info.code =
+            group_check_node(node->group, hello.node_id, hello.disk_id, &failure.info);
+    }
     if (failure.info.code != ERR_OK ||
         (hello.kind == HELLO_CLIENT && too_many_clients(self, &failure))) {
         failure.unknown = false;
@@ -422,7 +429,7 @@ static void greet(struct session *self, const struct frame *frame)
     }
     if (hello.kind == HELLO_PEER) {
         limits.idle_ms = 0; /* Keepalive ends what is dead; a quiet peer is no fault. */
-        self->generation = group_peer_connected(node->group, hello.node_id);
+        self->generation = group_peer_connected(node->group, hello.node_id, hello.address);
         move(self, SESSION_PEER);
     } else {
         move(self, hello.kind == HELLO_NODE ? SESSION_NODE : SESSION_CLIENT);
@@ -437,7 +444,7 @@ static void greet(struct session *self, const struct frame *frame)
     self->peer_id = hello.node_id;
     self->queue_size_max = limits.queue_size_max;
     conn_established(self->conn, &limits);
-    send_hello_reply(self, frame->request_id);
+    send_hello_reply(self, frame->request_id, hello.kind);
 }
 
 /* ---- events of the connection ---- */

@@ -52,20 +52,14 @@ enum err replica_handover_step(struct replica *self, struct err_info *info)
         return ERR_OK;
     }
     err = raft_driver_transfer(self->driver, now_ms, self->handover.to);
-    switch (err) { // NOLINT(clang-diagnostic-switch-enum): the rest is failure
-    case ERR_OK:
+    if (err == ERR_OK) {
         self->handover.asked = true;
-        return ERR_OK;
-    case ERR_AGAIN:
-        return ERR_OK;
-    case ERR_NOT_LEADER:
-    case ERR_NOT_FOUND:
-    case ERR_INVALID:
-        self->handover = (struct handover){0};
-        return ERR_OK;
-    default:
+    } else if (err == ERR_NOT_LEADER || err == ERR_NOT_FOUND || err == ERR_INVALID) {
+        self->handover = (struct handover){0}; /* No voter any more, say. */
+    } else if (err != ERR_AGAIN) {
         return replica_driver_failed(self, err, info);
     }
+    return ERR_OK;
 }
 
 static void begin_handover(struct replica *self, uint64_t to)

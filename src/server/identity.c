@@ -14,7 +14,6 @@ static const char *const origins[] = {"bootstrap", "join", "recover"};
 enum {
     IDENTITY_VERSION = 2,
     IDENTITY_FILE_SIZE_MAX = 4096,
-    CLUSTER_NAME_SIZE = 65,
 };
 
 /* What the file says. */
@@ -179,7 +178,7 @@ static enum err write_new(const struct identity *self, const struct config *conf
     int size =
         snprintf(text, sizeof text,
                  "version = %d\ncluster = %s\ncluster_id = %s\nnode_id = %" PRIu64 "\n%s%s%s",
-                 plain ? 1 : 2, config->cluster, self->cluster_id, self->node_id,
+                 plain ? 1 : 2, self->cluster, self->cluster_id, self->node_id,
                  plain ? "" : "origin = ", plain ? "" : origins[self->origin], plain ? "" : "\n");
 
     ASSERT(size > 0 && (size_t)size < sizeof text); /* The name has 64 bytes at most. */
@@ -225,6 +224,7 @@ enum err identity_open(struct identity *self, struct io *io, const struct config
 
     *self = (struct identity){.io = io, .node_id = config->id, .lock_fd = -1};
     ASSERT(self->node_id > 0);
+    (void)snprintf(self->cluster, sizeof self->cluster, "%.64s", config->cluster); /* It fits. */
     err = identity_cluster_id(config, self->cluster_id, info);
     err = err != ERR_OK ? err : make_data_dir(io, config->data, info);
     err = err != ERR_OK ? err : take_lock(self, config->data, info);
@@ -233,6 +233,42 @@ enum err identity_open(struct identity *self, struct io *io, const struct config
         identity_close(self);
     }
     return err;
+}
+
+enum err identity_open_existing(struct identity *self, struct io *io, const struct config *config,
+                                struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    struct record record;
+    struct buf data;
+    enum err err = io_path(path, config->data, "identity", info);
+
+    *self = (struct identity){.io = io, .node_id = config->id, .lock_fd = -1};
+    if (err != ERR_OK) {
+        return err;
+    }
+    buf_init(&data, IDENTITY_FILE_SIZE_MAX + 1);
+    err = io_read_file(io, path, IDENTITY_FILE_SIZE_MAX, &data, info);
+    if (err == ERR_NOT_FOUND) {
+        (void)err_set(info, err, "'%s' is no data directory of a node", config->data);
+    }
+    err = err != ERR_OK ? err : buf_append(&data, "", 1);
+    err = err != ERR_OK ? err : parse(path, (char *)data.data, &record, info);
+    buf_fini(&data);
+    if (err == ERR_OK && record.node_id != self->node_id) {
+        err = err_set(info, ERR_WRONG_CLUSTER,
+                      "the data directory '%s' belongs to node %" PRIu64 ", not %" PRIu64,
+                      config->data, record.node_id, self->node_id);
+    }
+    err = err != ERR_OK ? err : take_lock(self, config->data, info);
+    if (err != ERR_OK) {
+        identity_close(self);
+        return err;
+    }
+    self->origin = record.origin;
+    memcpy(self->cluster, record.cluster, sizeof self->cluster);
+    memcpy(self->cluster_id, record.cluster_id, sizeof self->cluster_id);
+    return ERR_OK;
 }
 
 void identity_close(struct identity *self)

@@ -29,7 +29,10 @@
 #include "base/io.h"
 #include "server/config.h"
 
-enum { CLUSTER_ID_SIZE = 33 }; /* 32 hexadecimal digits and a zero */
+enum {
+    CLUSTER_ID_SIZE = 33, /* 32 hexadecimal digits and a zero */
+    CLUSTER_NAME_SIZE = 65,
+};
 
 enum identity_origin {
     IDENTITY_BOOTSTRAP, /* the configuration's first members */
@@ -41,6 +44,7 @@ struct identity {
     struct io *io; /* borrowed */
     uint64_t node_id;
     enum identity_origin origin;
+    char cluster[CLUSTER_NAME_SIZE];
     char cluster_id[CLUSTER_ID_SIZE]; /* "": joins, and does not know it yet */
     uint64_t disk_id;                 /* 0: not opened yet */
     char address[MEMBER_ADDRESS_SIZE]; /* where others reach the node; "": not known */
@@ -54,6 +58,10 @@ struct identity {
  */
 enum err identity_open(struct identity *self, struct io *io, const struct config *config,
                        struct err_info *info);
+/* Locks a directory that a node has used, whatever cluster it belongs to. ERR_NOT_FOUND; else as
+ * above. */
+enum err identity_open_existing(struct identity *self, struct io *io, const struct config *config,
+                                struct err_info *info);
 void identity_close(struct identity *self);
 
 /* Writes the identity anew, for good: a cluster that was joined, or begun anew. */

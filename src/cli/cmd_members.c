@@ -18,7 +18,7 @@
 #include "cli/json.h"
 #include "quorlog.pb-c.h"
 
-enum { POLL_MS = 200, WAIT_DEFAULT_S = 600, WAIT_MAX_S = 7 * 86400 };
+enum { POLL_MS = 200, TELL_MS = 1000, WAIT_DEFAULT_S = 600, WAIT_MAX_S = 7 * 86400 };
 
 static const struct option_spec options[] = {
     CALLER_OPTIONS,
@@ -31,6 +31,7 @@ static const struct option_spec options[] = {
 struct progress {
     char stage[64];
     char text[512];
+    uint64_t told_ms;
     bool terminal;
     bool line; /* the terminal's cursor is in a line that will be written again */
 };
@@ -43,14 +44,18 @@ static void end_line(struct progress *self)
     }
 }
 
-/* A line for each stage; on a terminal its last line follows what changes within it. */
+/* A line for each stage, and now and then one for what changes within it; on a terminal the last
+ * line is written over. */
 static void tell(struct progress *self, const Quorlog__ClusterChangeReply *reply)
 {
+    uint64_t now_ms = clock_monotonic_ms(clock_real());
     bool stage = strcmp(self->stage, reply->stage) != 0;
 
-    if (!stage && (!self->terminal || strcmp(self->text, reply->text) == 0)) {
+    if (!stage && (strcmp(self->text, reply->text) == 0 ||
+                   (!self->terminal && now_ms < self->told_ms + TELL_MS))) {
         return;
     }
+    self->told_ms = now_ms;
     if (stage) {
         end_line(self);
     }
@@ -142,6 +147,7 @@ static int drive(const struct invocation *invocation, struct client *client,
     for (;;) {
         Quorlog__ClusterChangeReply *reply = NULL;
         int code = step(client, members, &progress, &reply);
+        char text[512] = "";
         bool done;
 
         if (code != EXIT_OK) {
@@ -158,6 +164,7 @@ static int drive(const struct invocation *invocation, struct client *client,
             }
             members->under_way =
                 members->under_way || strcmp(reply->stage, "removing") == 0;
+            (void)snprintf(text, sizeof text, "%s", reply->text); /* Cut is fine. */
         }
         quorlog__cluster_change_reply__free_unpacked(reply, NULL);
         if (done) {
@@ -165,8 +172,9 @@ static int drive(const struct invocation *invocation, struct client *client,
         }
         if (clock_monotonic_ms(clock_real()) >= end_ms) {
             end_line(&progress);
-            return fail("not done within %llu s; the same command goes on where this one stopped",
-                        (unsigned long long)wait_s);
+            return fail("not done within %llu s: %s. The same command goes on where this one "
+                        "stopped",
+                        (unsigned long long)wait_s, text);
         }
         pause_for(client, POLL_MS);
     }

@@ -64,8 +64,10 @@ static enum err on_hello_reply(void *arg, const struct frame *frame, uint64_t to
     struct node *self = arg;
     enum err err = hello_check_reply(&self->identity, frame, to, ret_disk, info);
 
-    if (err == ERR_WRONG_DISK) {
-        self->fatal(self->arg, err, info->text); /* A member told us: we are not who we say. */
+    if (err == ERR_WRONG_DISK || err == ERR_ID_USED) {
+        /* A member told us: we are not who we say, or no member any more. Clients should not go on
+         * reading here what no longer grows. */
+        self->fatal(self->arg, err, info->text);
     }
     return err;
 }

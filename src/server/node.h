@@ -36,7 +36,8 @@ struct node_options {
     uv_loop_t *loop;             /* borrowed: of the thread that calls node_start and node_stop */
     const struct diag *diag;     /* borrowed */
     struct io *io;               /* borrowed */
-    /* Called on the raft thread, once: a disk failed or safety is broken; the process must end. */
+    /* Called on the raft thread, once: a disk failed, safety is broken, or the cluster has no place
+     * for this node (WRONG_DISK, ID_USED); the process must end. */
     void (*fatal)(void *arg, enum err err, const char *text);
     void *arg;
 };

@@ -104,13 +104,21 @@ static void release(struct reading *self)
     front_check_finished(front);
 }
 
+/* Before the request ends: room that a read under way has reserved in its session. */
+static void give_back_room(struct reading *self)
+{
+    if (self->state == READING_WORKING && self->request.session != NULL) {
+        session_unreserve(self->request.session, self->seek.size_max);
+    }
+}
+
 /* Nobody wants more of it. Frees, unless a worker has it, who then does. */
 static void over(struct reading *self)
 {
     bool working = self->state == READING_WORKING;
 
     if (working) {
-        session_unreserve(self->request.session, self->seek.size_max);
+        give_back_room(self);
         working = !work_cancel(&self->work);
     }
     deadlines_cancel(&self->front->deadlines, &self->deadline);
@@ -158,6 +166,7 @@ static void on_cancel(struct request *request, enum err err)
     struct reading *self = of_request(request);
 
     if (err == ERR_SHUTDOWN) {
+        give_back_room(self);
         request_fail_plain(request, err, "consume");
     }
     over(self);

@@ -445,7 +445,13 @@ static bool decide(struct reading *self)
         deadlines_cancel(&self->front->deadlines, &self->deadline);
     }
     if (self->topic == NULL) {
+        bool read_log = node_has_read_log(node, &self->at_least);
+
         self->topic = catalog_find(group_catalog(node->group), self->name);
+        if (self->topic == NULL && !read_log) {
+            return false; /* It may be in what is not applied yet. */
+        }
+        self->at_least = 0;
     }
     if (self->topic == NULL) {
         fail_unknown_topic(self);

@@ -37,6 +37,9 @@ static void on_published(void *arg, const struct replica_status *status)
     struct node *self = arg;
 
     tell_leader(self, status);
+    if (atomic_load_explicit(&self->started_index, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&self->started_index, status->last_index, memory_order_relaxed);
+    }
 
     for (unsigned i = 0; i < self->front_count; i++) {
         front_published(&self->fronts[i]);
@@ -114,6 +117,15 @@ static void on_listener_closed(void *arg)
     struct node *self = arg;
 
     self->listener = NULL;
+}
+
+bool node_has_read_log(const struct node *self, uint64_t *ret_index)
+{
+    uint64_t started_index = atomic_load_explicit(&self->started_index, memory_order_relaxed);
+
+    ASSERT(self->group != NULL);
+    *ret_index = started_index;
+    return group_applied_index(self->group) >= started_index;
 }
 
 uint16_t node_port(const struct node *self)

@@ -537,6 +537,9 @@ enum err replica_resign(struct replica *self)
     if (raft_driver_transferring(self->driver)) {
         return ERR_OK;
     }
+    if (self->pending != NULL) {
+        return ERR_AGAIN; /* What is proposed is answered first: its outcome would be unknown. */
+    }
     return raft_driver_transfer(self->driver, replica_now_ms(self), 0);
 }
 

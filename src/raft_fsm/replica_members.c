@@ -51,6 +51,9 @@ enum err replica_handover_step(struct replica *self, struct err_info *info)
         self->handover = (struct handover){0}; /* It did not take over. */
         return ERR_OK;
     }
+    if (self->pending != NULL) {
+        return ERR_OK; /* What is proposed is answered first: its outcome would be unknown. */
+    }
     err = raft_driver_transfer(self->driver, now_ms, self->handover.to);
     if (err == ERR_OK) {
         self->handover.asked = true;

@@ -96,8 +96,7 @@ static void pause_for(struct client *client, uint64_t ms)
     client_wait(client, &closed);
 }
 
-static int print_done(const struct invocation *invocation,
-                      const Quorlog__ClusterChangeReply *reply)
+static int print_done(const struct invocation *invocation, const Quorlog__ClusterChangeReply *reply)
 {
     if (option_given(invocation, "json")) {
         json_print(json_pack("{s:b,s:o,s:o,s:o,s:o}", "done", reply->done, "stage",
@@ -162,8 +161,7 @@ static int drive(const struct invocation *invocation, struct client *client,
             if (members->goal == CLIENT_MEMBERS_TRANSFER && members->other_id == 0) {
                 members->other_id = reply->leader_id; /* Whoever else leads will do. */
             }
-            members->under_way =
-                members->under_way || strcmp(reply->stage, "removing") == 0;
+            members->under_way = members->under_way || strcmp(reply->stage, "removing") == 0;
             (void)snprintf(text, sizeof text, "%s", reply->text); /* Cut is fine. */
         }
         quorlog__cluster_change_reply__free_unpacked(reply, NULL);
@@ -202,8 +200,8 @@ static int run(const struct invocation *invocation, struct client_members *membe
 static int node_argument(const struct invocation *invocation, unsigned at, uint64_t *ret_id)
 {
     struct err_info info;
-    enum err err = parse_number(invocation->arguments[at], "a node's number", 1, INT64_MAX, ret_id,
-                                &info);
+    enum err err =
+        parse_number(invocation->arguments[at], "a node's number", 1, INT64_MAX, ret_id, &info);
 
     return err == ERR_OK ? EXIT_OK : usage("%s", info.text);
 }

@@ -26,10 +26,13 @@ static const struct option_spec recover_options[] = {
 
 static const char warning[] =
     "\n"
-    "WARNING. This is for a cluster whose majority is GONE FOR GOOD. If enough nodes can be brought\n"
+    "WARNING. This is for a cluster whose majority is GONE FOR GOOD. If enough nodes can be "
+    "brought\n"
     "back, bring them back instead: nothing is lost then.\n"
-    "  * Records that only the lost nodes held are lost, acknowledged ones among them, if this node\n"
-    "    was behind. Look at every survivor (quorlog recover without --force-new-cluster) and take\n"
+    "  * Records that only the lost nodes held are lost, acknowledged ones among them, if this "
+    "node\n"
+    "    was behind. Look at every survivor (quorlog recover without --force-new-cluster) and "
+    "take\n"
     "    the one with the highest last term, and of those the highest last index.\n"
     "  * Records that were never acknowledged may appear as written.\n"
     "  * The cluster gets a new id. Nodes of the old one, also survivors, cannot come back: empty\n"
@@ -45,18 +48,16 @@ static void print_json(const struct invocation *invocation, const struct recover
         const struct member *member = &report->membership.members[i];
 
         /* Out of memory: json_print aborts. */
-        (void)json_array_append_new(members,
-                                    json_pack("{s:o,s:o,s:b}", "id", json_number(member->id),
-                                              "address", json_text(member->address), "voter",
-                                              member->role == MEMBER_VOTER));
+        (void)json_array_append_new(
+            members, json_pack("{s:o,s:o,s:b}", "id", json_number(member->id), "address",
+                               json_text(member->address), "voter", member->role == MEMBER_VOTER));
     }
-    json_print(json_pack("{s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "recovered",
-                         option_given(invocation, "force-new-cluster"), "cluster",
-                         json_text(result->cluster_id), "address", json_text(result->address),
-                         "term", json_number(report->term), "last_term",
-                         json_number(report->last_term), "last_index",
-                         json_number(report->last_index), "snapshot",
-                         json_number(report->snapshot_index), "members", members));
+    json_print(json_pack(
+        "{s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "recovered",
+        option_given(invocation, "force-new-cluster"), "cluster", json_text(result->cluster_id),
+        "address", json_text(result->address), "term", json_number(report->term), "last_term",
+        json_number(report->last_term), "last_index", json_number(report->last_index), "snapshot",
+        json_number(report->snapshot_index), "members", members));
 }
 
 static void print_text(const struct config *config, const struct recover_result *result)

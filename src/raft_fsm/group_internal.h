@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "raft_fsm/group.h"
+#include "raft_fsm/group_inbound.h"
 #include "raft_fsm/group_peers.h"
 #include "raft_fsm/journal_thread.h"
 #include "transport/waker.h"
@@ -23,14 +24,18 @@ struct group {
     uv_loop_t loop;
     struct waker waker;
     uv_timer_t timer;
+    uv_check_t check;     /* after the events of one wait: the turn */
+    uv_prepare_t prepare; /* before the next wait */
+    bool turn_due;
     struct replica *replica;
     struct journal_thread *journal_thread;
-    struct journal_task *early; /* tasks from opening, before the journal's thread runs */
-    struct journal_task **early_tail;
-    struct group_peers *peers;
+    struct journal_task *tasks; /* for the journal, until the turn's end */
+    struct journal_task **tasks_tail;
+    struct group_peers *peers;     /* to them */
+    struct group_inbound *inbound; /* from them */
 
     struct mailbox requests;    /* struct group_request */
-    struct mailbox messages;    /* struct incoming */
+    struct mailbox adoptions;   /* struct adoption */
     struct mailbox completions; /* struct completion */
 
     uv_work_t work;   /* of the first of jobs, while job_running */
@@ -40,29 +45,23 @@ struct group {
 
     atomic_uint_fast64_t stop_at_ms; /* 0: not asked to stop */
 
-    pthread_mutex_t lock; /* Guards status, generations, and journal_thread's going. */
+    pthread_mutex_t lock; /* Guards status, and journal_thread's going. */
     struct replica_status status;
-    struct {
-        uint64_t id;
-        uint64_t generation;
-    } generations[2 * MEMBERSHIP_MAX];
-    uint64_t last_generation;
     atomic_uint_fast64_t leader_id;
     atomic_uint_fast64_t applied_index;
     struct membership members; /* that the links follow; raft thread */
 
-    /* Guarded by lock: see group_members.c. */
-    struct nodes disks;       /* as the state machine has them */
-    struct membership guests; /* nodes that dialled us and are no members, as far as we know */
-    bool guests_changed;
+    struct nodes disks;              /* as the state machine has them; guarded by lock */
+    struct membership guests;        /* see group_members.c; raft thread */
     struct group_events link_events; /* what the links call: events, with what we add */
 };
 
-/* A peer's message on its way in. */
-struct incoming {
+/* A peer's connection on its way in. */
+struct adoption {
     struct mail mail;
-    struct message message;
-    uint64_t generation;
+    struct group_connection connection;
+    char address[MEMBER_ADDRESS_SIZE];
+    uint8_t reply[GROUP_REPLY_SIZE_MAX];
 };
 
 struct completion {
@@ -79,19 +78,13 @@ void group_members_init(struct group *self);
  * other threads. */
 void group_members_follow(struct group *self, const struct membership *membership);
 
-/* (raft thread) Follows guests that came since. */
-void group_members_turn(struct group *self);
-
-/* (any thread, with the lock) A node that is no member dialled us. */
+/* (raft thread) A node dialled us; "": it did not tell its address. */
 void group_members_guest(struct group *self, uint64_t id, const char *address);
 
-/* (any thread, with the lock) */
-bool group_members_removed(const struct group *self, uint64_t id);
+/* (raft thread, or with the lock) Whether a node was a member and is none any more. */
+bool group_members_removed(void *arg /* struct group */, uint64_t id);
 
 void group_lock(struct group *self);
 void group_unlock(struct group *self);
-
-/* Whether no newer connection of that peer exists. */
-bool group_is_current(struct group *self, uint64_t peer_id, uint64_t generation);
 
 #endif

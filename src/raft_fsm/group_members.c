@@ -23,8 +23,8 @@ static void on_hello(void *arg, struct conn *conn, uint64_t to, uint64_t to_disk
     self->events.hello(self->events.arg, conn, to, replica_disk_id(self->replica, to));
 }
 
-static enum err on_hello_reply(void *arg, const struct frame *frame, uint64_t to, uint64_t *ret_disk,
-                               struct err_info *info)
+static enum err on_hello_reply(void *arg, const struct frame *frame, uint64_t to,
+                               uint64_t *ret_disk, struct err_info *info)
 {
     struct group *self = arg;
     enum err err = self->events.hello_reply(self->events.arg, frame, to, ret_disk, info);
@@ -48,10 +48,13 @@ void group_members_init(struct group *self)
 
 /* ---- disks ---- */
 
-bool group_members_removed(const struct group *self, uint64_t id)
+bool group_members_removed(void *arg, uint64_t id)
 {
+    const struct group *self = arg;
+
     return self->status.membership.count > 0 &&
-           membership_find(&self->status.membership, id) == NULL && nodes_find(&self->disks, id) != 0;
+           membership_find(&self->status.membership, id) == NULL &&
+           nodes_find(&self->disks, id) != 0;
 }
 
 enum err group_check_node(struct group *self, uint64_t id, uint64_t disk_id, struct err_info *info)
@@ -80,22 +83,40 @@ enum err group_check_node(struct group *self, uint64_t id, uint64_t disk_id, str
 
 /* ---- links ---- */
 
-static void drop_guest(struct group *self, unsigned at)
+static void drop_guest(struct membership *guests, unsigned at)
 {
-    struct membership *guests = &self->guests;
-
     ASSERT(at < guests->count);
     memmove(&guests->members[at], &guests->members[at + 1],
             (guests->count - at - 1) * sizeof guests->members[0]);
     guests->count--;
-    self->guests_changed = true;
+}
+
+/* Links go to the members, and to as many guests as there is room for. */
+static void update(struct group *self)
+{
+    struct membership *guests = &self->guests;
+    struct membership merged = self->members;
+
+    for (unsigned i = guests->count; i > 0; i--) {
+        const struct member *guest = &guests->members[i - 1];
+
+        if (membership_find(&self->members, guest->id) != NULL ||
+            group_members_removed(self, guest->id)) {
+            drop_guest(guests, i - 1);
+        } else {
+            /* Without room, or at a member's address: it is not dialled. */
+            (void)membership_add(&merged, guest->id, guest->address, MEMBER_SPARE);
+        }
+    }
+    group_peers_update(self->peers, &merged);
 }
 
 void group_members_guest(struct group *self, uint64_t id, const char *address)
 {
     struct membership *guests = &self->guests;
 
-    if (address[0] == '\0' || membership_find(&self->status.membership, id) != NULL) {
+    if (address[0] == '\0' || membership_find(&self->members, id) != NULL ||
+        id == self->options.replica.id || self->state != GROUP_RUNNING) {
         return;
     }
     for (unsigned i = guests->count; i > 0; i--) {
@@ -105,45 +126,15 @@ void group_members_guest(struct group *self, uint64_t id, const char *address)
             return;
         }
         if (guest->id == id || strcmp(guest->address, address) == 0) {
-            drop_guest(self, i - 1);
+            drop_guest(guests, i - 1);
         }
     }
     if (guests->count == MEMBERSHIP_MAX) {
-        drop_guest(self, 0);
+        drop_guest(guests, 0);
     }
-    /* An address that is not valid is dialled by nobody. */
-    self->guests_changed =
-        membership_add(guests, id, address, MEMBER_SPARE) == ERR_OK || self->guests_changed;
-}
-
-/* The members, and as many guests as there is room for. Under the lock. */
-static void merge(struct group *self, struct membership *ret_merged)
-{
-    struct membership *guests = &self->guests;
-
-    *ret_merged = self->members;
-    for (unsigned i = guests->count; i > 0; i--) {
-        const struct member *guest = &guests->members[i - 1];
-
-        if (membership_find(&self->members, guest->id) != NULL ||
-            group_members_removed(self, guest->id)) {
-            drop_guest(self, i - 1);
-        } else {
-            /* Without room, or at a member's address: it is not dialled. */
-            (void)membership_add(ret_merged, guest->id, guest->address, MEMBER_SPARE);
-        }
-    }
-    self->guests_changed = false;
-}
-
-static void update(struct group *self)
-{
-    struct membership merged;
-
-    group_lock(self);
-    merge(self, &merged);
-    group_unlock(self);
-    group_peers_update(self->peers, &merged);
+    if (membership_add(guests, id, address, MEMBER_SPARE) == ERR_OK) {
+        update(self);
+    } /* Else it is no address. */
 }
 
 void group_members_follow(struct group *self, const struct membership *membership)
@@ -155,18 +146,6 @@ void group_members_follow(struct group *self, const struct membership *membershi
     }
     if (memcmp(&self->members, membership, sizeof self->members) != 0) {
         self->members = *membership;
-        update(self);
-    }
-}
-
-void group_members_turn(struct group *self)
-{
-    bool changed;
-
-    group_lock(self);
-    changed = self->guests_changed;
-    group_unlock(self);
-    if (changed && self->state == GROUP_RUNNING) {
         update(self);
     }
 }

@@ -86,10 +86,10 @@ static unsigned healthy_voters(const struct member_view *view)
     unsigned count = 0;
 
     for (unsigned i = 0; i < members->count; i++) {
-        count += members->members[i].role == MEMBER_VOTER &&
-                         is_healthy(view, members->members[i].id)
-                     ? 1
-                     : 0;
+        count +=
+            members->members[i].role == MEMBER_VOTER && is_healthy(view, members->members[i].id)
+                ? 1
+                : 0;
     }
     ASSERT(count <= membership_voters(members));
     return count;
@@ -398,8 +398,8 @@ void membership_plan(const struct member_view *view, const struct member_goal *g
     }
     /* What is reached only by a change that may yet be taken back is not reached. */
     if (view->changing && plan->action != MEMBER_REFUSE && goal->kind != MEMBER_GOAL_TRANSFER) {
-        decide(plan, MEMBER_WAIT, plan->stage == MEMBER_STAGE_DONE ? MEMBER_STAGE_WAITING
-                                                                   : plan->stage,
+        decide(plan, MEMBER_WAIT,
+               plan->stage == MEMBER_STAGE_DONE ? MEMBER_STAGE_WAITING : plan->stage,
                "a change of the members is not committed yet");
     }
 }

@@ -174,8 +174,8 @@ enum err raft_driver_install_failed(struct raft_driver *self, uint64_t now_ms);
 /*
  * Proposes a new membership that differs from the present one in one member. ERR_NOT_LEADER;
  * ERR_AGAIN when the rules do not allow it yet (text says what it waits for: R8, R14, an earlier
- * change; a voter that was silent for four election timeouts is not waited for); ERR_INVALID when they never will (R9: the leader itself; fewer than three voters left,
- * unless there never were).
+ * change; a voter that was silent for four election timeouts is not waited for); ERR_INVALID when
+ * they never will (R9: the leader itself; fewer than three voters left, unless there never were).
  */
 enum err raft_driver_change(struct raft_driver *self, uint64_t now_ms,
                             const struct membership *membership, struct err_info *info);

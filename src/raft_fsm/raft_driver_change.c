@@ -163,9 +163,8 @@ static enum err check_time(const struct raft_driver *self, struct err_info *info
     for (unsigned i = 0; raft_driver_rule(self, 8) && i < present->n; i++) {
         raft_index match;
 
-        if (present->servers[i].role != RAFT_VOTER ||
-            (present->servers[i].id != self->options.id &&
-             is_silent(self, present->servers[i].id))) {
+        if (present->servers[i].role != RAFT_VOTER || (present->servers[i].id != self->options.id &&
+                                                       is_silent(self, present->servers[i].id))) {
             continue;
         }
         if (raft_match_index(&self->core, present->servers[i].id, &match) != 0 ||

@@ -45,11 +45,11 @@ static enum err open_journal(struct state *self, struct io *io, const char *dir,
     char journal_dir[IO_PATH_SIZE];
     enum err err = io_path(journal_dir, dir, "journal", info);
 
-    return err != ERR_OK ? err
-                         : journal_open(
-                               &(struct journal_options){
-                                   .io = io, .dir = journal_dir, .node_id = node_id},
-                               &self->journal, &self->contents, info);
+    return err != ERR_OK
+               ? err
+               : journal_open(
+                     &(struct journal_options){.io = io, .dir = journal_dir, .node_id = node_id},
+                     &self->journal, &self->contents, info);
 }
 
 static enum err open_state(struct state *self, struct io *io, const char *dir, uint64_t node_id,

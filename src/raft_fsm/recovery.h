@@ -18,10 +18,10 @@
 #include "raft_fsm/membership.h"
 
 struct recovery_report {
-    uint64_t term;           /* that the node is in */
-    uint64_t last_term;      /* of its last entry */
+    uint64_t term;      /* that the node is in */
+    uint64_t last_term; /* of its last entry */
     uint64_t last_index;
-    uint64_t snapshot_index; /* 0: none; applied for certain */
+    uint64_t snapshot_index;      /* 0: none; applied for certain */
     struct membership membership; /* as its log says; count 0: it was never a member */
 };
 
@@ -30,8 +30,8 @@ struct recovery_report {
 enum err recovery_inspect(struct io *io, const char *dir, uint64_t node_id,
                           struct recovery_report *ret_report, struct err_info *info);
 
-/* Makes the node at `address` the only member. Durable when it returns; a crash on the way leaves the
- * old state, in a later term perhaps, or the new one. *ret_report: how it was before. */
+/* Makes the node at `address` the only member. Durable when it returns; a crash on the way leaves
+ * the old state, in a later term perhaps, or the new one. *ret_report: how it was before. */
 enum err recovery_begin_anew(struct io *io, const char *dir, uint64_t node_id, const char *address,
                              struct recovery_report *ret_report, struct err_info *info);
 

@@ -1,6 +1,6 @@
 /*
- * Members and leadership, as an operator wants them: one step of a goal at a time (membership_plan.h),
- * handing over under load, and which disk each member's id belongs to.
+ * Members and leadership, as an operator wants them: one step of a goal at a time
+ * (membership_plan.h), handing over under load, and which disk each member's id belongs to.
  *
  * Handing over: the core lets another voter take over only when that has every entry, which under
  * load is never. So nothing new is proposed (what comes waits in the queue, for a second at most)
@@ -93,8 +93,7 @@ static void add_facts(const struct replica *self, struct member_step *step)
 static enum err change(struct replica *self, struct member_plan *plan, struct err_info *info)
 {
     struct err_info why = {0};
-    enum err err =
-        raft_driver_change(self->driver, replica_now_ms(self), &plan->membership, &why);
+    enum err err = raft_driver_change(self->driver, replica_now_ms(self), &plan->membership, &why);
 
     if (err == ERR_AGAIN) {
         plan->action = MEMBER_WAIT;

@@ -53,8 +53,8 @@ struct front {
     struct letter finish;
     bool finish_asked;
     struct deadline drained; /* FINISHING begins then, whatever other nodes have not answered */
-    atomic_bool waits;     /* somebody here wants to know what the group publishes */
-    atomic_bool published; /* it did, and nobody here has looked yet */
+    atomic_bool waits;       /* somebody here wants to know what the group publishes */
+    atomic_bool published;   /* it did, and nobody here has looked yet */
     struct session *sessions;
     struct deadlines deadlines;
     struct changes changes;

@@ -14,7 +14,8 @@
 #endif
 
 /* What all hellos of this node say. */
-static enum err send_hello(const struct identity *identity, struct conn *conn, Quorlog__Hello *hello)
+static enum err send_hello(const struct identity *identity, struct conn *conn,
+                           Quorlog__Hello *hello)
 {
     uint8_t header[1024];
     char client[] = "quorlog " QUORLOG_VERSION;

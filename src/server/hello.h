@@ -22,8 +22,8 @@ enum hello_kind { HELLO_CLIENT = 0, HELLO_NODE = 1, HELLO_PEER = 2 };
 /* What a hello said, checked. */
 struct hello {
     enum hello_kind kind;
-    uint64_t node_id; /* CLIENT: 0, or the node that wants to join */
-    uint64_t disk_id; /* 0: it showed none */
+    uint64_t node_id;                  /* CLIENT: 0, or the node that wants to join */
+    uint64_t disk_id;                  /* 0: it showed none */
     char address[MEMBER_ADDRESS_SIZE]; /* PEER: where it is reached; "": not told */
     char client[64];
 };

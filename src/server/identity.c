@@ -135,8 +135,8 @@ static enum err parse(const char *path, char *text, struct record *ret_record,
 
         count = sscanf(text + end, "origin = %15[a-z]\n%n", origin, &more) == 1 ? 4 : 3;
         end += more;
-        record.origin = strcmp(origin, origins[IDENTITY_JOIN]) == 0 ? IDENTITY_JOIN
-                                                                    : IDENTITY_RECOVER;
+        record.origin =
+            strcmp(origin, origins[IDENTITY_JOIN]) == 0 ? IDENTITY_JOIN : IDENTITY_RECOVER;
         count = strcmp(origin, origins[record.origin]) == 0 ? count : 3;
     }
     if (count != 4 || record.version == 0 || text[end] != '\0' || record.node_id == 0 ||
@@ -332,8 +332,7 @@ enum err identity_open_disk(struct identity *self, const char *group_dir, uint64
         err = io_replace_file(self->io, group_dir, "disk", text, (size_t)size, info);
     } else if (err == ERR_OK) {
         err = buf_append(&data, "", 1);
-        err = err != ERR_OK ? err
-                            : parse_disk(path, (const char *)data.data, &self->disk_id, info);
+        err = err != ERR_OK ? err : parse_disk(path, (const char *)data.data, &self->disk_id, info);
     }
     buf_fini(&data);
     return err;

@@ -12,9 +12,9 @@
  * directory after its majority was lost ("recover"). Then the id does not follow from the
  * configuration, and the node never begins a cluster by itself.
  *
- * cluster_id is else made of the cluster's name and its first members, so nodes that were started with
- * different lists, and would be different clusters, do not take each other for one. DATA/lock is
- * locked (flock) for as long as a node uses the directory.
+ * cluster_id is else made of the cluster's name and its first members, so nodes that were started
+ * with different lists, and would be different clusters, do not take each other for one. DATA/lock
+ * is locked (flock) for as long as a node uses the directory.
  *
  * DATA/group-1/disk is `disk = <16 hexadecimal digits>`, random, made with the directory: the disk
  * that the node's id is bound to (raft_fsm/nodes.h). It lies beside votes and entries, so that who
@@ -45,10 +45,10 @@ struct identity {
     uint64_t node_id;
     enum identity_origin origin;
     char cluster[CLUSTER_NAME_SIZE];
-    char cluster_id[CLUSTER_ID_SIZE]; /* "": joins, and does not know it yet */
-    uint64_t disk_id;                 /* 0: not opened yet */
+    char cluster_id[CLUSTER_ID_SIZE];  /* "": joins, and does not know it yet */
+    uint64_t disk_id;                  /* 0: not opened yet */
     char address[MEMBER_ADDRESS_SIZE]; /* where others reach the node; "": not known */
-    int lock_fd;                      /* owned; -1: none */
+    int lock_fd;                       /* owned; -1: none */
 };
 
 /*

@@ -1,10 +1,10 @@
 /*
  * CLUSTER_ADD, CLUSTER_REMOVE, CLUSTER_REPLACE, CLUSTER_TRANSFER: one step towards a goal for the
- * members (raft_fsm/membership_plan.h). Nothing is remembered between two requests: the client sends
- * the goal again until it is reached, to any node.
+ * members (raft_fsm/membership_plan.h). Nothing is remembered between two requests: the client
+ * sends the goal again until it is reached, to any node.
  *
  *      request ── does this node lead? ── yes ──► the members are asked for their state ──► change
- *                                      └─ no ───► change: passed on to the leader           (change.h)
+ *                                      └─ no ───► change: passed on to the leader (change.h)
  */
 #include <inttypes.h>
 #include <stdio.h>

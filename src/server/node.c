@@ -61,8 +61,8 @@ static void on_hello(void *arg, struct conn *conn, uint64_t to, uint64_t to_disk
     (void)hello_send(&self->identity, conn, HELLO_PEER, to, to_disk);
 }
 
-static enum err on_hello_reply(void *arg, const struct frame *frame, uint64_t to, uint64_t *ret_disk,
-                               struct err_info *info)
+static enum err on_hello_reply(void *arg, const struct frame *frame, uint64_t to,
+                               uint64_t *ret_disk, struct err_info *info)
 {
     struct node *self = arg;
     enum err err = hello_check_reply(&self->identity, frame, to, ret_disk, info);
@@ -194,8 +194,7 @@ static enum err start_group(struct node *self, struct err_info *info)
                     .disk_id = self->identity.disk_id,
                     .address = self->address,
                     .dir = dir,
-                    .bootstrap =
-                        self->identity.origin == IDENTITY_BOOTSTRAP ? &bootstrap : NULL,
+                    .bootstrap = self->identity.origin == IDENTITY_BOOTSTRAP ? &bootstrap : NULL,
                     .heartbeat_ms = (unsigned)config->heartbeat_ms,
                     .election_ms = (unsigned)config->election_ms,
                     .snapshot_size = config->snapshot_size,

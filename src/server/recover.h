@@ -1,6 +1,6 @@
 /*
- * Recovery from a lost majority, on a stopped node's data directory: it becomes the only member of a
- * cluster with a new id, so that nodes of the old one, should they come back, cannot meet it.
+ * Recovery from a lost majority, on a stopped node's data directory: it becomes the only member of
+ * a cluster with a new id, so that nodes of the old one, should they come back, cannot meet it.
  *
  * The new id is written before the members are changed: a crash in between leaves a node that finds
  * nobody, and the same command finishes it.

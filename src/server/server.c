@@ -41,8 +41,7 @@ static void on_fatal(void *arg, enum err err, const char *text)
                            ? "this id belongs to another disk: empty the directory, start the node "
                              "under an id that was never used with --join, and run quorlog cluster "
                              "replace"
-                       : err == ERR_ID_USED
-                           ? "do not start it again; its data is no longer needed"
+                       : err == ERR_ID_USED ? "do not start it again; its data is no longer needed"
                        : err == ERR_CORRUPT
                            ? "check the disk; if the node does not start, replace it by a new one"
                            : "check the disk and the kernel's log, then start the node again";

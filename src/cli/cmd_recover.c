@@ -10,7 +10,7 @@
 #include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/json.h"
-#include "server/recover.h"
+#include "server/server.h"
 
 static const struct option_spec recover_options[] = {
     {"data", 0, "DIR", false, "data directory of the stopped node; default ./quorlog-data"},

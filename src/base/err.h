@@ -85,7 +85,14 @@
     /* A committed entry contradicts what this node applied: safety is broken, stop the node. */   \
     X(DIVERGED, -36, UNKNOWN, false, "this replica differs from the cluster")                      \
     /* A range of a topic was lost here, or has not come yet; other nodes have it. */              \
-    X(HOLE, -37, NOT_WRITTEN, true, "these records are not on this node's disk yet")
+    X(HOLE, -37, NOT_WRITTEN, true, "these records are not on this node's disk yet")               \
+    /* Who says to be this node shows another disk than the one that its id belongs to. */         \
+    X(WRONG_DISK, -50, NOT_WRITTEN, false, "this node's id belongs to another disk")               \
+    /* A new member's id was that of a member before, or a member was removed for good. */         \
+    X(ID_USED, -51, NOT_WRITTEN, false, "this node's id was used before")                          \
+    /* A change of the members that could leave the cluster without a majority. */                 \
+    X(UNSAFE, -52, NOT_WRITTEN, false, "refused: it would endanger the cluster")                   \
+    X(MEMBERS_CHANGING, -53, NOT_WRITTEN, false, "another change of the members is under way")
 
 enum err {
 #define ERR_ENUM(name, number, outcome, retryable, text) ERR_##name = (number),

@@ -35,7 +35,9 @@ static const char serve_details[] =
     "examples:\n"
     "  quorlog serve\n"
     "  quorlog serve --id 1 --listen 0.0.0.0:7437 --advertise n1:7437 --data /var/lib/quorlog \\\n"
-    "                --bootstrap 1=n1:7437,2=n2:7437,3=n3:7437\n";
+    "                --bootstrap 1=n1:7437,2=n2:7437,3=n3:7437\n"
+    "  quorlog serve --id 4 --listen 0.0.0.0:7437 --advertise n4:7437 --data /var/lib/quorlog \\\n"
+    "                --join n1:7437,n2:7437          (then: quorlog cluster add 4 n4:7437)\n";
 
 /* All sources into config. On failure says why; returns the exit code. */
 static int load(const struct invocation *invocation, struct config *config)

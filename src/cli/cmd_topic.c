@@ -121,22 +121,31 @@ static void wait_applied(struct client *client, const struct call *created)
     quorlog__topic_create_reply__free_unpacked(reply, NULL);
 }
 
+enum { CREATE_TRIES_MAX = 5 };
+
 static int run_create(const struct invocation *invocation)
 {
     const char *name = invocation->arguments[0];
     struct client *client;
     struct call call = {0};
     int code = caller_open(invocation, &client);
+    unsigned tries = 0;
     enum err err;
 
     if (code != EXIT_OK) {
         return code;
     }
-    err = start_create(client, invocation, &call);
-    if (err == ERR_OK) {
-        client_wait(client, &call.done);
-        err = call.err;
-    }
+    do {
+        call = (struct call){0};
+        err = start_create(client, invocation, &call);
+        if (err == ERR_OK) {
+            client_wait(client, &call.done);
+            err = call.err;
+        }
+        /* Nobody knows whether it is there now; with --if-missing one may ask again. */
+    } while (call.done && option_given(invocation, "if-missing") && err_retryable(err) &&
+             err_outcome(err) == ERR_OUTCOME_UNKNOWN && err != ERR_TIMEOUT &&
+             ++tries < CREATE_TRIES_MAX);
     if (err == ERR_OK) {
         wait_applied(client, &call);
     }

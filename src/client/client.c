@@ -1,6 +1,7 @@
 #include "client/client.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "client/channel.h"
@@ -200,5 +201,30 @@ enum err client_status(struct client *self, bool local, client_reply_cb cb, void
         .repeatable = true,
     };
 
+    return start(self, &options, cb, arg);
+}
+
+enum err client_change_members(struct client *self, const struct client_members *members,
+                               client_reply_cb cb, void *arg)
+{
+    static const uint16_t types[] = {
+        [CLIENT_MEMBERS_ADD] = QUORLOG__FRAME_TYPE__FRAME_CLUSTER_ADD,
+        [CLIENT_MEMBERS_REMOVE] = QUORLOG__FRAME_TYPE__FRAME_CLUSTER_REMOVE,
+        [CLIENT_MEMBERS_REPLACE] = QUORLOG__FRAME_TYPE__FRAME_CLUSTER_REPLACE,
+        [CLIENT_MEMBERS_TRANSFER] = QUORLOG__FRAME_TYPE__FRAME_CLUSTER_TRANSFER,
+    };
+    struct client_request_options options = {
+        .type = types[members->goal],
+        .reply_type = (uint16_t)(types[members->goal] + 1),
+        .reply = &quorlog__cluster_change_reply__descriptor,
+        .members = members,
+        .repeatable = true, /* A step that was taken is not taken again. */
+        .needs_leader = true,
+    };
+
+    ASSERT(members->address != NULL);
+    if (strlen(members->address) > CLIENT_ADDRESS_SIZE_MAX) {
+        return ERR_INVALID;
+    }
     return start(self, &options, cb, arg);
 }

@@ -81,6 +81,29 @@ enum err client_topic_describe(struct client *self, const char *topic, client_re
                                void *arg);
 enum err client_status(struct client *self, bool local, client_reply_cb cb, void *arg);
 
+enum { CLIENT_ADDRESS_SIZE_MAX = 261 };
+
+/* One step towards a goal for the cluster's members; sent again until the reply says `done`. Fields
+ * as in ClusterChangeRequest. */
+enum client_members_goal {
+    CLIENT_MEMBERS_ADD,
+    CLIENT_MEMBERS_REMOVE,
+    CLIENT_MEMBERS_REPLACE,
+    CLIENT_MEMBERS_TRANSFER,
+};
+
+struct client_members {
+    enum client_members_goal goal;
+    uint64_t node_id;
+    uint64_t other_id;
+    const char *address; /* in, copied; "" where there is none */
+    bool under_way;
+};
+
+/* ERR_INVALID: the address is too long. */
+enum err client_change_members(struct client *self, const struct client_members *members,
+                               client_reply_cb cb, void *arg);
+
 /* ---- records ---- */
 
 struct client_header {

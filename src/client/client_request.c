@@ -18,6 +18,8 @@ struct client_request {
     const ProtobufCMessageDescriptor *reply;
     char topic[CHANNEL_TOPIC_SIZE_MAX + 1];
     bool local;
+    struct client_members members;
+    char address[CLIENT_ADDRESS_SIZE_MAX + 1];
     bool reads;
     bool maybe_done; /* an earlier try ended with an unknown outcome */
     bool has_reason;
@@ -197,6 +199,19 @@ static enum err send_try(struct client_request *self, uint64_t now_ns)
         message.deadline_ms = deadline_ms;
         return channel_send(self->channel, &self->call, &message.base, NULL, 0);
     }
+    case QUORLOG__FRAME_TYPE__FRAME_CLUSTER_ADD:
+    case QUORLOG__FRAME_TYPE__FRAME_CLUSTER_REMOVE:
+    case QUORLOG__FRAME_TYPE__FRAME_CLUSTER_REPLACE:
+    case QUORLOG__FRAME_TYPE__FRAME_CLUSTER_TRANSFER: {
+        Quorlog__ClusterChangeRequest message = QUORLOG__CLUSTER_CHANGE_REQUEST__INIT;
+
+        message.node_id = self->members.node_id;
+        message.other_id = self->members.other_id;
+        message.address = self->address;
+        message.under_way = self->members.under_way;
+        message.deadline_ms = deadline_ms;
+        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
+    }
     case QUORLOG__FRAME_TYPE__FRAME_STATUS: {
         Quorlog__StatusRequest message = QUORLOG__STATUS_REQUEST__INIT;
 
@@ -266,6 +281,11 @@ enum err client_request_start(struct channel *channel, const struct client_reque
     if (options->topic != NULL) {
         ASSERT(client_request_check_topic(options->topic) == ERR_OK);
         memcpy(self->topic, options->topic, strlen(options->topic) + 1);
+    }
+    if (options->members != NULL) {
+        self->members = *options->members;
+        ASSERT(strlen(self->members.address) <= CLIENT_ADDRESS_SIZE_MAX);
+        memcpy(self->address, self->members.address, strlen(self->members.address) + 1);
     }
     self->channel = channel;
     self->call.events = &events;

@@ -18,6 +18,7 @@ struct client_request_options {
     const ProtobufCMessageDescriptor *reply; /* what must be in the reply's header */
     const char *topic;                       /* in, copied; NULL: the request names none */
     bool local;                              /* of a status request */
+    const struct client_members *members;    /* in, copied; NULL: it is no change of members */
     bool reads;                              /* changes nothing: its outcome is never "unknown" */
     bool repeatable;
     bool needs_leader;

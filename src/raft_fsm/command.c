@@ -17,6 +17,9 @@ enum {
     AT_TYPE = 4,
     AT_TOPIC_ID = 0,
     AT_BODY_DIGEST = 8,
+    AT_NODE_ID = 0,
+    AT_DISK_ID = 8,
+    NODE_BIND_SIZE = 16,
 };
 
 _Static_assert(COMMAND_PAYLOAD_HEADER_SIZE % 8 == 0, "commands start aligned");
@@ -94,6 +97,8 @@ static size_t body_size(const struct command *self)
         return replicated__topic_delete__get_packed_size(&delete);
     case COMMAND_INIT_PRODUCER:
         return 0;
+    case COMMAND_NODE_BIND:
+        return NODE_BIND_SIZE;
     }
     ASSERT(false); /* There is no other type. */
     return 0;
@@ -120,6 +125,10 @@ static void put_body(const struct command *self, uint8_t *to)
         (void)replicated__topic_delete__pack(&delete, to); /* body_size bytes */
         break;
     case COMMAND_INIT_PRODUCER:
+        break;
+    case COMMAND_NODE_BIND:
+        bytes_put_u64(to + AT_NODE_ID, self->node.id);
+        bytes_put_u64(to + AT_DISK_ID, self->node.disk_id);
         break;
     }
 }
@@ -247,6 +256,20 @@ static enum err read_name(const ProtobufCMessageDescriptor *descriptor, const ui
     return err;
 }
 
+static enum err read_node(const uint8_t *body, size_t size, struct command_view *ret_command,
+                          struct err_info *info)
+{
+    if (size != NODE_BIND_SIZE) {
+        return err_set(info, ERR_CORRUPT, "a node-bind command has a body of %zu bytes", size);
+    }
+    ret_command->node = (struct node_disk){.id = bytes_get_u64(body + AT_NODE_ID),
+                                           .disk_id = bytes_get_u64(body + AT_DISK_ID)};
+    if (ret_command->node.id == 0 || ret_command->node.disk_id == 0) {
+        return err_set(info, ERR_CORRUPT, "a node-bind command names no node or no disk");
+    }
+    return ERR_OK;
+}
+
 static enum err read_body(uint8_t type, const uint8_t *body, size_t size,
                           struct command_view *ret_command, struct err_info *info)
 {
@@ -265,6 +288,8 @@ static enum err read_body(uint8_t type, const uint8_t *body, size_t size,
                            size);
         }
         return ERR_OK;
+    case COMMAND_NODE_BIND:
+        return read_node(body, size, ret_command, info);
     default:
         return err_set(info, ERR_VERSION, "a command of type %u is not known", type);
     }

@@ -20,6 +20,7 @@
  *                 producer sent it (log/batch.h, stamped fields zero)
  *   TOPIC_CREATE, TOPIC_DELETE   body: protobuf (proto/replicated.proto)
  *   INIT_PRODUCER body: empty
+ *   NODE_BIND     body: node id u64 | disk id u64 (raft_fsm/nodes.h)
  *
  *   At most COMMAND_COUNT_MAX commands in a payload: a command's number in its entry is a part of
  *   the ids that are made from it (raft_fsm/fsm.h).
@@ -34,6 +35,7 @@
 #include "base/block.h"
 #include "base/err.h"
 #include "raft_fsm/digest.h"
+#include "raft_fsm/nodes.h"
 
 enum {
     COMMAND_PAYLOAD_HEADER_SIZE = 16,
@@ -49,6 +51,7 @@ enum command_type {
     COMMAND_TOPIC_CREATE = 2,
     COMMAND_TOPIC_DELETE = 3,
     COMMAND_INIT_PRODUCER = 4,
+    COMMAND_NODE_BIND = 12,
 };
 
 /* A command on its way into an entry. */
@@ -61,6 +64,7 @@ struct command {
             struct slice batch; /* verified by batch_check_produced; owns a reference */
         } produce;
         char topic_name[TOPIC_NAME_SIZE_MAX + 1]; /* TOPIC_CREATE, TOPIC_DELETE; checked */
+        struct node_disk node;                    /* NODE_BIND */
     };
 };
 
@@ -76,6 +80,7 @@ struct command_view {
             size_t body_size;
         } produce;
         char topic_name[TOPIC_NAME_SIZE_MAX + 1];
+        struct node_disk node;
     };
 };
 

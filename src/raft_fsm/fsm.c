@@ -417,6 +417,7 @@ static enum err open_state(struct fsm *self, const struct manifest *manifest, st
     if (manifest != NULL) {
         self->applied_index = manifest->applied_index;
         self->time_us = manifest->time_us;
+        self->nodes = manifest->nodes != NULL ? *manifest->nodes : (struct nodes){.count = 0};
         err = producers_copy(manifest->producers, &self->producers);
     } else {
         err = producers_new(&self->producers);
@@ -505,6 +506,11 @@ uint64_t fsm_applied_index(const struct fsm *self)
     return self->applied_index;
 }
 
+const struct nodes *fsm_nodes(const struct fsm *self)
+{
+    return &self->nodes;
+}
+
 int64_t fsm_time_us(const struct fsm *self)
 {
     return self->time_us;
@@ -558,9 +564,12 @@ enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest)
         return ERR_NOMEM;
     }
     qsort(manifest.topics, manifest.topic_count, sizeof *manifest.topics, compare_ids);
-    err = producers_copy(self->producers, &manifest.producers);
+    err = nodes_copy(&self->nodes, &manifest.nodes);
+    if (err == ERR_OK) {
+        err = producers_copy(self->producers, &manifest.producers);
+    }
     if (err != ERR_OK) {
-        free(manifest.topics);
+        manifest_fini(&manifest);
         return err;
     }
     *ret_manifest = manifest;

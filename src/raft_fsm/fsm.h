@@ -66,6 +66,7 @@ struct fsm_options {
  *   TOPIC_CREATE   OK, TOPIC_EXISTS (topic_id: the existing one's), LIMIT
  *   TOPIC_DELETE   OK, TOPIC_UNKNOWN
  *   INIT_PRODUCER  OK, LIMIT
+ *   NODE_BIND      OK, EXISTS, LIMIT
  * The fields from base_offset on are set when it is OK. */
 struct fsm_result {
     enum err err;
@@ -98,6 +99,7 @@ void fsm_close(struct fsm *self);
 struct catalog *fsm_catalog(struct fsm *self); /* borrowed while the fsm is open */
 uint64_t fsm_applied_index(const struct fsm *self);
 int64_t fsm_time_us(const struct fsm *self);
+const struct nodes *fsm_nodes(const struct fsm *self); /* borrowed while the fsm is open */
 
 /* Applies an entry of any type; entry->index must be applied index + 1 (F3). Fails only as said
  * above: ERR_IO, ERR_NOSPACE, ERR_NOMEM, ERR_DIVERGED, ERR_CORRUPT, ERR_VERSION; ERR_FAILED after

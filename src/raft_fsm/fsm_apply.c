@@ -222,6 +222,19 @@ static enum err apply_init_producer(struct fsm *self, struct step *step)
     return err;
 }
 
+/* The first disk that an id is bound to is the one that counts. */
+static enum err apply_node_bind(struct fsm *self, struct step *step)
+{
+    const struct node_disk *node = &step->command.node;
+
+    step->result.err = nodes_bind(&self->nodes, node->id, node->disk_id);
+    ASSERT(step->result.err != ERR_INVALID); /* The reader gives no zeros. */
+    if (step->result.err == ERR_OK) {
+        tell_written(self, step);
+    }
+    return ERR_OK;
+}
+
 static enum err apply_command(struct fsm *self, struct step *step)
 {
     switch (step->command.type) {
@@ -233,6 +246,8 @@ static enum err apply_command(struct fsm *self, struct step *step)
         return apply_delete(self, step);
     case COMMAND_INIT_PRODUCER:
         return apply_init_producer(self, step);
+    case COMMAND_NODE_BIND:
+        return apply_node_bind(self, step);
     }
     ASSERT(false); /* The reader gives no other type. */
     return ERR_CORRUPT;

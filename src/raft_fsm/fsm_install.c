@@ -164,6 +164,7 @@ static enum err take_over(struct fsm *self, const struct manifest *manifest, str
     }
     producers_free(self->producers);
     self->producers = producers;
+    self->nodes = manifest->nodes != NULL ? *manifest->nodes : (struct nodes){.count = 0};
     self->applied_index = manifest->applied_index;
     self->time_us = manifest->time_us;
     return ERR_OK;

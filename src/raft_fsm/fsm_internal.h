@@ -34,6 +34,7 @@ struct fsm {
     uint32_t write_back_size;
     struct catalog *catalog;
     struct producers *producers;
+    struct nodes nodes;
     uint64_t applied_index;
     int64_t time_us;
     uint64_t records_applied;

@@ -188,10 +188,7 @@ static void publish(void *arg)
     group_unlock(self);
     atomic_store_explicit(&self->leader_id, status.leader_id, memory_order_release);
     atomic_store_explicit(&self->applied_index, status.applied_index, memory_order_release);
-    if (memcmp(&self->members, &status.membership, sizeof self->members) != 0) {
-        self->members = status.membership;
-        group_peers_update(self->peers, &self->members);
-    }
+    group_members_follow(self, &status.membership);
     self->events.published(self->events.arg, &status);
 }
 
@@ -234,6 +231,7 @@ static void take_adoptions(struct group *self)
         struct adoption *adoption = (struct adoption *)mail;
 
         mail = mail->next;
+        group_members_guest(self, adoption->connection.peer_id, adoption->address);
         group_inbound_adopt(self->inbound, &adoption->connection);
         free(adoption);
     }
@@ -265,10 +263,21 @@ static void take_damage(struct group *self)
     }
 }
 
-static void refuse(struct group_request *request, enum err err)
+static void answer(struct group_request *request, enum err err)
 {
     request->proposal.result = (struct fsm_result){.err = err};
     request->done(request);
+}
+
+static void take_step(struct group *self, struct group_request *request)
+{
+    struct err_info info = {0};
+    enum err err = replica_member_step(self->replica, request->step, &info);
+
+    check(self, err, &info);
+    answer(request, err != ERR_OK                                     ? ERR_SHUTDOWN
+                    : request->step->plan.info.code == ERR_NOT_LEADER ? ERR_NOT_LEADER
+                                                                      : ERR_OK);
 }
 
 static void take_requests(struct group *self)
@@ -283,10 +292,12 @@ static void take_requests(struct group *self)
         struct group_request *request = (struct group_request *)mail;
 
         mail = mail->next;
-        if (self->state == GROUP_RUNNING) {
+        if (self->state == GROUP_RUNNING && request->step != NULL) {
+            take_step(self, request);
+        } else if (self->state == GROUP_RUNNING) {
             replica_propose(self->replica, &request->proposal);
         } else {
-            refuse(request, self->state == GROUP_RESIGNING ? ERR_NOT_LEADER : ERR_SHUTDOWN);
+            answer(request, self->state == GROUP_RESIGNING ? ERR_NOT_LEADER : ERR_SHUTDOWN);
         }
     }
 }
@@ -448,6 +459,7 @@ static void init(struct group *self, const struct group_options *options,
     self->options = *options;
     set_defaults(&self->options);
     self->events = *events;
+    group_members_init(self);
     self->tasks_tail = &self->tasks;
     self->jobs_tail = &self->jobs;
     self->work.data = self;
@@ -550,7 +562,7 @@ enum err group_start(const struct group_options *options, const struct group_eve
             .queue_size_max = self->options.peer_queue_size_max,
             .frame_size_max = self->options.frame_size_max,
             .diag = options->diag,
-            .events = &self->events,
+            .events = &self->link_events,
         },
         &self->peers);
     if (err != ERR_OK) {
@@ -566,6 +578,7 @@ enum err group_start(const struct group_options *options, const struct group_eve
             .members = &self->members,
             .arg = self,
             .message = on_message,
+            .removed = group_members_removed,
         },
         &self->inbound);
     if (err != ERR_OK) {

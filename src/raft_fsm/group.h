@@ -45,10 +45,11 @@ struct group_events {
     /* Called on the raft thread, once: the node must stop. */
     void (*fatal)(void *arg, enum err err, const char *text);
     /* The hello frame for a connection to node `to`: called on the raft thread whenever a link
-     * comes up; sends it. */
-    void (*hello)(void *arg, struct conn *conn, uint64_t to);
-    /* The first frame on a link came: OK when it is a hello reply that fits, else the reason. */
-    enum err (*hello_reply)(void *arg, const struct frame *frame, uint64_t to,
+     * comes up; sends it. to_disk: the disk that the cluster knows it by; 0: none yet. */
+    void (*hello)(void *arg, struct conn *conn, uint64_t to, uint64_t to_disk);
+    /* The first frame on a link came: OK when it is a hello reply that fits, else the reason.
+     * *ret_disk: the disk that the node shows; 0: it shows none. */
+    enum err (*hello_reply)(void *arg, const struct frame *frame, uint64_t to, uint64_t *ret_disk,
                             struct err_info *info);
 };
 
@@ -69,7 +70,10 @@ void group_free(struct group *self);
 struct group_request {
     struct mail mail;
     struct proposal proposal; /* command set by the owner; done and result by the group */
-    size_t size;              /* bytes that it keeps in memory, for the mailbox's bound */
+    /* Not NULL: a step of a goal for the members, instead of a command (replica_member_step). The
+     * result is OK when step->plan tells what was done, else NOT_LEADER. Borrowed until done. */
+    struct member_step *step;
+    size_t size; /* bytes that it keeps in memory, for the mailbox's bound */
     /* Called on the raft thread, exactly once after group_submit returned OK; the owner posts the
      * request to its own thread from here. proposal.result holds the outcome. ERR_NOT_LEADER means
      * not proposed. */
@@ -79,9 +83,19 @@ struct group_request {
 /* Any thread. ERR_BUSY when the mailbox is full, ERR_SHUTDOWN. */
 enum err group_submit(struct group *self, struct group_request *request);
 
+/*
+ * Any thread. Whether node `id`, showing this disk (0: none), may take part: ERR_WRONG_DISK when
+ * the id belongs to another disk, ERR_ID_USED when it was removed from the cluster; both with text.
+ */
+enum err group_check_node(struct group *self, uint64_t id, uint64_t disk_id, struct err_info *info);
+
 /* A connection that a peer made to us. */
 struct group_connection {
     uint64_t peer_id;
+    /* Where it is reached, copied; "": not told. A node that lags, or has just been added, hears
+     * first of a leader that its own members do not include: it is dialled back there, or it could
+     * not answer. */
+    const char *address;
     int fd;
     uint64_t request_id;  /* of its hello */
     const uint8_t *reply; /* header of the HELLO_REPLY; copied */

@@ -2,6 +2,7 @@
  * The group as other threads see it: its mailboxes, and what it published last. Nothing here
  * touches the replica.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,9 @@ enum err group_adopt(struct group *self, const struct group_connection *connecti
     if (adoption != NULL) {
         adoption->connection = *connection;
         adoption->connection.reply = adoption->reply;
+        (void)snprintf(adoption->address, sizeof adoption->address, "%s",
+                       connection->address); /* Cut, it is no member's and is dialled in vain. */
+        adoption->connection.address = adoption->address;
         memcpy(adoption->reply, connection->reply, connection->reply_size);
         err = mailbox_post(&self->adoptions, &adoption->mail, sizeof *adoption);
     }

@@ -131,6 +131,11 @@ static void on_frame(struct conn *conn, void *arg, const struct frame *frame)
     if (err == ERR_NOMEM) {
         return; /* As if it had been lost on the way; raft sends it again. */
     }
+    if (err == ERR_OK && options->removed(options->arg, inbound->peer_id)) {
+        message_fini(&message);
+        err = err_set(&info, ERR_ID_USED, "node %" PRIu64 " was removed from this cluster: stop it",
+                      inbound->peer_id);
+    }
     if (err != ERR_OK) {
         refuse(inbound, frame->request_id, err, info.text);
         return;

@@ -23,6 +23,8 @@ struct group_inbound_options {
     void *arg;
     /* A verified message of the connection's peer; borrowed until return. */
     void (*message)(void *arg, const struct message *message);
+    /* Whether the peer is a member no more: it is told so. */
+    bool (*removed)(void *arg, uint64_t peer_id);
 };
 
 enum err group_inbound_new(const struct group_inbound_options *options,

@@ -61,12 +61,17 @@ struct group {
     atomic_uint_fast64_t leader_id;
     atomic_uint_fast64_t applied_index;
     struct membership members; /* that the links follow; raft thread */
+
+    struct nodes disks;              /* as the state machine has them; guarded by lock */
+    struct membership guests;        /* see group_members.c; raft thread */
+    struct group_events link_events; /* what the links call: events, with what we add */
 };
 
 /* A peer's connection on its way in. */
 struct adoption {
     struct mail mail;
     struct group_connection connection;
+    char address[MEMBER_ADDRESS_SIZE];
     uint8_t reply[GROUP_REPLY_SIZE_MAX];
 };
 
@@ -74,6 +79,21 @@ struct completion {
     struct mail mail;
     struct journal_task *tasks;
 };
+
+/* ---- group_members.c ---- */
+
+/* The callbacks of links: the owner's, and what the group wants to know of disks. */
+void group_members_init(struct group *self);
+
+/* (raft thread) After anything was published: links follow members and guests; disks are shown to
+ * other threads. */
+void group_members_follow(struct group *self, const struct membership *membership);
+
+/* (raft thread) A node dialled us; "": it did not tell its address. */
+void group_members_guest(struct group *self, uint64_t id, const char *address);
+
+/* (raft thread, or with the lock) Whether a node was a member and is none any more. */
+bool group_members_removed(void *arg /* struct group */, uint64_t id);
 
 void group_lock(struct group *self);
 void group_unlock(struct group *self);

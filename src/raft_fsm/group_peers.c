@@ -63,7 +63,7 @@ static void on_up(struct link *link, void *arg, struct conn *conn)
 
     ASSERT(peer->link == link && peer->state == PEER_DIALLING);
     peer->state = PEER_GREETING;
-    peer->peers->options.events->hello(peer->peers->options.events->arg, conn, peer->id);
+    peer->peers->options.events->hello(peer->peers->options.events->arg, conn, peer->id, 0);
 }
 
 static void on_frame(struct link *link, void *arg, const struct frame *frame)
@@ -71,12 +71,13 @@ static void on_frame(struct link *link, void *arg, const struct frame *frame)
     struct peer *peer = arg;
     const struct group_events *events = peer->peers->options.events;
     struct err_info info = {0};
+    uint64_t disk;
     enum err err;
 
     if (peer->state != PEER_GREETING) {
         return; /* Nothing but the hello's reply is said in this direction. */
     }
-    err = events->hello_reply(events->arg, frame, peer->id, &info);
+    err = events->hello_reply(events->arg, frame, peer->id, &disk, &info);
     if (err != ERR_OK) {
         link_reset(link, err, info.text);
         return;

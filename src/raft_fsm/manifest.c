@@ -17,6 +17,7 @@ void manifest_fini(struct manifest *self)
 {
     free(self->topics);
     producers_free(self->producers);
+    free(self->nodes);
     *self = (struct manifest){0};
 }
 
@@ -26,6 +27,8 @@ enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifes
     enum err err;
 
     ASSERT(self->producers != NULL);
+    copy.producers = NULL;
+    copy.nodes = NULL;
     copy.topics = calloc(self->topic_count + 1, sizeof *copy.topics); /* never of size 0 */
     if (copy.topics == NULL) {
         return ERR_NOMEM;
@@ -33,9 +36,12 @@ enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifes
     if (self->topic_count > 0) {
         memcpy(copy.topics, self->topics, self->topic_count * sizeof *copy.topics);
     }
-    err = producers_copy(self->producers, &copy.producers);
+    err = self->nodes == NULL ? ERR_OK : nodes_copy(self->nodes, &copy.nodes);
+    if (err == ERR_OK) {
+        err = producers_copy(self->producers, &copy.producers);
+    }
     if (err != ERR_OK) {
-        free(copy.topics);
+        manifest_fini(&copy);
         return err;
     }
     *ret_manifest = copy;
@@ -71,6 +77,8 @@ struct tree {
     Replicated__ProducerTopicState **window_pointers;
     Replicated__WindowBatch *batches;
     Replicated__WindowBatch **batch_pointers;
+    Replicated__NodeDisk *nodes;
+    Replicated__NodeDisk **node_pointers;
     struct producers_counts used; /* filled so far */
     struct producers_counts counts;
 };
@@ -85,9 +93,12 @@ static void tree_fini(struct tree *tree)
     free(tree->window_pointers);
     free(tree->batches);
     free(tree->batch_pointers);
+    free(tree->nodes);
+    free(tree->node_pointers);
 }
 
-static enum err tree_init(struct tree *tree, size_t topics, struct producers_counts counts)
+static enum err tree_init(struct tree *tree, size_t topics, unsigned nodes,
+                          struct producers_counts counts)
 {
     *tree = (struct tree){.manifest = REPLICATED__MANIFEST__INIT, .counts = counts};
     /* One more of each: never of size 0. */
@@ -99,7 +110,10 @@ static enum err tree_init(struct tree *tree, size_t topics, struct producers_cou
     tree->window_pointers = calloc(counts.windows + 1, sizeof(Replicated__ProducerTopicState *));
     tree->batches = calloc(counts.batches + 1, sizeof *tree->batches);
     tree->batch_pointers = calloc(counts.batches + 1, sizeof(Replicated__WindowBatch *));
-    if (tree->topics == NULL || tree->topic_pointers == NULL || tree->producers == NULL ||
+    tree->nodes = calloc(nodes + 1, sizeof *tree->nodes);
+    tree->node_pointers = calloc(nodes + 1, sizeof(Replicated__NodeDisk *));
+    if (tree->nodes == NULL || tree->node_pointers == NULL || tree->topics == NULL ||
+        tree->topic_pointers == NULL || tree->producers == NULL ||
         tree->producer_pointers == NULL || tree->windows == NULL || tree->window_pointers == NULL ||
         tree->batches == NULL || tree->batch_pointers == NULL) {
         tree_fini(tree);
@@ -176,6 +190,18 @@ static void put_topics(struct tree *tree, const struct manifest *manifest)
     }
 }
 
+static void put_nodes(struct tree *tree, const struct nodes *nodes)
+{
+    for (unsigned i = 0; i < nodes->count; i++) {
+        replicated__node_disk__init(&tree->nodes[i]);
+        tree->nodes[i].id = nodes->list[i].id;
+        tree->nodes[i].disk_id = nodes->list[i].disk_id;
+        tree->node_pointers[i] = &tree->nodes[i];
+    }
+    tree->manifest.nodes = tree->node_pointers;
+    tree->manifest.n_nodes = nodes->count;
+}
+
 static enum err pack(const Replicated__Manifest *manifest, struct slice *ret_bytes)
 {
     size_t size = replicated__manifest__get_packed_size(manifest);
@@ -201,14 +227,18 @@ enum err manifest_encode(const struct manifest *self, struct slice *ret_bytes)
     struct tree tree;
     struct producers_visitor visitor = {
         .arg = &tree, .producer = put_producer, .window = put_window};
+    unsigned nodes = self->nodes != NULL ? self->nodes->count : 0;
     enum err err;
 
     ASSERT(self->producers != NULL);
-    err = tree_init(&tree, self->topic_count, producers_count(self->producers));
+    err = tree_init(&tree, self->topic_count, nodes, producers_count(self->producers));
     if (err != ERR_OK) {
         return err;
     }
     put_topics(&tree, self);
+    if (nodes > 0) {
+        put_nodes(&tree, self->nodes);
+    }
     err = producers_visit(self->producers, &visitor);
     if (err == ERR_OK) {
         ASSERT(tree.used.batches == tree.counts.batches);
@@ -405,6 +435,26 @@ static enum err get_producers(const Replicated__Manifest *from, struct manifest 
     return err;
 }
 
+static enum err get_nodes(const Replicated__Manifest *from, struct manifest *manifest,
+                          struct err_info *info)
+{
+    enum err err = ERR_OK;
+
+    manifest->nodes = calloc(1, sizeof *manifest->nodes);
+    if (manifest->nodes == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < from->n_nodes && err == ERR_OK; i++) {
+        if (has_unknown(&from->nodes[i]->base)) {
+            return unknown_field("node", info);
+        }
+        err = i > 0 && from->nodes[i]->id <= from->nodes[i - 1]->id
+                  ? ERR_CORRUPT
+                  : nodes_bind(manifest->nodes, from->nodes[i]->id, from->nodes[i]->disk_id);
+    }
+    return err == ERR_OK ? ERR_OK : err_set(info, ERR_CORRUPT, "a snapshot's nodes make no sense");
+}
+
 enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret_manifest,
                          struct err_info *info)
 {
@@ -432,6 +482,9 @@ enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret
     err = get_topics(message, &manifest, info);
     if (err == ERR_OK) {
         err = get_producers(message, &manifest, info);
+    }
+    if (err == ERR_OK) {
+        err = get_nodes(message, &manifest, info);
     }
     if (err == ERR_OK) {
         *ret_manifest = manifest;

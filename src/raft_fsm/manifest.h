@@ -23,6 +23,7 @@
 #include "base/io.h"
 #include "raft_fsm/command.h"
 #include "raft_fsm/message.h"
+#include "raft_fsm/nodes.h"
 #include "raft_fsm/producers.h"
 
 enum { MANIFEST_SIZE_MAX = 256 * 1024 * 1024 };
@@ -42,6 +43,7 @@ struct manifest {
     struct manifest_topic *topics; /* owned; by id */
     size_t topic_count;
     struct producers *producers; /* owned */
+    struct nodes *nodes;         /* owned; NULL: none */
 };
 
 /* Frees what the manifest owns and leaves it empty; fine on an empty one. */

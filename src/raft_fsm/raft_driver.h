@@ -174,8 +174,8 @@ enum err raft_driver_install_failed(struct raft_driver *self, uint64_t now_ms);
 /*
  * Proposes a new membership that differs from the present one in one member. ERR_NOT_LEADER;
  * ERR_AGAIN when the rules do not allow it yet (text says what it waits for: R8, R14, an earlier
- * change); ERR_INVALID when they never will (R9: the leader itself; fewer than three voters left,
- * unless there never were).
+ * change; a voter that was silent for four election timeouts is not waited for); ERR_INVALID when
+ * they never will (R9: the leader itself; fewer than three voters left, unless there never were).
  */
 enum err raft_driver_change(struct raft_driver *self, uint64_t now_ms,
                             const struct membership *membership, struct err_info *info);
@@ -205,6 +205,12 @@ bool raft_driver_read_ready(const struct raft_driver *self);
 
 /* The membership in force (the newest in the log, committed or not). */
 void raft_driver_membership(const struct raft_driver *self, struct membership *ret_membership);
+
+/* Leader only: whether a peer answered within four election timeouts. */
+bool raft_driver_heard(const struct raft_driver *self, uint64_t id);
+
+/* Whether a change of the members is in the log and not known to be committed. */
+bool raft_driver_changing(const struct raft_driver *self);
 
 /* Leader only: what is known to be durable on a member; false when not known. */
 bool raft_driver_match_index(const struct raft_driver *self, uint64_t id, uint64_t *ret_index);

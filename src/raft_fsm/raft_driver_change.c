@@ -7,6 +7,9 @@
 
 #include "base/assert.h"
 
+/* After so many election timeouts a peer counts as silent. */
+enum { SILENT_ELECTIONS = 4 };
+
 void raft_driver_membership(const struct raft_driver *self, struct membership *ret_membership)
 {
     const struct raft_configuration *from = &self->core.configuration;
@@ -18,6 +21,11 @@ void raft_driver_membership(const struct raft_driver *self, struct membership *r
 
         ASSERT(err == ERR_OK); /* It was verified when it came in. */
     }
+}
+
+bool raft_driver_changing(const struct raft_driver *self)
+{
+    return self->core.configuration_uncommitted_index != 0;
 }
 
 bool raft_driver_match_index(const struct raft_driver *self, uint64_t id, uint64_t *ret_index)
@@ -107,6 +115,32 @@ static enum err check_possible(const struct raft_driver *self, const struct memb
     return ERR_OK;
 }
 
+/* When a leader heard a peer last; 0: not yet. */
+static uint64_t heard_ms(const struct raft_driver *self, uint64_t id)
+{
+    for (unsigned i = 0; i < MEMBERSHIP_MAX; i++) {
+        if (self->peers[i].id == id) {
+            return self->peers[i].heard_ms;
+        }
+    }
+    return 0;
+}
+
+bool raft_driver_heard(const struct raft_driver *self, uint64_t id)
+{
+    uint64_t last_ms = heard_ms(self, id);
+
+    return last_ms != 0 &&
+           self->now_ms - last_ms <= (uint64_t)SILENT_ELECTIONS * self->options.election_ms;
+}
+
+/* Whether a leader has not heard of a peer for so long that it waits for it no more. */
+static bool is_silent(const struct raft_driver *self, uint64_t id)
+{
+    return !raft_driver_heard(self, id) &&
+           self->now_ms - self->led_ms > (uint64_t)SILENT_ELECTIONS * self->options.election_ms;
+}
+
 /* What must wait. */
 static enum err check_time(const struct raft_driver *self, struct err_info *info)
 {
@@ -123,11 +157,14 @@ static enum err check_time(const struct raft_driver *self, struct err_info *info
         raft_driver_term_of(self, self->commit) != self->core.current_term) {
         return err_set(info, ERR_AGAIN, "nothing is committed in this leader's term yet");
     }
-    /* R8: a voter that has not got the last change would not vote by it, or not for all. */
+    /* R8: a voter that has not got the last change would not vote by it, or not for all. One that
+     * is silent may be gone for good, and could not be replaced if it were waited for: it is the
+     * committed change's majority that safety rests on, and R7 lets the others vote. */
     for (unsigned i = 0; raft_driver_rule(self, 8) && i < present->n; i++) {
         raft_index match;
 
-        if (present->servers[i].role != RAFT_VOTER) {
+        if (present->servers[i].role != RAFT_VOTER || (present->servers[i].id != self->options.id &&
+                                                       is_silent(self, present->servers[i].id))) {
             continue;
         }
         if (raft_match_index(&self->core, present->servers[i].id, &match) != 0 ||

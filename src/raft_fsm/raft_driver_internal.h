@@ -46,10 +46,11 @@ struct raft_driver_appends {
     size_t count;
 };
 
-/* What was last said to a peer. */
+/* What was last said to a peer, and when it was last heard. */
 struct raft_driver_peer {
     uint64_t id; /* 0: free */
     uint64_t sent_ms;
+    uint64_t heard_ms; /* an answer in our term; 0: none yet */
     uint64_t commit;
 };
 
@@ -82,6 +83,7 @@ struct raft_driver {
     uint64_t timeout_ms;              /* last RAFT_TIMEOUT (R13) */
     uint64_t quiet_ms;                /* no RAFT_TIMEOUT before (R11) */
     uint64_t news_ms;                 /* when peers are told of commit; 0: they need not be */
+    uint64_t led_ms;                  /* when we last became leader (R8) */
     uint64_t append_ms;               /* last AppendEntries or InstallSnapshot of our term (R7) */
     bool rejected;                    /* an AppendEntries was, in this step */
     const struct message *vote_asked; /* R7: the vote request that this step is about */
@@ -173,6 +175,9 @@ void raft_driver_fill(struct raft_entry *to, const struct entry *entries, unsign
                       void *batch);
 
 /* ---- raft_driver_send.c ---- */
+
+/* What we know of a peer; the slot of the one that was told nothing for longest, if it has none. */
+struct raft_driver_peer *raft_driver_peer(struct raft_driver *self, uint64_t id);
 
 /* Translates and sends one message of the core. */
 void raft_driver_send(struct raft_driver *self, const struct raft_message *message);

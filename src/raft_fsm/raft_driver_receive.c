@@ -272,6 +272,7 @@ static enum err receive_append_result(struct raft_driver *self, const struct mes
     }
     if (raft_match_index(&self->core, message->from, &match) == 0 &&
         message->term == self->core.current_term) {
+        raft_driver_peer(self, message->from)->heard_ms = self->now_ms;
         if (rejected == 0 && last_index > raft_driver_end(self)) {
             /* More than was ever sent: it can only come from a peer that does not keep R15. */
             say_dropped(self, message, "success_beyond_log");

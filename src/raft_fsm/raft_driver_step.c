@@ -270,6 +270,7 @@ static void take_state(struct raft_driver *self)
         return;
     }
     memset(self->peers, 0, sizeof self->peers);
+    self->led_ms = self->now_ms;
     /* R14: the core writes its barrier only when there is something uncommitted in its log. A
      * leader that has not committed in its own term knows neither what is committed nor that it
      * may change the membership, so it begins with one always. */

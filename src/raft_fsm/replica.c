@@ -404,6 +404,9 @@ enum err replica_open(const struct replica_options *options, const struct replic
         give_back(self);
         return err;
     }
+    if (options->disk_id != 0) {
+        replica_learn_disk(self, options->id, options->disk_id);
+    }
     self->opening = false;
     for (struct journal_task *task = self->held; task != NULL;) {
         struct journal_task *next = task->next;
@@ -434,6 +437,10 @@ void replica_close(struct replica *self)
 static enum err settle(struct replica *self, enum err err, struct err_info *info)
 {
     if (err == ERR_OK) {
+        err = replica_handover_step(self, info);
+    }
+    if (err == ERR_OK) {
+        replica_bind_disks(self);
         err = replica_maybe_snapshot(self, info);
     }
     if (self->changed) {
@@ -451,6 +458,7 @@ uint64_t replica_deadline_ms(const struct replica *self)
         replica_fill_deadline_ms(self),
         replica_resign_deadline_ms(self),
         replica_scrub_deadline_ms(self),
+        replica_handover_deadline_ms(self),
     };
     uint64_t first_ms = UINT64_MAX;
 
@@ -579,6 +587,9 @@ enum err replica_resign(struct replica *self)
     }
     if (raft_driver_transferring(self->driver)) {
         return ERR_OK;
+    }
+    if (self->pending != NULL) {
+        return ERR_AGAIN; /* What is proposed is answered first: its outcome would be unknown. */
     }
     return raft_driver_transfer(self->driver, replica_now_ms(self), 0);
 }

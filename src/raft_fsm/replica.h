@@ -53,6 +53,7 @@
 #include "raft_fsm/fsm.h"
 #include "raft_fsm/journal.h"
 #include "raft_fsm/membership.h"
+#include "raft_fsm/membership_plan.h"
 #include "raft_fsm/message.h"
 #include "raft_fsm/raft_driver.h"
 
@@ -60,6 +61,7 @@ struct replica;
 
 struct replica_options {
     uint64_t id;
+    uint64_t disk_id;    /* random, made with the directory; 0: none, nothing is bound */
     const char *address; /* in, copied */
     const char *dir;     /* in, copied: holds journal/, topics/, ballot, snapshot; exists */
     /* A node that begins a cluster: its first members, the same on all of them. NULL when it joins
@@ -146,7 +148,8 @@ void replica_propose(struct replica *self, struct proposal *proposal);
  * waits has been queued, and after every other call. */
 enum err replica_flush(struct replica *self, struct err_info *info);
 
-/* True while so much is queued or in flight that the host should take no more proposals. */
+/* True while so much is queued or in flight, or leadership is being handed over, that the host
+ * should take no more proposals. */
 bool replica_full(const struct replica *self);
 
 /* Tasks, performed in order; freed by the replica. */
@@ -167,6 +170,28 @@ enum err replica_resign(struct replica *self);
 /* A read of a topic met damage at or a little behind `offset`: it is looked at, and punched if
  * others have it. Takes effect with replica_tick. */
 void replica_report_damage(struct replica *self, uint64_t topic_id, uint64_t offset);
+
+/* One step of a goal, as membership_plan.h says. */
+struct member_step {
+    struct member_goal goal;
+    bool surveyed; /* facts hold what the members answered a moment ago */
+    struct member_fact facts[MEMBERSHIP_MAX + 1];
+    unsigned fact_count;
+    struct member_plan plan; /* what was done */
+};
+
+/* Decides and takes it. What is refused is in step->plan: ERR_NOT_LEADER when this replica does not
+ * lead. Fails as any call here. */
+enum err replica_member_step(struct replica *self, struct member_step *step, struct err_info *info);
+
+/* The disk that a node's id is bound to by the state machine; 0: none yet. How many are, and all of
+ * them. */
+uint64_t replica_disk_id(const struct replica *self, uint64_t node_id);
+unsigned replica_disk_count(const struct replica *self);
+void replica_disks(const struct replica *self, struct nodes *ret_nodes);
+
+/* A node showed its disk: the leader sees to it that a member's is bound, before it may vote. */
+void replica_learn_disk(struct replica *self, uint64_t node_id, uint64_t disk_id);
 
 /* What others may want to know; cheap. */
 struct replica_status {

@@ -4,6 +4,7 @@
 #ifndef QUORLOG_RAFT_FSM_REPLICA_INTERNAL_H
 #define QUORLOG_RAFT_FSM_REPLICA_INTERNAL_H
 
+#include "base/container.h"
 #include "raft_fsm/ballot.h"
 #include "raft_fsm/replica.h"
 
@@ -112,6 +113,22 @@ struct scrub {
     uint64_t passed_ms; /* since 1970: the end of the last whole pass; 0: none yet */
 };
 
+/* Leadership goes to another voter: see replica_members.c. */
+struct handover {
+    uint64_t until_ms; /* then it is given up; 0: none is under way */
+    uint64_t retry_ms;
+    uint64_t to;
+    bool asked; /* the other was told to take over */
+};
+
+/* Disks that members showed and that are not known to the state machine yet. */
+struct binding {
+    struct node_disk learned[2 * MEMBERSHIP_MAX];
+    unsigned count;
+    bool under_way;
+    struct proposal proposal;
+};
+
 struct replica {
     struct replica_options options; /* strings are owned copies below */
     char address[MEMBER_ADDRESS_SIZE];
@@ -138,6 +155,8 @@ struct replica {
     struct fill fill;
     struct scrub scrub;
     unsigned fetches_served; /* fetch jobs under way */
+    struct handover handover;
+    struct binding binding;
 
     bool opening;              /* tasks are kept back until the journal is ready */
     struct journal_task *held; /* those tasks */
@@ -163,6 +182,12 @@ struct pending *replica_take_pending(struct replica *self, const struct entry *e
 void replica_answer(void *arg /* struct pending */, unsigned number,
                     const struct fsm_result *result);
 void replica_answered(struct replica *self, struct pending *pending);
+
+/* replica_members.c */
+bool replica_handing_over(const struct replica *self);
+uint64_t replica_handover_deadline_ms(const struct replica *self);
+enum err replica_handover_step(struct replica *self, struct err_info *info);
+void replica_bind_disks(struct replica *self);
 
 /* replica_snapshot.c */
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info);

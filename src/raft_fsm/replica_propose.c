@@ -211,7 +211,7 @@ enum err replica_flush(struct replica *self, struct err_info *info)
 {
     enum err err = ERR_OK;
 
-    while (err == ERR_OK && self->queue != NULL) {
+    while (err == ERR_OK && self->queue != NULL && !replica_handing_over(self)) {
         if (raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {
             replica_fail_queue(self, ERR_NOT_LEADER);
         } else if (self->pending_size >= self->options.inflight_size_max) {
@@ -231,5 +231,6 @@ enum err replica_flush(struct replica *self, struct err_info *info)
 
 bool replica_full(const struct replica *self)
 {
-    return self->pending_size + self->queue_size >= self->options.inflight_size_max;
+    return replica_handing_over(self) ||
+           self->pending_size + self->queue_size >= self->options.inflight_size_max;
 }

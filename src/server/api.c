@@ -34,6 +34,10 @@ static const struct {
     ROW(TOPIC_LIST, &quorlog__topic_list_request__descriptor, api_topic_list),
     ROW(TOPIC_DESCRIBE, &quorlog__topic_describe_request__descriptor, api_topic_describe),
     ROW(STATUS, &quorlog__status_request__descriptor, api_status),
+    ROW(CLUSTER_ADD, &quorlog__cluster_change_request__descriptor, api_cluster_add),
+    ROW(CLUSTER_REMOVE, &quorlog__cluster_change_request__descriptor, api_cluster_remove),
+    ROW(CLUSTER_REPLACE, &quorlog__cluster_change_request__descriptor, api_cluster_replace),
+    ROW(CLUSTER_TRANSFER, &quorlog__cluster_change_request__descriptor, api_cluster_transfer),
 #undef ROW
 };
 

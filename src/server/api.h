@@ -31,5 +31,9 @@ void api_topic_list(struct session *session, const struct frame *frame);
 void api_topic_describe(struct session *session, const struct frame *frame);
 void api_init_producer(struct session *session, const struct frame *frame);
 void api_status(struct session *session, const struct frame *frame);
+void api_cluster_add(struct session *session, const struct frame *frame);
+void api_cluster_remove(struct session *session, const struct frame *frame);
+void api_cluster_replace(struct session *session, const struct frame *frame);
+void api_cluster_transfer(struct session *session, const struct frame *frame);
 
 #endif

@@ -2,6 +2,7 @@
  * Looking at topics: TOPIC_LIST and TOPIC_DESCRIBE. The digest of a topic's last batch is read from
  * its log, so a thread of the pool does it all.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,8 +154,15 @@ static void on_work_done(struct work *work)
 {
     struct view *self = CONTAINER_OF(work, struct view, work);
     struct failure failure;
+    uint64_t index;
 
-    if (self->err != ERR_OK) {
+    if (self->err == ERR_TOPIC_UNKNOWN && !node_has_read_log(self->front->node, &index)) {
+        (void)failure_set(&failure, ERR_AGAIN,
+                          "describe topic '%s': node %" PRIu64
+                          " has not read all of its log yet since it was started",
+                          self->name, self->front->node->identity.node_id);
+        request_fail(&self->request, &failure);
+    } else if (self->err != ERR_OK) {
         (void)failure_set(&failure, self->err, "%s%s%s: %s",
                           self->list ? "list topics" : "describe topic '",
                           self->list ? "" : self->name, self->list ? "" : "'", err_text(self->err));

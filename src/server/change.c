@@ -73,6 +73,7 @@ static void release(struct change *self)
     changes->count--;
     changes->size -= self->request.size;
     block_unref(self->body.block);
+    free(self->step);
     free(self);
     front_check_finished(front);
 }
@@ -173,6 +174,10 @@ static void arm_retry(struct front *front)
 static void hold(struct change *self, enum err why)
 {
     ASSERT(why == ERR_NO_LEADER || why == ERR_AGAIN || why == ERR_BUSY);
+    if (self->front->state != FRONT_RUNNING) {
+        route(self); /* The group gave it back while the node stops: refused. */
+        return;
+    }
     self->held_for = why;
     move(self, CHANGE_HELD);
     arm_retry(self->front);

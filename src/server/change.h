@@ -75,7 +75,8 @@ struct change {
     uint64_t hint;          /* who leads, as a node that refused it said; 0: nobody said */
     unsigned hints;         /* that were followed */
     char topic[TOPIC_NAME_SIZE_MAX + 1];
-    struct slice body; /* owns a reference */
+    struct slice body;        /* owns a reference */
+    struct member_step *step; /* owned; NULL: it is a command */
     uint8_t body_digest[DIGEST_SIZE];
     bool digested;
 };

@@ -550,6 +550,11 @@ static enum err validate_members(const struct config *self, struct err_info *inf
     if (err != ERR_OK) {
         return err;
     }
+    if (self->join[0] != '\0' && self->bootstrap[0] != '\0') {
+        return err_set(
+            info, ERR_INVALID,
+            "join and bootstrap: a node joins a cluster, or is one of its first members");
+    }
     member = membership_find(&members, self->id);
     if (member == NULL) {
         return err_set(info, ERR_INVALID,

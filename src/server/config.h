@@ -36,6 +36,8 @@ enum {
     X(data, TEXT, "./quorlog-data", 1, 3000, "DIR", "directory of all data; made when missing")    \
     X(bootstrap, TEXT, "", 0, 4095, "ID=HOST:PORT,...",                                            \
       "first members of the cluster, the same list on each of them; empty: this node alone")       \
+    X(join, TEXT, "", 0, 4095, "HOST:PORT,...",                                                    \
+      "nodes of a running cluster that this new node is to join, instead of bootstrap")            \
     X(cluster, TEXT, "quorlog", 1, 64, "NAME", "name of the cluster, the same on all nodes")       \
     X(threads, NUMBER, "0", 0, 64, "", "threads that serve connections; 0: one a core, up to 4")   \
     X(connections_max, NUMBER, "1024", 1, 65536, "", "connections of clients at a time")           \

@@ -107,7 +107,7 @@ static void release(struct reading *self)
     front_check_finished(front);
 }
 
-/* Room that a read under way has reserved in its session. */
+/* Before the request ends: room that a read under way has reserved in its session. */
 static void give_back_room(struct reading *self)
 {
     if ((self->state == READING_WORKING || self->state == READING_ELSEWHERE) &&
@@ -540,7 +540,13 @@ static bool decide(struct reading *self)
         deadlines_cancel(&self->front->deadlines, &self->deadline);
     }
     if (self->topic == NULL) {
+        bool read_log = node_has_read_log(node, &self->at_least);
+
         self->topic = catalog_find(group_catalog(node->group), self->name);
+        if (self->topic == NULL && !read_log) {
+            return false; /* It may be in what is not applied yet. */
+        }
+        self->at_least = 0;
     }
     if (self->topic == NULL) {
         fail_unknown_topic(self);

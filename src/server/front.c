@@ -114,6 +114,10 @@ static void close_handles(struct front *self)
 
 void front_check_finished(struct front *self)
 {
+    if (self->state == FRONT_STOPPING && self->finish_asked) {
+        waker_wake(&self->waker); /* That may have been the last answer. */
+        return;
+    }
     if (self->state != FRONT_FINISHING || self->sessions != NULL || self->remotes.list != NULL ||
         self->readings.all != NULL || self->statuses.list != NULL || self->changes.count > 0 ||
         self->works.under_way > 0) {
@@ -132,11 +136,24 @@ static void stop(struct front *self)
     statuses_stop(self);
 }
 
-static void finish(struct front *self)
+static void on_drained(struct deadline *deadline)
+{
+    struct front *self = CONTAINER_OF(deadline, struct front, drained);
+
+    ASSERT(self->finish_asked);
+    waker_wake(&self->waker);
+}
+
+/* Once it was asked for, and the answers of other nodes are here, or their time is over. */
+static void try_finish(struct front *self)
 {
     struct session *session = self->sessions;
 
-    ASSERT(self->state == FRONT_STOPPING);
+    if (self->state != FRONT_STOPPING || !self->finish_asked ||
+        (self->changes.sent != NULL && self->drained.place != 0)) {
+        return;
+    }
+    deadlines_cancel(&self->deadlines, &self->drained);
     self->state = FRONT_FINISHING;
     while (session != NULL) {
         struct session *next = session_next(session);
@@ -171,7 +188,11 @@ static void read_letter(struct front *self, struct letter *letter)
         stop(self);
         break;
     case LETTER_FINISH:
-        finish(self);
+        self->finish_asked = true;
+        self->drained.passed = on_drained;
+        /* Without memory for it nothing is waited for. */
+        (void)front_deadline(self, &self->drained,
+                             front_now_ms(self) + self->node->config->transfer_ms);
         break;
     }
 }
@@ -198,6 +219,7 @@ static void on_woken(void *arg)
         read_letter(self, CONTAINER_OF(letters, struct letter, mail));
         letters = next;
     }
+    try_finish(self);
 }
 
 static void wake(void *arg)

@@ -5,7 +5,8 @@
  *
  *      RUNNING --stop letter--> STOPPING --finish letter--> FINISHING --all closed--> thread ends
  *
- *      STOPPING   New requests are refused; reads and waits are over; what the group has, goes on.
+ *      STOPPING   New requests are refused; reads and waits are over; what the group has, goes on,
+ *                 and what was passed on to other nodes is waited for, up to transfer_ms.
  *      FINISHING  The group has stopped: all its answers are here. Connections close.
  */
 #ifndef QUORLOG_SERVER_FRONT_H
@@ -51,8 +52,10 @@ struct front {
     struct mailbox answers; /* struct group_request, done */
     struct letter stop;
     struct letter finish;
-    atomic_bool waits;     /* somebody here wants to know what the group publishes */
-    atomic_bool published; /* it did, and nobody here has looked yet */
+    bool finish_asked;
+    struct deadline drained; /* FINISHING begins then, whatever other nodes have not answered */
+    atomic_bool waits;       /* somebody here wants to know what the group publishes */
+    atomic_bool published;   /* it did, and nobody here has looked yet */
     struct session *sessions;
     struct deadlines deadlines;
     struct changes changes;

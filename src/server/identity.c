@@ -9,10 +9,11 @@
 #include "base/assert.h"
 #include "raft_fsm/digest.h"
 
+static const char *const origins[] = {"bootstrap", "join", "recover"};
+
 enum {
-    IDENTITY_VERSION = 1,
+    IDENTITY_VERSION = 2,
     IDENTITY_FILE_SIZE_MAX = 4096,
-    CLUSTER_NAME_SIZE = 65,
 };
 
 /* What the file says. */
@@ -21,6 +22,7 @@ struct record {
     char cluster[CLUSTER_NAME_SIZE];
     char cluster_id[CLUSTER_ID_SIZE];
     uint64_t node_id;
+    enum identity_origin origin;
 };
 
 static int compare_members(const void *a, const void *b)
@@ -117,6 +119,7 @@ static enum err parse(const char *path, char *text, struct record *ret_record,
                       struct err_info *info)
 {
     struct record record = {.version = 0};
+    char origin[16] = "";
     int end = 0;
     int count = sscanf(
         text, "version = %u\ncluster = %64s\ncluster_id = %32[0-9a-f]\nnode_id = %" SCNu64 "\n%n",
@@ -126,6 +129,15 @@ static enum err parse(const char *path, char *text, struct record *ret_record,
         return err_set(info, ERR_VERSION,
                        "'%s' has version %u; this program knows version %d and older ones", path,
                        record.version, IDENTITY_VERSION);
+    }
+    if (count == 4 && record.version == 2) {
+        int more = 0;
+
+        count = sscanf(text + end, "origin = %15[a-z]\n%n", origin, &more) == 1 ? 4 : 3;
+        end += more;
+        record.origin =
+            strcmp(origin, origins[IDENTITY_JOIN]) == 0 ? IDENTITY_JOIN : IDENTITY_RECOVER;
+        count = strcmp(origin, origins[record.origin]) == 0 ? count : 3;
     }
     if (count != 4 || record.version == 0 || text[end] != '\0' || record.node_id == 0 ||
         strlen(record.cluster_id) != CLUSTER_ID_SIZE - 1) {
@@ -147,7 +159,8 @@ static enum err compare(const struct identity *self, const struct config *config
                        ", but this node is configured as node %" PRIu64,
                        config->data, record->node_id, self->node_id);
     }
-    if (strcmp(record->cluster_id, self->cluster_id) != 0) {
+    if (record->origin == IDENTITY_BOOTSTRAP && strcmp(record->cluster_id, self->cluster_id) != 0 &&
+        config->join[0] == '\0') {
         return err_set(info, ERR_WRONG_CLUSTER,
                        "the data directory '%s' belongs to cluster '%s' (%s), but this node is "
                        "configured for cluster '%s' (%s): name or first members differ",
@@ -161,15 +174,18 @@ static enum err write_new(const struct identity *self, const struct config *conf
                           struct err_info *info)
 {
     char text[IDENTITY_FILE_SIZE_MAX];
-    int size = snprintf(text, sizeof text,
-                        "version = %d\ncluster = %s\ncluster_id = %s\nnode_id = %" PRIu64 "\n",
-                        IDENTITY_VERSION, config->cluster, self->cluster_id, self->node_id);
+    bool plain = self->origin == IDENTITY_BOOTSTRAP;
+    int size =
+        snprintf(text, sizeof text,
+                 "version = %d\ncluster = %s\ncluster_id = %s\nnode_id = %" PRIu64 "\n%s%s%s",
+                 plain ? 1 : 2, self->cluster, self->cluster_id, self->node_id,
+                 plain ? "" : "origin = ", plain ? "" : origins[self->origin], plain ? "" : "\n");
 
     ASSERT(size > 0 && (size_t)size < sizeof text); /* The name has 64 bytes at most. */
     return io_replace_file(self->io, config->data, "identity", text, (size_t)size, info);
 }
 
-static enum err check_file(const struct identity *self, const struct config *config,
+static enum err check_file(struct identity *self, const struct config *config,
                            struct err_info *info)
 {
     char path[IO_PATH_SIZE];
@@ -182,12 +198,20 @@ static enum err check_file(const struct identity *self, const struct config *con
     }
     buf_init(&data, IDENTITY_FILE_SIZE_MAX + 1);
     err = io_read_file(self->io, path, IDENTITY_FILE_SIZE_MAX, &data, info);
-    if (err == ERR_NOT_FOUND) {
+    if (err == ERR_NOT_FOUND && config->join[0] != '\0') {
+        self->origin = IDENTITY_JOIN; /* The id is not known yet: identity_adopt writes it. */
+        self->cluster_id[0] = '\0';
+        err = ERR_OK;
+    } else if (err == ERR_NOT_FOUND) {
         err = write_new(self, config, info);
     } else if (err == ERR_OK) {
         err = buf_append(&data, "", 1);
         err = err != ERR_OK ? err : parse(path, (char *)data.data, &record, info);
         err = err != ERR_OK ? err : compare(self, config, &record, info);
+        if (err == ERR_OK) {
+            self->origin = record.origin;
+            memcpy(self->cluster_id, record.cluster_id, sizeof self->cluster_id);
+        }
     }
     buf_fini(&data);
     return err;
@@ -200,6 +224,7 @@ enum err identity_open(struct identity *self, struct io *io, const struct config
 
     *self = (struct identity){.io = io, .node_id = config->id, .lock_fd = -1};
     ASSERT(self->node_id > 0);
+    (void)snprintf(self->cluster, sizeof self->cluster, "%.64s", config->cluster); /* It fits. */
     err = identity_cluster_id(config, self->cluster_id, info);
     err = err != ERR_OK ? err : make_data_dir(io, config->data, info);
     err = err != ERR_OK ? err : take_lock(self, config->data, info);
@@ -210,9 +235,105 @@ enum err identity_open(struct identity *self, struct io *io, const struct config
     return err;
 }
 
+enum err identity_open_existing(struct identity *self, struct io *io, const struct config *config,
+                                struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    struct record record;
+    struct buf data;
+    enum err err = io_path(path, config->data, "identity", info);
+
+    *self = (struct identity){.io = io, .node_id = config->id, .lock_fd = -1};
+    if (err != ERR_OK) {
+        return err;
+    }
+    buf_init(&data, IDENTITY_FILE_SIZE_MAX + 1);
+    err = io_read_file(io, path, IDENTITY_FILE_SIZE_MAX, &data, info);
+    if (err == ERR_NOT_FOUND) {
+        (void)err_set(info, err, "'%s' is no data directory of a node", config->data);
+    }
+    err = err != ERR_OK ? err : buf_append(&data, "", 1);
+    err = err != ERR_OK ? err : parse(path, (char *)data.data, &record, info);
+    buf_fini(&data);
+    if (err == ERR_OK && record.node_id != self->node_id) {
+        err = err_set(info, ERR_WRONG_CLUSTER,
+                      "the data directory '%s' belongs to node %" PRIu64 ", not %" PRIu64,
+                      config->data, record.node_id, self->node_id);
+    }
+    err = err != ERR_OK ? err : take_lock(self, config->data, info);
+    if (err != ERR_OK) {
+        identity_close(self);
+        return err;
+    }
+    self->origin = record.origin;
+    memcpy(self->cluster, record.cluster, sizeof self->cluster);
+    memcpy(self->cluster_id, record.cluster_id, sizeof self->cluster_id);
+    return ERR_OK;
+}
+
 void identity_close(struct identity *self)
 {
     ASSERT(self->io != NULL);
     io_close(self->io, &self->lock_fd);
     ASSERT(self->lock_fd == -1);
+}
+
+enum err identity_adopt(struct identity *self, const struct config *config,
+                        enum identity_origin origin, const char *cluster_id, struct err_info *info)
+{
+    size_t size = strspn(cluster_id, "0123456789abcdef");
+
+    ASSERT(origin != IDENTITY_BOOTSTRAP);
+    ASSERT(self->lock_fd >= 0);
+    if (size != CLUSTER_ID_SIZE - 1 || cluster_id[size] != '\0') {
+        return err_set(info, ERR_PROTOCOL, "'%.64s' is no cluster's id", cluster_id);
+    }
+    self->origin = origin;
+    memcpy(self->cluster_id, cluster_id, sizeof self->cluster_id);
+    return write_new(self, config, info);
+}
+
+static enum err parse_disk(const char *path, const char *text, uint64_t *ret_id,
+                           struct err_info *info)
+{
+    uint64_t id = 0;
+    int end = 0;
+
+    if (sscanf(text, "disk = %16" SCNx64 "\n%n", &id, &end) != 1 || end != 24 ||
+        text[end] != '\0' || id == 0) {
+        return err_set(info, ERR_CORRUPT,
+                       "'%s' is damaged: this disk cannot be told from another. Replace the node: "
+                       "quorlog cluster replace",
+                       path);
+    }
+    *ret_id = id;
+    return ERR_OK;
+}
+
+enum err identity_open_disk(struct identity *self, const char *group_dir, uint64_t fresh,
+                            struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    char text[32];
+    struct buf data;
+    enum err err = io_path(path, group_dir, "disk", info);
+
+    ASSERT(fresh != 0);
+    if (err != ERR_OK) {
+        return err;
+    }
+    buf_init(&data, IDENTITY_FILE_SIZE_MAX + 1);
+    err = io_read_file(self->io, path, IDENTITY_FILE_SIZE_MAX, &data, info);
+    if (err == ERR_NOT_FOUND) {
+        int size = snprintf(text, sizeof text, "disk = %016" PRIx64 "\n", fresh);
+
+        ASSERT(size == 24);
+        self->disk_id = fresh;
+        err = io_replace_file(self->io, group_dir, "disk", text, (size_t)size, info);
+    } else if (err == ERR_OK) {
+        err = buf_append(&data, "", 1);
+        err = err != ERR_OK ? err : parse_disk(path, (const char *)data.data, &self->disk_id, info);
+    }
+    buf_fini(&data);
+    return err;
 }

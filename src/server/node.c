@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "server/front.h"
 #include "server/hello.h"
+#include "server/join.h"
 
 enum {
     FRONTS_DEFAULT_MAX = 4,
@@ -36,6 +37,9 @@ static void on_published(void *arg, const struct replica_status *status)
     struct node *self = arg;
 
     tell_leader(self, status);
+    if (atomic_load_explicit(&self->started_index, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&self->started_index, status->last_index, memory_order_relaxed);
+    }
 
     for (unsigned i = 0; i < self->front_count; i++) {
         front_published(&self->fronts[i]);
@@ -49,20 +53,36 @@ static void on_fatal(void *arg, enum err err, const char *text)
     self->fatal(self->arg, err, text);
 }
 
-static void on_hello(void *arg, struct conn *conn, uint64_t to)
+static void on_hello(void *arg, struct conn *conn, uint64_t to, uint64_t to_disk)
 {
     struct node *self = arg;
 
     /* Without a hello the other side ends the connection, and the link tries again. */
-    (void)hello_send(&self->identity, conn, HELLO_PEER, to);
+    (void)hello_send(&self->identity, conn, HELLO_PEER, to, to_disk);
 }
 
 static enum err on_hello_reply(void *arg, const struct frame *frame, uint64_t to,
-                               struct err_info *info)
+                               uint64_t *ret_disk, struct err_info *info)
 {
     struct node *self = arg;
+    enum err err = hello_check_reply(&self->identity, frame, to, ret_disk, info);
 
-    return hello_check_reply(&self->identity, frame, to, info);
+    if (err == ERR_WRONG_DISK || err == ERR_ID_USED) {
+        /* A member told us: we are not who we say, or no member any more. Clients should not go on
+         * reading here what no longer grows. */
+        self->fatal(self->arg, err, info->text);
+    }
+    return err;
+}
+
+/* Anybody can say so, and a node that has applied entries does not believe it: it is told by those
+ * whom it dials itself. But one that has joined dials nobody. */
+void node_disk_refused(struct node *self, const struct err_info *info)
+{
+    ASSERT(info->code == ERR_WRONG_DISK);
+    if (group_applied_index(self->group) <= 1) {
+        self->fatal(self->arg, info->code, info->text);
+    }
 }
 
 /* ---- the listener ---- */
@@ -99,6 +119,15 @@ static void on_listener_closed(void *arg)
     self->listener = NULL;
 }
 
+bool node_has_read_log(const struct node *self, uint64_t *ret_index)
+{
+    uint64_t started_index = atomic_load_explicit(&self->started_index, memory_order_relaxed);
+
+    ASSERT(self->group != NULL);
+    *ret_index = started_index;
+    return group_applied_index(self->group) >= started_index;
+}
+
 uint16_t node_port(const struct node *self)
 {
     ASSERT(self->listener != NULL);
@@ -126,7 +155,28 @@ static enum err open_listener(struct node *self, struct err_info *info)
                        strchr(host, ':') != NULL ? "[" : "", host,
                        strchr(host, ':') != NULL ? "]" : "", listener_port(self->listener));
     }
+    memcpy(self->identity.address, self->address, sizeof self->identity.address);
     return err;
+}
+
+/* The disk's id, and the cluster's where it is not known yet. */
+static enum err identify(struct node *self, struct err_info *info)
+{
+    char dir[IO_PATH_SIZE];
+    char cluster_id[CLUSTER_ID_SIZE];
+    enum err err = io_make_dir(self->io, self->config->data, "group-1", info);
+
+    err = err != ERR_OK ? err : io_path(dir, self->config->data, "group-1", info);
+    err = err != ERR_OK ? err
+                        : identity_open_disk(&self->identity, dir,
+                                             self->clock->random(self->clock) | 1, info);
+    if (err != ERR_OK || self->identity.cluster_id[0] != '\0') {
+        return err;
+    }
+    err = join_learn(self->loop, self->config, &self->identity, cluster_id, info);
+    return err != ERR_OK
+               ? err
+               : identity_adopt(&self->identity, self->config, IDENTITY_JOIN, cluster_id, info);
 }
 
 static enum err start_group(struct node *self, struct err_info *info)
@@ -141,9 +191,10 @@ static enum err start_group(struct node *self, struct err_info *info)
     char dir[IO_PATH_SIZE];
     struct group_options options = {
         .replica = {.id = config->id,
+                    .disk_id = self->identity.disk_id,
                     .address = self->address,
                     .dir = dir,
-                    .bootstrap = &bootstrap,
+                    .bootstrap = self->identity.origin == IDENTITY_BOOTSTRAP ? &bootstrap : NULL,
                     .heartbeat_ms = (unsigned)config->heartbeat_ms,
                     .election_ms = (unsigned)config->election_ms,
                     .snapshot_size = config->snapshot_size,
@@ -165,7 +216,6 @@ static enum err start_group(struct node *self, struct err_info *info)
     if (err == ERR_OK && config->bootstrap[0] == '\0') {
         (void)snprintf(bootstrap.members[0].address, MEMBER_ADDRESS_SIZE, "%s", self->address);
     }
-    err = err != ERR_OK ? err : io_make_dir(self->io, config->data, "group-1", info);
     err = err != ERR_OK ? err : io_path(dir, config->data, "group-1", info);
     return err != ERR_OK ? err : group_start(&options, &events, &self->group, info);
 }
@@ -227,6 +277,7 @@ enum err node_start(const struct node_options *options, struct node **ret_node,
         self->config->threads == 0 ? default_fronts() : (unsigned)self->config->threads;
     self->fronts = calloc(self->front_count, sizeof *self->fronts);
     err = self->fronts == NULL ? err_set(info, ERR_NOMEM, "no memory for a node") : ERR_OK;
+    err = err != ERR_OK ? err : identify(self, info);
     err = err != ERR_OK ? err : open_listener(self, info);
     err = err != ERR_OK ? err : start_group(self, info);
     err = err != ERR_OK ? err : start_fronts(self, info);

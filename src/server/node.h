@@ -36,7 +36,8 @@ struct node_options {
     uv_loop_t *loop;             /* borrowed: of the thread that calls node_start and node_stop */
     const struct diag *diag;     /* borrowed */
     struct io *io;               /* borrowed */
-    /* Called on the raft thread, once: a disk failed or safety is broken; the process must end. */
+    /* Called on the raft thread, once: a disk failed, safety is broken, or the cluster has no place
+     * for this node (WRONG_DISK, ID_USED); the process must end. */
     void (*fatal)(void *arg, enum err err, const char *text);
     void *arg;
 };
@@ -61,6 +62,9 @@ struct node {
     uint64_t requests_size_max; /* bytes, of one front */
     uint64_t leader_id;         /* last told, and its term; raft thread */
     uint64_t leader_term;
+    /* The newest entry in the journal at start: before it is applied, what is not found here may be
+     * there all the same. */
+    atomic_uint_fast64_t started_index;
     atomic_uint sockets; /* accepted and not yet closed */
     atomic_uint clients; /* of those, clients' after their hello */
 };
@@ -73,5 +77,13 @@ enum err node_start(const struct node_options *options, struct node **ret_node,
 void node_stop(struct node *self);
 
 uint16_t node_port(const struct node *self);
+
+/* (any thread) False while the node has not applied all that its journal held at start; what it
+ * waits for is *ret_index then. */
+bool node_has_read_log(const struct node *self, uint64_t *ret_index);
+
+/* (any thread) A peer's hello says that the cluster knows this node by another disk. Ends the
+ * process if nothing here speaks against it. */
+void node_disk_refused(struct node *self, const struct err_info *info);
 
 #endif

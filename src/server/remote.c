@@ -74,15 +74,19 @@ static void on_up(struct link *link, void *arg, struct conn *conn)
         return;
     }
     move(self, REMOTE_GREETING);
-    if (hello_send(&self->front->node->identity, conn, HELLO_NODE, self->id) != ERR_OK) {
+    if (hello_send(&self->front->node->identity, conn, HELLO_NODE, self->id, 0) != ERR_OK) {
         link_reset(link, ERR_NOMEM, "no memory for a hello");
     }
 }
 
 static void greeted(struct remote *self, const struct frame *frame)
 {
+    struct node *node = self->front->node;
     struct err_info info;
-    enum err err = hello_check_reply(&self->front->node->identity, frame, self->id, &info);
+    uint64_t disk = 0;
+    enum err err = hello_check_reply(&node->identity, frame, self->id, &disk, &info);
+
+    err = err != ERR_OK ? err : group_check_node(node->group, self->id, disk, &info);
 
     if (err != ERR_OK) {
         link_reset(self->link, err, info.text);

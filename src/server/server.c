@@ -37,6 +37,11 @@ static void on_fatal(void *arg, enum err err, const char *text)
     const char *next = err == ERR_NOSPACE    ? "free space on the disk, then start the node again"
                        : err == ERR_DIVERGED ? "do not start this node again; keep its data and "
                                                "replace it by a new one"
+                       : err == ERR_WRONG_DISK
+                           ? "this id belongs to another disk: empty the directory, start the node "
+                             "under an id that was never used with --join, and run quorlog cluster "
+                             "replace"
+                       : err == ERR_ID_USED ? "do not start it again; its data is no longer needed"
                        : err == ERR_CORRUPT
                            ? "check the disk; if the node does not start, replace it by a new one"
                            : "check the disk and the kernel's log, then start the node again";

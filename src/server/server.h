@@ -7,6 +7,7 @@
 #include "base/diag.h"
 #include "base/err.h"
 #include "server/config.h"
+#include "server/recover.h"
 
 /*
  * Runs a node until it is told to stop (SIGINT, SIGTERM: hands leadership over, answers what it

@@ -378,7 +378,8 @@ static bool too_many_clients(struct session *self, struct failure *failure)
 }
 
 /* The answer to a hello, packed into header; returns its size. */
-static size_t pack_hello_reply(const struct node *node, uint8_t header[GROUP_REPLY_SIZE_MAX])
+static size_t pack_hello_reply(const struct node *node, enum hello_kind kind,
+                               uint8_t header[GROUP_REPLY_SIZE_MAX])
 {
     Quorlog__HelloReply reply = QUORLOG__HELLO_REPLY__INIT;
     char cluster_id[CLUSTER_ID_SIZE];
@@ -391,6 +392,7 @@ static size_t pack_hello_reply(const struct node *node, uint8_t header[GROUP_REP
     reply.cluster_id = cluster_id;
     reply.node_id = node->identity.node_id;
     reply.version = version;
+    reply.disk_id = kind == HELLO_CLIENT ? 0 : node->identity.disk_id;
     if (leader_id != 0 && group_member_address(node->group, leader_id, address)) {
         reply.leader_id = leader_id;
         reply.leader_address = address;
@@ -402,12 +404,14 @@ static size_t pack_hello_reply(const struct node *node, uint8_t header[GROUP_REP
 }
 
 /* A peer's connection belongs to the raft thread. */
-static void hand_over(struct session *self, uint64_t peer_id, uint64_t request_id)
+static void hand_over(struct session *self, const struct hello *hello, uint64_t request_id)
 {
     struct node *node = self->front->node;
     uint8_t reply[GROUP_REPLY_SIZE_MAX];
-    struct group_connection connection = {
-        .peer_id = peer_id, .request_id = request_id, .reply = reply};
+    struct group_connection connection = {.peer_id = hello->node_id,
+                                          .address = hello->address,
+                                          .request_id = request_id,
+                                          .reply = reply};
     struct failure failure;
     enum err err = conn_release(self->conn, &connection.fd);
 
@@ -419,11 +423,11 @@ static void hand_over(struct session *self, uint64_t peer_id, uint64_t request_i
     }
     ASSERT(err == ERR_OK); /* It is open: a frame came just now. */
     move(self, SESSION_CLOSING);
-    connection.reply_size = pack_hello_reply(node, reply);
+    connection.reply_size = pack_hello_reply(node, hello->kind, reply);
     err = group_adopt(node->group, &connection);
     if (err != ERR_OK) {
         diag_event(node->diag, DIAG_WARN, "server", "connection_dropped",
-                   "peer=%" PRIu64 " reason=%s", peer_id, err_name(err));
+                   "peer=%" PRIu64 " reason=%s", hello->node_id, err_name(err));
     }
 }
 
@@ -441,6 +445,12 @@ static void greet(struct session *self, const struct frame *frame)
 
     (void)failure_set(&failure, ERR_PROTOCOL, "no hello");
     failure.info.code = hello_check(&node->identity, frame, &hello, &failure.info);
+    if (failure.info.code == ERR_WRONG_DISK) {
+        node_disk_refused(node, &failure.info);
+    } else if (failure.info.code == ERR_OK && hello.node_id != 0) {
+        failure.info.code =
+            group_check_node(node->group, hello.node_id, hello.disk_id, &failure.info);
+    }
     if (failure.info.code != ERR_OK ||
         (hello.kind == HELLO_CLIENT && too_many_clients(self, &failure))) {
         failure.unknown = false;
@@ -448,7 +458,7 @@ static void greet(struct session *self, const struct frame *frame)
         return;
     }
     if (hello.kind == HELLO_PEER) {
-        hand_over(self, hello.node_id, frame->request_id);
+        hand_over(self, &hello, frame->request_id);
         return;
     }
     move(self, hello.kind == HELLO_NODE ? SESSION_NODE : SESSION_CLIENT);
@@ -460,7 +470,7 @@ static void greet(struct session *self, const struct frame *frame)
     self->queue_size_max = limits.queue_size_max;
     conn_established(self->conn, &limits);
     session_send_packed(self, QUORLOG__FRAME_TYPE__FRAME_HELLO_REPLY, frame->request_id, reply,
-                        pack_hello_reply(node, reply));
+                        pack_hello_reply(node, hello.kind, reply));
 }
 
 /* ---- events of the connection ---- */

@@ -33,6 +33,8 @@ struct inquiry {
     struct replica_status status;
     unsigned part_count;
     struct part parts[MEMBERSHIP_MAX];
+    status_survey_cb surveyed; /* NULL: the request is answered with what was learned */
+    void *arg;
     struct inquiry *prev;
     struct inquiry *next;
 };
@@ -233,8 +235,35 @@ static void release(struct inquiry *self)
     front_check_finished(front);
 }
 
+/* Tells what was learned to who asked for it; the request is his again. */
+static void hand_over(struct inquiry *self, struct session *session)
+{
+    struct member_fact facts[MEMBERSHIP_MAX] = {{0}};
+    const struct frame frame = {.type = self->request.type, .request_id = self->request.id};
+    status_survey_cb surveyed = self->surveyed;
+    void *arg = self->arg;
+    unsigned count = self->part_count;
+
+    ASSERT(surveyed != NULL);
+    for (unsigned i = 0; i < count; i++) {
+        const struct part *part = &self->parts[i];
+
+        facts[i].id = part->member->id;
+        if (part->reply != NULL && part->reply->nodes[0]->id == facts[i].id) {
+            facts[i].answered = true;
+            facts[i].holes = part->reply->nodes[0]->holes;
+        }
+    }
+    release(self);
+    surveyed(arg, session, &frame, facts, count);
+}
+
 static void finish(struct inquiry *self)
 {
+    if (self->surveyed != NULL) {
+        hand_over(self, self->request.session);
+        return;
+    }
     reply(self, false);
     release(self);
 }
@@ -258,6 +287,13 @@ static void on_cancel(struct request *request, enum err err)
 {
     struct inquiry *self = CONTAINER_OF(request, struct inquiry, request);
 
+    if (self->surveyed != NULL) {
+        if (err == ERR_SHUTDOWN) {
+            request_fail_plain(&self->request, err, "change the members");
+        }
+        hand_over(self, NULL);
+        return;
+    }
     if (err == ERR_SHUTDOWN) {
         reply(self, false);
     }
@@ -356,6 +392,26 @@ static void begin(struct inquiry *self, bool local)
     for (unsigned i = 0; i < self->part_count; i++) {
         ask(&self->parts[i]);
     }
+}
+
+enum err status_survey(struct session *session, const struct frame *frame, status_survey_cb cb,
+                       void *arg)
+{
+    struct inquiry *self = calloc(1, sizeof *self);
+
+    ASSERT(cb != NULL);
+    if (self == NULL) {
+        return ERR_NOMEM;
+    }
+    self->front = session_front(session);
+    self->request.cancel = on_cancel;
+    self->deadline.passed = on_deadline;
+    self->surveyed = cb;
+    self->arg = arg;
+    DL_APPEND(self->front->statuses.list, self);
+    request_begin(&self->request, session, frame, sizeof *self);
+    begin(self, false);
+    return ERR_OK;
 }
 
 void api_status(struct session *session, const struct frame *frame)

@@ -5,12 +5,27 @@
 #ifndef QUORLOG_SERVER_STATUS_H
 #define QUORLOG_SERVER_STATUS_H
 
+#include "base/err.h"
+#include "raft_fsm/membership_plan.h"
+
+struct frame;
 struct front;
 struct inquiry;
+struct session;
 
 struct statuses {
     struct inquiry *list;
 };
+
+/* A survey: the same, for one who decides by what the members answer. Called once: with the session
+ * and a frame that has the request's type and id (both borrowed until return), and what the other
+ * members told; session is NULL when nobody waits for an answer any more. */
+typedef void (*status_survey_cb)(void *arg, struct session *session, const struct frame *frame,
+                                 const struct member_fact *facts, unsigned count);
+
+/* ERR_NOMEM: the callback does not come. It may come before this returns. */
+enum err status_survey(struct session *session, const struct frame *frame, status_survey_cb cb,
+                       void *arg);
 
 /* A link came up, or has room: asks whom could not be asked before. */
 void statuses_retry(struct front *front);

@@ -195,6 +195,28 @@ static enum err read_many(unsigned commands, unsigned *ret_count)
     return err;
 }
 
+START_TEST(a_binding_names_a_node_and_its_disk)
+{
+    struct command command = {.type = COMMAND_NODE_BIND, .node = {.id = 7, .disk_id = 70}};
+    uint8_t payload[COMMAND_PAYLOAD_HEADER_SIZE + COMMAND_HEADER_SIZE + 16];
+    struct command_reader reader;
+    struct command_view view;
+    uint8_t *to = payload + command_encode_header(0, payload);
+
+    ck_assert_uint_eq(command_encoded_size(&command), COMMAND_HEADER_SIZE + 16);
+    (void)command_encode(&command, to);
+    ck_assert_int_eq(command_reader_begin(&reader, payload, sizeof payload, NULL), ERR_OK);
+    ck_assert_int_eq(command_reader_next(&reader, &view, NULL), ERR_OK);
+    ck_assert_int_eq(view.type, COMMAND_NODE_BIND);
+    ck_assert_uint_eq(view.node.id, 7);
+    ck_assert_uint_eq(view.node.disk_id, 70);
+    command.node.disk_id = 0;
+    (void)command_encode(&command, to);
+    ck_assert_int_eq(command_reader_begin(&reader, payload, sizeof payload, NULL), ERR_OK);
+    ck_assert_int_eq(command_reader_next(&reader, &view, NULL), ERR_CORRUPT);
+}
+END_TEST
+
 START_TEST(an_entry_has_a_bounded_number_of_commands)
 {
     unsigned count;
@@ -240,6 +262,7 @@ int main(void)
     tcase_add_test(codec, no_flipped_bit_harms);
     tcase_add_test(codec, what_no_encoder_makes_is_refused);
     tcase_add_test(codec, an_entry_has_a_bounded_number_of_commands);
+    tcase_add_test(codec, a_binding_names_a_node_and_its_disk);
     suite_add_tcase(suite, codec);
     tcase_add_test(name, names);
     suite_add_tcase(suite, name);

@@ -41,6 +41,10 @@ static struct manifest some_manifest(void)
     header.producer_id = 2;
     header.base_sequence = 0;
     ck_assert_int_eq(producers_note(manifest.producers, 4097, 4501, &header), ERR_OK);
+    manifest.nodes = calloc(1, sizeof *manifest.nodes);
+    ck_assert_ptr_nonnull(manifest.nodes);
+    ck_assert_int_eq(nodes_bind(manifest.nodes, 2, 22), ERR_OK);
+    ck_assert_int_eq(nodes_bind(manifest.nodes, 1, 11), ERR_OK);
     return manifest;
 }
 
@@ -80,6 +84,8 @@ START_TEST(what_is_encoded_is_decoded)
     ck_assert_int_eq(decoded.topics[0].created_time_us, -1);
     ck_assert_uint_eq(producers_next_id(decoded.producers), 3);
     ck_assert_uint_eq(producers_count(decoded.producers).batches, 4);
+    ck_assert_uint_eq(decoded.nodes->count, 2);
+    ck_assert_uint_eq(nodes_find(decoded.nodes, 2), 22);
     ck_assert_ptr_eq(manifest_find(&decoded, 9000), &decoded.topics[2]);
     ck_assert_ptr_null(manifest_find(&decoded, 9001));
     again = encode(&decoded);

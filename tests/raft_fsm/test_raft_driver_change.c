@@ -178,6 +178,32 @@ START_TEST(r8_every_voter_has_the_last_change_before_the_next)
 }
 END_TEST
 
+/* A voter that is gone for good must not keep it from being replaced. */
+START_TEST(r8_a_silent_voter_is_not_waited_for)
+{
+    struct membership membership = lab_members(3, 1);
+
+    lead(3, 0);
+    ck_assert_int_eq(change(&membership), ERR_OK);
+    lab_answer_appends(&lab);
+    ck_assert_int_eq(lab_receive_result(&lab, 2, lab.term, 0, 3), ERR_OK);
+    membership.members[3].role = MEMBER_VOTER;
+    ck_assert_int_eq(change(&membership), ERR_AGAIN);
+    for (unsigned i = 0; i < 9; i++) {
+        ck_assert(raft_driver_heard(lab.driver, 2));
+        ck_assert_int_eq(change(&membership), ERR_AGAIN);
+        lab.now_ms += LAB_ELECTION_MS / 2;
+        ck_assert_int_eq(lab_receive_result(&lab, 2, lab.term, 0, 3), ERR_OK);
+        ck_assert_int_eq(raft_driver_tick(lab.driver, lab.now_ms), ERR_OK);
+        lab_forget(&lab);
+    }
+    ck_assert(!raft_driver_heard(lab.driver, 3));
+    ck_assert(!raft_driver_changing(lab.driver));
+    ck_assert_int_eq(change(&membership), ERR_OK);
+    ck_assert(raft_driver_changing(lab.driver));
+}
+END_TEST
+
 START_TEST(r14_no_change_before_the_own_term_is_committed)
 {
     struct membership membership = lab_members(3, 1);
@@ -284,6 +310,7 @@ int main(void)
     tcase_add_test(changes, a_cluster_grows_from_one_to_three);
     tcase_add_test(changes, r2_one_change_at_a_time);
     tcase_add_test(changes, r8_every_voter_has_the_last_change_before_the_next);
+    tcase_add_test(changes, r8_a_silent_voter_is_not_waited_for);
     tcase_add_test(changes, r14_no_change_before_the_own_term_is_committed);
     tcase_add_test(changes, r14_without_it_there_is_no_barrier_and_nothing_to_wait_for);
     suite_add_tcase(suite, changes);

@@ -125,7 +125,7 @@ static const struct {
 } damaged[] = {
     {"", ERR_CORRUPT},
     {"version = 1\n", ERR_CORRUPT},
-    {"version = 2\nanything", ERR_VERSION},
+    {"version = 3\nanything", ERR_VERSION},
     {"version = 0\ncluster = quorlog\ncluster_id = 00000000000000000000000000000000\nnode_id = 1\n",
      ERR_CORRUPT},
     {"version = 1\ncluster = quorlog\ncluster_id = 0000\nnode_id = 1\n", ERR_CORRUPT},
@@ -155,6 +155,76 @@ START_TEST(a_parent_that_is_missing_is_told)
 }
 END_TEST
 
+/* ---- joining, disks, recovery ---- */
+
+static const char id_of_cluster[] = "0123456789abcdef0123456789abcdef";
+
+START_TEST(who_joins_learns_the_cluster_and_keeps_it)
+{
+    struct identity identity;
+
+    strcpy(config.join, "n1:7437");
+    ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
+    ck_assert_int_eq(identity.origin, IDENTITY_JOIN);
+    ck_assert_str_eq(identity.cluster_id, "");
+    ck_assert_int_eq(identity_adopt(&identity, &config, IDENTITY_JOIN, "?", &info), ERR_PROTOCOL);
+    ck_assert_int_eq(identity_adopt(&identity, &config, IDENTITY_JOIN, id_of_cluster, &info),
+                     ERR_OK);
+    identity_close(&identity);
+    /* Also when it is started without join, or with another one. */
+    config.join[0] = '\0';
+    ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
+    ck_assert_int_eq(identity.origin, IDENTITY_JOIN);
+    ck_assert_str_eq(identity.cluster_id, id_of_cluster);
+    identity_close(&identity);
+}
+END_TEST
+
+START_TEST(a_disk_keeps_its_id)
+{
+    struct identity identity;
+    FILE *file;
+    char path[CONFIG_TEXT_SIZE + 16];
+
+    ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
+    ck_assert_int_eq(identity_open_disk(&identity, config.data, 0xabc, &info), ERR_OK);
+    ck_assert_uint_eq(identity.disk_id, 0xabc);
+    ck_assert_int_eq(identity_open_disk(&identity, config.data, 0xdef, &info), ERR_OK);
+    ck_assert_uint_eq(identity.disk_id, 0xabc);
+    snprintf(path, sizeof path, "%s/disk", config.data);
+    file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs("disk = 0000000000000abg\n", file);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(identity_open_disk(&identity, config.data, 0xdef, &info), ERR_CORRUPT);
+    identity_close(&identity);
+}
+END_TEST
+
+START_TEST(an_existing_directory_is_opened_whatever_its_cluster)
+{
+    struct identity identity;
+
+    ck_assert_int_eq(identity_open_existing(&identity, io_real(), &config, &info), ERR_NOT_FOUND);
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+    strcpy(config.cluster, "other");
+    ck_assert_int_eq(identity_open_existing(&identity, io_real(), &config, &info), ERR_OK);
+    ck_assert_str_eq(identity.cluster, "quorlog");
+    ck_assert_int_eq(identity_adopt(&identity, &config, IDENTITY_RECOVER, id_of_cluster, &info),
+                     ERR_OK);
+    identity_close(&identity);
+    config.id = 2;
+    ck_assert_int_eq(identity_open_existing(&identity, io_real(), &config, &info),
+                     ERR_WRONG_CLUSTER);
+    config.id = 1;
+    strcpy(config.cluster, "quorlog");
+    ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
+    ck_assert_int_eq(identity.origin, IDENTITY_RECOVER);
+    ck_assert_str_eq(identity.cluster_id, id_of_cluster);
+    identity_close(&identity);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *suite = suite_create("server/identity");
@@ -168,6 +238,9 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_directory_in_use_is_locked);
     tcase_add_loop_test(tcase, a_damaged_file_is_refused, 0, sizeof damaged / sizeof damaged[0]);
     tcase_add_test(tcase, a_parent_that_is_missing_is_told);
+    tcase_add_test(tcase, who_joins_learns_the_cluster_and_keeps_it);
+    tcase_add_test(tcase, a_disk_keeps_its_id);
+    tcase_add_test(tcase, an_existing_directory_is_opened_whatever_its_cluster);
     suite_add_tcase(suite, tcase);
     return suite;
 }

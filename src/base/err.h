@@ -83,7 +83,10 @@
     X(LIMIT, -34, NOT_WRITTEN, true, "a configured limit was reached")                             \
     X(UNSUPPORTED, -35, NOT_WRITTEN, false, "not supported")                                       \
     /* A committed entry contradicts what this node applied: safety is broken, stop the node. */   \
-    X(DIVERGED, -36, UNKNOWN, false, "this replica differs from the cluster")
+    X(DIVERGED, -36, UNKNOWN, false, "this replica differs from the cluster")                      \
+    /* A compare-and-set found another value; the answer tells which. */                           \
+    X(CURSOR_CONFLICT, -47, NOT_WRITTEN, false, "the cursor is not what was expected")             \
+    X(CURSOR_UNKNOWN, -48, NOT_WRITTEN, false, "unknown cursor")
 
 enum err {
 #define ERR_ENUM(name, number, outcome, retryable, text) ERR_##name = (number),

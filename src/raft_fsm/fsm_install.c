@@ -437,6 +437,7 @@ static enum err take_over(struct fsm *self, struct err_info *info)
     producers_free(self->producers);
     self->producers = manifest->producers;
     manifest->producers = NULL;
+    cursors_exchange(catalog_cursors(self->catalog), manifest->cursors);
     self->applied_index = manifest->applied_index;
     self->time_us = manifest->time_us;
     return ERR_OK;

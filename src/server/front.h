@@ -19,6 +19,7 @@
 #include "base/mailbox.h"
 #include "server/change.h"
 #include "server/consume.h"
+#include "server/cursor_view.h"
 #include "server/deadline.h"
 #include "server/node.h"
 #include "server/remote.h"
@@ -56,6 +57,7 @@ struct front {
     struct deadlines deadlines;
     struct changes changes;
     struct readings readings;
+    struct cursor_views cursor_views;
     struct statuses statuses;
     struct remotes remotes;
     struct works works;

@@ -16,9 +16,9 @@ enum {
     DEADLINE_DEFAULT_MS = 30000,
     /* Cursors in one answer, so that they fit into a header of 64 KiB. */
     PAGE_MAX = 80,
-    /* Three texts of 200, 200 and 256 bytes, seven numbers of up to 10. */
+    /* Three texts of 200, 200 and 256 bytes, eight numbers of up to 10. */
     INFO_SIZE_MAX =
-        3 * 3 + TOPIC_NAME_SIZE_MAX + CURSOR_NAME_SIZE_MAX + CURSOR_METADATA_SIZE_MAX + 7 * 11 + 4,
+        3 * 3 + TOPIC_NAME_SIZE_MAX + CURSOR_NAME_SIZE_MAX + CURSOR_METADATA_SIZE_MAX + 8 * 11 + 4,
 };
 _Static_assert(PAGE_MAX *INFO_SIZE_MAX < FRAME_HEADER_SIZE_MAX - 64, "a page fits into a header");
 
@@ -145,6 +145,7 @@ static void fill(struct seen *item, Quorlog__CursorInfo *ret_info)
     ret_info->metadata = item->cursor.metadata;
     ret_info->log_start = item->log_start;
     ret_info->log_end = item->log_end;
+    ret_info->raft_index = item->cursor.at.revision / COMMAND_COUNT_MAX;
 }
 
 static void reply_get(struct cursor_view *self)

@@ -204,13 +204,17 @@ def install(cluster):
     servers = cluster.servers()
     away = cluster.followers()[0]
     cluster.kill(away)
-    before = {n["id"]: n for n in cluster.status()["nodes"]}[cluster.wait_leader()]["last"]
+    leader = cluster.wait_leader()
+    before = {n["id"]: n for n in cluster.status()["nodes"]}[leader]["last"]
     run("cursor", "set", TOPIC, "r7", "70", "-s", servers)
     run("cursor", "delete", TOPIC, "r8", "-s", servers)
     data = b"".join(b"%d %s\n" % (i, b"v" * 2000) for i in range(150))
+
     def dropped():
-        run("produce", TOPIC, "-s", servers, input=data)
-        return first_entry(cluster, cluster.wait_leader()) > before + 3
+        for _ in range(8):
+            run("produce", TOPIC, "-s", servers, input=data)
+        return first_entry(cluster, leader) > before + 3
+
     wait_for("the leader has dropped what the follower lacks", dropped)
     there = next(i for i in cluster.ids() if cluster.running(i))
     cluster.start(away, wait=True)

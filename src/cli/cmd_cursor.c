@@ -80,6 +80,8 @@ static uint64_t lag_of(const Quorlog__CursorInfo *cursor)
 /* "12 s", "3 min", "5 h", "9 d" since then, by this machine's clock. */
 static const char *human_age(char buffer[24], int64_t time_us)
 {
+    const int64_t hour = 3600;
+    const int64_t day = 24 * hour;
     int64_t seconds = (int64_t)time(NULL) - time_us / 1000000;
 
     if (seconds < 0) {
@@ -87,12 +89,12 @@ static const char *human_age(char buffer[24], int64_t time_us)
     }
     if (seconds < 120) {
         (void)snprintf(buffer, 24, "%d s", (int)seconds); /* fits, as all of these */
-    } else if (seconds < 2 * 3600) {
+    } else if (seconds < 2 * hour) {
         (void)snprintf(buffer, 24, "%d min", (int)(seconds / 60));
-    } else if (seconds < 2 * 86400) {
-        (void)snprintf(buffer, 24, "%d h", (int)(seconds / 3600));
+    } else if (seconds < 2 * day) {
+        (void)snprintf(buffer, 24, "%d h", (int)(seconds / hour));
     } else {
-        (void)snprintf(buffer, 24, "%lld d", (long long)(seconds / 86400));
+        (void)snprintf(buffer, 24, "%lld d", (long long)(seconds / day));
     }
     return buffer;
 }
@@ -153,7 +155,7 @@ static int ask_cursor(struct client *client, const struct invocation *invocation
 
 static int run_get(const struct invocation *invocation)
 {
-    Quorlog__CursorGetReply *reply;
+    Quorlog__CursorGetReply *reply = NULL;
     struct client *client;
     struct err_info info;
     uint64_t at_least;
@@ -295,7 +297,7 @@ static int run_set(const struct invocation *invocation)
 {
     struct client_cursor_change change = {.metadata = option_value(invocation, "metadata")};
     struct consumer_options place = {.topic = invocation->arguments[0]};
-    Quorlog__CursorGetReply *reply;
+    Quorlog__CursorGetReply *reply = NULL;
     struct client *client;
     struct err_info info;
     int code = parse_change(invocation, &change);

@@ -14,7 +14,8 @@
  *      LOOKING ──exists──► CLAIMING ──ok──► IDLE ──by count, time, close──► COMMITTING ──┐
  *         │                                  ▲ ▲ └──nothing for long──► CHECKING ──┐     │
  *         └──────none────────────────────────┘ └────────────── as expected ─────────┴─────┘
- *         any ──failed for good; IDLE when closing, with nothing to commit──► ENDED
+ *         any ──failed for good; IDLE when closing, with nothing to commit, after a last look──►
+ * ENDED
  *
  * Invariants:
  *   I1  A request is under way exactly in LOOKING, CLAIMING, COMMITTING and CHECKING.
@@ -70,6 +71,7 @@ struct committer {
     uint64_t check_ns; /* when to look at the cursor */
     unsigned failures;
     bool closing;
+    bool settled; /* closing: the node has been asked for our last change */
 
     bool telling; /* inside an event */
     bool freed;   /* then */
@@ -258,11 +260,11 @@ static void on_check_reply(void *arg, const struct client_error *error, const ui
     if (message != NULL) {
         quorlog__cursor_get_reply__free_unpacked(message, NULL);
     }
-    if (now.revision > self->revision || error->err == ERR_CURSOR_UNKNOWN) {
+    if (!self->closing && (now.revision > self->revision || error->err == ERR_CURSOR_UNKNOWN)) {
         fail_conflict(self, &now);
         return;
     }
-    /* What else there may be is the next commit's affair. */
+    /* What else there may be is the next commit's affair; who closes only waited. */
     self->state = COMMITTER_IDLE;
     channel_wake(self->channel, &self->user, 0);
 }
@@ -337,7 +339,14 @@ static void step(struct channel_user *user)
             channel_wake(self->channel, user, commit_time(self));
         }
     } else if (self->closing) {
-        end(self, &none);
+        /* Whoever asks this node next shall find what was committed. */
+        if (self->revision > 0 && !self->settled) {
+            self->settled = true;
+            check(self, now_ns);
+        }
+        if (self->state == COMMITTER_IDLE) {
+            end(self, &none);
+        }
     } else if (self->revision > 0) {
         if (now_ns >= self->check_ns) {
             check(self, now_ns);

@@ -83,7 +83,8 @@ enum err committer_new(struct client *client, const struct committer_options *op
  * that was not there. */
 void committer_advance(struct committer *self, uint64_t offset);
 
-/* Commits the rest, at once; `ended` comes when that is done. Only after `opened`. */
+/* Commits the rest, at once; `ended` comes when that is done, and the node that the client talks to
+ * shows it. Only after `opened`. */
 void committer_close(struct committer *self);
 
 /* No further events; what is not committed stays so. Frees; legal from inside an event. NULL is

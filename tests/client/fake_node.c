@@ -592,6 +592,26 @@ static void fill_cursor(const struct fake_cluster *cluster, Quorlog__CursorInfo 
     ret_info->raft_index = cluster->raft_index;
 }
 
+static void answer_cursor_get(struct fake_node *self, const struct frame *frame,
+                              struct answer *answer)
+{
+    Quorlog__CursorGetRequest *request =
+        quorlog__cursor_get_request__unpack(NULL, frame->header_size, frame->header);
+    Quorlog__CursorGetReply reply = QUORLOG__CURSOR_GET_REPLY__INIT;
+    Quorlog__CursorInfo info;
+
+    ck_assert_ptr_nonnull(request);
+    ck_assert_uint_le(request->at_least, self->cluster->raft_index);
+    fill_cursor(self->cluster, &info);
+    reply.cursor = &info;
+    if (strcmp(self->cluster->cursor.name, request->name) != 0) {
+        pack_error(answer, self, ERR_CURSOR_UNKNOWN, false);
+    } else {
+        pack(answer, TYPE(CURSOR_GET_REPLY), &reply.base);
+    }
+    quorlog__cursor_get_request__free_unpacked(request, NULL);
+}
+
 static void answer_cursor_set(struct fake_node *self, const struct frame *frame,
                               struct answer *answer)
 {
@@ -653,6 +673,8 @@ static void answer_request(struct client_conn *conn, const struct frame *frame,
         answer_create(self, frame, answer);
     } else if (frame->type == TYPE(CURSOR_SET)) {
         answer_cursor_set(self, frame, answer);
+    } else if (frame->type == TYPE(CURSOR_GET)) {
+        answer_cursor_get(self, frame, answer);
     } else if (frame->type == TYPE(TOPIC_LIST)) {
         answer_list(self, answer);
     } else if (frame->type == TYPE(PING)) {

@@ -246,6 +246,25 @@ START_TEST(closing_commits_the_rest)
     ck_assert_int_eq(got.err, ERR_OK);
     ck_assert_uint_eq(got.committed, 8);
     ck_assert_uint_eq(f.cluster.cursor.offset, 8);
+    ck_assert_uint_eq(fake_node_seen(f.one, TYPE(CURSOR_GET)), 1); /* until it is shown */
+}
+END_TEST
+
+START_TEST(who_takes_over_from_one_that_closes_does_not_disturb_it)
+{
+    set_cursor(3);
+    open_it((struct committer_options){.interval_ms = 60000});
+    committer_advance(committer, 8);
+    script(TYPE(CURSOR_GET), FAKE_HOLD, ERR_OK, 1);
+    committer_close(committer);
+    while (fake_node_held(f.one) == 0) {
+        loop_run_for(&f.loop, 1);
+    }
+    set_cursor(8);
+    fake_node_release(f.one);
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_int_eq(got.err, ERR_OK);
+    ck_assert_uint_eq(got.committed, 8);
 }
 END_TEST
 
@@ -426,6 +445,7 @@ static Suite *suite(void)
     tcase_add_test(committing, so_many_records_are_committed_together);
     tcase_add_test(committing, a_single_record_is_committed_after_a_while);
     tcase_add_test(committing, closing_commits_the_rest);
+    tcase_add_test(committing, who_takes_over_from_one_that_closes_does_not_disturb_it);
     tcase_add_test(committing, closing_with_nothing_to_commit_changes_nothing);
     suite_add_tcase(suite, committing);
     tcase_add_checked_fixture(failures, setup, teardown);

@@ -87,7 +87,8 @@ check() {
             public["raft_fsm/group.h"]; public["raft_fsm/command.h"]; public["raft_fsm/digest.h"]
             public["raft_fsm/membership.h"]; public["raft_fsm/producers.h"]
             public["raft_fsm/membership_plan.h"]; public["raft_fsm/recovery.h"]
-            public["server/server.h"]; public["client/client.h"]
+            public["raft_fsm/cursors.h"]
+            public["server/server.h"]; public["client/client.h"]; public["client/cursor.h"]; public["client/share.h"]
             # What the header of a group shows is public with it.
             while ((getline text < "src/raft_fsm/group.h") > 0)
                 if (split(text, part, "\"") >= 2 && text ~ /^#include "raft_fsm\//)

@@ -92,7 +92,10 @@
     X(ID_USED, -51, NOT_WRITTEN, false, "this node's id was used before")                          \
     /* A change of the members that could leave the cluster without a majority. */                 \
     X(UNSAFE, -52, NOT_WRITTEN, false, "refused: it would endanger the cluster")                   \
-    X(MEMBERS_CHANGING, -53, NOT_WRITTEN, false, "another change of the members is under way")
+    X(MEMBERS_CHANGING, -53, NOT_WRITTEN, false, "another change of the members is under way")     \
+    /* A compare-and-set found another value; the answer tells which. */                           \
+    X(CURSOR_CONFLICT, -47, NOT_WRITTEN, false, "the cursor is not what was expected")             \
+    X(CURSOR_UNKNOWN, -48, NOT_WRITTEN, false, "unknown cursor")
 
 enum err {
 #define ERR_ENUM(name, number, outcome, retryable, text) ERR_##name = (number),

@@ -11,18 +11,22 @@
 #include "base/assert.h"
 #include "cli/caller.h"
 #include "cli/commands.h"
+#include "cli/consume_cursor.h"
 #include "cli/format.h"
 
 static const struct option_spec options[] = {
     CALLER_OPTIONS,
     {"offset", 'o', "start|end|N|-N|@TIME", false,
-     "where to begin; default start, with --follow end"},
+     "where to begin; default start, with --follow end; with --cursor only if there is none, "
+     "default "
+     "start"},
     {"count", 'n', "COUNT", false, "stop after so many records"},
     {"format", 'f', "FORMAT", false,
      "%o offset, %k key, %v value, %t time, %h headers; default '%v\\n'"},
     {"json", 0, NULL, false, "print an object for each record"},
     {"follow", 'F', NULL, false, "wait for more records at the end"},
     {"at-least", 0, "TOKEN", false, "see at least what the produce with this token wrote"},
+    CONSUME_CURSOR_OPTIONS,
     {NULL, 0, NULL, false, NULL},
 };
 
@@ -31,17 +35,36 @@ static const char details[] =
     "may be some milliseconds behind: --at-least waits for what a produce wrote. Without\n"
     "--follow it stops at the end of the log as it is when the reading begins.\n"
     "\n"
+    "With --cursor it goes on where the cursor stands, takes it over from whoever had it (which "
+    "then\n"
+    "ends with an error), and moves it behind what was written to the output: now and then, and "
+    "at\n"
+    "the end, at SIGINT and SIGTERM too. At least once: after a crash what was printed and not "
+    "yet\n"
+    "committed is printed again. A cursor that is not there is made.\n"
+    "\n"
+    "With --share I/N this is one of N readers that split the topic: a record goes to the one "
+    "that\n"
+    "its key says, in order for each key, and records without a key in turn. Each must be given "
+    "the\n"
+    "same N. All is read, and the others' records are passed over here. --cursor then has a "
+    "cursor\n"
+    "for each share: CURSOR.I-of-N.\n"
+    "\n"
     "examples:\n"
     "  quorlog consume events\n"
     "  quorlog consume events -o -10 --follow\n"
     "  quorlog consume events -o @2026-11-22T10:00:00Z -f '%o %t %v\\n'\n"
-    "  quorlog consume events -s 127.0.0.1:7438 --at-least 57 --json\n";
+    "  quorlog consume events -s 127.0.0.1:7438 --at-least 57 --json\n"
+    "  quorlog consume events --cursor billing --share 1/3 --follow\n";
 
 struct consume {
     const char *topic;
     const char *format; /* NULL: JSON */
     bool plain;         /* values, a line each */
     struct consumer *consumer;
+    struct consume_cursor cursor;
+    bool placed; /* the consumer's position counts */
     bool done;
     bool output_failed;
     int code;
@@ -90,14 +113,29 @@ static void on_ended(void *arg, const struct client_error *error, uint64_t next_
     }
 }
 
-/* Before the loop waits: show what there is. */
-static void on_prepare(uv_prepare_t *prepare)
+static void on_placed(void *arg, uint64_t offset)
 {
-    struct consume *self = prepare->data;
+    struct consume *self = arg;
 
+    (void)offset; /* It is the consumer's position. */
+    self->placed = true;
+}
+
+/* Shows what there is; then, and only then, it may be committed. */
+static void show(struct consume *self)
+{
     if (!self->output_failed && fflush(stdout) != 0) {
         stop_output(self);
     }
+    if (!self->output_failed && self->placed) {
+        consume_cursor_advance(&self->cursor, consumer_position(self->consumer));
+    }
+}
+
+/* Before the loop waits. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    show(prepare->data);
 }
 
 static void on_reader(uv_poll_t *poll, int status, int events)
@@ -134,7 +172,7 @@ static int parse(const struct invocation *invocation, struct consume *self,
     consumer_options->topic = self->topic;
     consumer_options->follow = option_given(invocation, "follow");
     if (offset == NULL) {
-        offset = consumer_options->follow ? "end" : "start";
+        offset = consumer_options->follow && !option_given(invocation, "cursor") ? "end" : "start";
     }
     err = format_parse_start(offset, consumer_options, &info);
     if (err == ERR_OK) {
@@ -153,12 +191,14 @@ static int parse(const struct invocation *invocation, struct consume *self,
         err = err_set(&info, ERR_INVALID, "--format and --json exclude each other");
     }
     self->plain = self->format == NULL && !option_given(invocation, "json");
-    return err == ERR_OK ? EXIT_OK : usage("%s", info.text);
+    return err == ERR_OK ? consume_cursor_parse(&self->cursor, invocation, consumer_options)
+                         : usage("%s", info.text);
 }
 
 static int run(const struct invocation *invocation)
 {
-    static const struct consumer_events events = {.record = on_record, .ended = on_ended};
+    static const struct consumer_events events = {
+        .record = on_record, .ended = on_ended, .placed = on_placed};
     struct consumer_options consumer_options = {0};
     struct consume self = {0};
     struct client *client;
@@ -172,23 +212,32 @@ static int run(const struct invocation *invocation)
     if (code != EXIT_OK) {
         return code;
     }
+    code = consume_cursor_open(&self.cursor, client, &self.done, &consumer_options);
+    if (code != EXIT_OK) {
+        caller_close(client);
+        return code;
+    }
     err = consumer_new(client, &consumer_options, &events, &self, &self.consumer);
     if (err != ERR_OK) {
+        code = consume_cursor_close(&self.cursor, fail("%s", err_text(err)));
         caller_close(client);
-        return fail("%s", err_text(err));
+        return code;
     }
     (void)uv_prepare_init(client_loop(client), &self.flush); /* Never fails. */
     self.flush.data = &self;
     (void)uv_prepare_start(&self.flush, on_prepare); /* Never fails with a callback. */
     watch_reader(&self, client_loop(client));
     client_wait(client, &self.done);
+    show(&self);
     consumer_free(self.consumer);
+    self.consumer = NULL;
     uv_close((uv_handle_t *)&self.flush, NULL);
     if (self.watching) {
         uv_close((uv_handle_t *)&self.reader, NULL);
     }
+    code = consume_cursor_close(&self.cursor, self.code);
     caller_close(client);
-    return self.code;
+    return code;
 }
 
 const struct command_spec command_consume = {

@@ -19,6 +19,8 @@ const struct command_spec *const commands[] = {
     &command_produce,         &command_consume,
     &command_topic_create,    &command_topic_list,
     &command_topic_describe,  &command_topic_delete,
+    &command_cursor_get,      &command_cursor_set,
+    &command_cursor_list,     &command_cursor_delete,
     &command_cluster_status,  &command_cluster_health,
     &command_cluster_add,     &command_cluster_remove,
     &command_cluster_replace, &command_cluster_transfer,

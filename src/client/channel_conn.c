@@ -73,6 +73,12 @@ static enum err decode_error(const struct frame *frame, Quorlog__Error **ret_mes
         .log_start = message->log_start,
         .log_end = message->log_end,
     };
+    if (message->cursor != NULL) {
+        ret_error->cursor = (struct client_cursor){.offset = message->cursor->offset,
+                                                   .revision = message->cursor->revision,
+                                                   .owner = message->cursor->owner,
+                                                   .token = message->cursor->raft_index};
+    }
     *ret_message = message;
     return ERR_OK;
 }

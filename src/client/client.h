@@ -34,6 +34,14 @@ struct client_options {
     uint64_t connect_timeout_ms;
 };
 
+/* What an error tells of a cursor; revision 0: there is none. */
+struct client_cursor {
+    uint64_t offset;
+    uint64_t revision;
+    uint64_t owner;
+    uint64_t token; /* of its last change */
+};
+
 /* An answer's failure; text is borrowed until the callback returns. */
 struct client_error {
     enum err err; /* ERR_OK: no failure */
@@ -43,6 +51,7 @@ struct client_error {
     uint64_t leader_id;
     uint64_t log_start; /* with ERR_RANGE */
     uint64_t log_end;
+    struct client_cursor cursor; /* with ERR_CURSOR_CONFLICT: what it is */
 };
 
 /* loop: NULL for one of its own (then client_wait and client_run drive it). */
@@ -194,6 +203,10 @@ struct consumer_options {
     bool follow;          /* go on at the end, wait for more; else stop there */
     uint64_t at_least;    /* token: the first answer shows at least this */
     size_t credit_size;   /* bytes under way at a time; 0: 4 MiB */
+    /* Shared reading: the records of share `share` (1 … share_count) only, see share.h; all others
+     * are passed over, and do not count for records_max. share_count 0: all records. */
+    unsigned share;
+    unsigned share_count;
 };
 
 struct consumer_events {
@@ -201,6 +214,8 @@ struct consumer_events {
     void (*record)(void *arg, const struct client_record *record);
     /* Over, once: ERR_OK at the end (not following, or records_max reached), or the failure. */
     void (*ended)(void *arg, const struct client_error *error, uint64_t next_offset);
+    /* Where the reading begins, once, before all records. May be NULL. */
+    void (*placed)(void *arg, uint64_t offset);
 };
 
 /* Reads from the connected node, and goes on with another, at the next offset, when it fails.
@@ -208,6 +223,9 @@ struct consumer_events {
 enum err consumer_new(struct client *client, const struct consumer_options *options,
                       const struct consumer_events *events, void *arg,
                       struct consumer **ret_consumer);
+
+/* The offset behind the last record that was given or passed over; 0 before `placed`. */
+uint64_t consumer_position(const struct consumer *self);
 
 /* Stop and go on getting records: backpressure. */
 void consumer_pause(struct consumer *self);

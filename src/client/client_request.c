@@ -16,6 +16,8 @@ struct client_request {
     struct call call;
     struct channel *channel; /* borrowed */
     const ProtobufCMessageDescriptor *reply;
+    const ProtobufCMessage *(*message)(void *message_arg, uint32_t deadline_ms);
+    void *message_arg; /* owned */
     char topic[CHANNEL_TOPIC_SIZE_MAX + 1];
     bool local;
     struct client_members members;
@@ -48,6 +50,12 @@ enum err client_request_check_topic(const char *topic)
     return size == 0 || size > CHANNEL_TOPIC_SIZE_MAX ? ERR_INVALID : ERR_OK;
 }
 
+static void destroy(struct client_request *self)
+{
+    free(self->message_arg);
+    free(self);
+}
+
 void client_request_free(struct client_request *self)
 {
     if (self == NULL) {
@@ -55,7 +63,7 @@ void client_request_free(struct client_request *self)
     }
     channel_forget(self->channel, &self->call);
     channel_remove(self->channel, &self->user);
-    free(self);
+    destroy(self);
 }
 
 /* Out of the channel first: the callback may do anything, but cannot meet this request again. */
@@ -71,7 +79,7 @@ static void finish(struct client_request *self, const struct client_error *error
     } else {
         self->cb(self->arg, error, NULL, 0);
     }
-    free(self);
+    destroy(self);
 }
 
 static void fail(struct client_request *self, enum err err, const char *text)
@@ -172,6 +180,10 @@ static enum err send_try(struct client_request *self, uint64_t now_ns)
 {
     uint32_t deadline_ms = channel_deadline_ms(now_ns, self->deadline_ns);
 
+    if (self->message != NULL) {
+        return channel_send(self->channel, &self->call,
+                            self->message(self->message_arg, deadline_ms), NULL, 0);
+    }
     switch (self->call.type) {
     case QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE: {
         Quorlog__TopicCreateRequest message = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
@@ -294,6 +306,7 @@ enum err client_request_start(struct channel *channel, const struct client_reque
     self->call.repeatable = options->repeatable;
     self->call.needs_leader = options->needs_leader;
     self->reply = options->reply;
+    self->message = options->message;
     self->local = options->local;
     self->reads = options->reads;
     self->deadline_ns = channel_now_ns() + options->timeout_ns;
@@ -306,6 +319,7 @@ enum err client_request_start(struct channel *channel, const struct client_reque
         free(self);
         return err;
     }
+    self->message_arg = options->message_arg;
     if (ret_request != NULL) {
         *ret_request = self;
     }

@@ -17,9 +17,13 @@ struct client_request_options {
     uint16_t reply_type;
     const ProtobufCMessageDescriptor *reply; /* what must be in the reply's header */
     const char *topic;                       /* in, copied; NULL: the request names none */
-    bool local;                              /* of a status request */
-    const struct client_members *members;    /* in, copied; NULL: it is no change of members */
-    bool reads;                              /* changes nothing: its outcome is never "unknown" */
+    /* The message of a try, for types that this module does not know; message_arg becomes the
+     * request's, who frees it. NULL: the types of client.h. */
+    const ProtobufCMessage *(*message)(void *message_arg, uint32_t deadline_ms);
+    void *message_arg;
+    const struct client_members *members; /* in, copied; NULL: it is no change of members */
+    bool local; /* of a status request */
+    bool reads; /* changes nothing: its outcome is never "unknown" */
     bool repeatable;
     bool needs_leader;
     uint64_t timeout_ns;

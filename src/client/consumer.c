@@ -34,6 +34,7 @@
 #include "client/channel.h"
 #include "client/client_request.h"
 #include "client/record_set.h"
+#include "client/share.h"
 #include "log/batch.h"
 #include "quorlog.pb-c.h"
 
@@ -69,7 +70,8 @@ struct consumer {
     void *arg;
     enum consumer_state state;
 
-    bool placed;    /* next and ask are known */
+    bool placed;    /* next and ask are known … */
+    bool told;      /* … and so it was said */
     bool confirmed; /* a node has answered since the last failure */
     bool end_known;
     uint64_t next;
@@ -281,11 +283,25 @@ static enum err deliver_one(struct consumer *self, struct err_info *info)
     record.offset = self->next;
     record.append_time_us = self->header.append_time_us;
     self->next = self->offset;
+    if (self->options.share_count > 0 &&
+        share_of(&record, self->options.share_count) != self->options.share) {
+        return ERR_OK;
+    }
     self->count++;
     self->delivering = true;
     self->events.record(self->arg, &record);
     self->delivering = false;
     return ERR_OK;
+}
+
+static void tell_placed(struct consumer *self)
+{
+    self->told = true;
+    if (self->events.placed != NULL) {
+        self->delivering = true;
+        self->events.placed(self->arg, self->next);
+        self->delivering = false;
+    }
 }
 
 /* Delivers until paused, freed, complete, out of records or out of time. */
@@ -462,7 +478,7 @@ static uint32_t records_left(const struct consumer *self)
 {
     uint64_t left = self->options.records_max - self->count;
 
-    if (self->options.records_max == 0 || left > UINT32_MAX) {
+    if (self->options.records_max == 0 || left > UINT32_MAX || self->options.share_count > 0) {
         return 0;
     }
     /* What is queued makes it fewer; batches that come too many are dropped. */
@@ -594,6 +610,9 @@ static void step(struct channel_user *user)
     if (self->state == CONSUMER_ENDED) {
         return;
     }
+    if (self->placed && !self->told) {
+        tell_placed(self);
+    }
     deliver(self, now_ns);
     if (self->freed) {
         destroy(self);
@@ -640,7 +659,8 @@ enum err consumer_new(struct client *client, const struct consumer_options *opti
 
     ASSERT(events->record != NULL && events->ended != NULL);
     if (client_request_check_topic(options->topic) != ERR_OK ||
-        (unsigned)options->start > CONSUMER_TIME || options->credit_size > INT32_MAX) {
+        (unsigned)options->start > CONSUMER_TIME || options->credit_size > INT32_MAX ||
+        !share_is_one(options->share, options->share_count)) {
         return ERR_INVALID;
     }
     self = calloc(1, sizeof *self);
@@ -671,6 +691,11 @@ enum err consumer_new(struct client *client, const struct consumer_options *opti
     }
     *ret_consumer = self;
     return ERR_OK;
+}
+
+uint64_t consumer_position(const struct consumer *self)
+{
+    return self->next;
 }
 
 void consumer_pause(struct consumer *self)

@@ -27,6 +27,7 @@ struct catalog {
     unsigned topics_max;
     struct link *by_id;
     struct link *by_name;
+    struct cursors *cursors; /* owned; has a lock of its own */
 };
 
 _Static_assert(offsetof(struct row, topic) == 0, "see struct row");
@@ -65,7 +66,12 @@ enum err catalog_new(unsigned topics_max, struct catalog **ret_catalog)
     if (self == NULL) {
         return ERR_NOMEM;
     }
+    if (cursors_new(&self->cursors) != ERR_OK) {
+        free(self);
+        return ERR_NOMEM;
+    }
     if (pthread_rwlock_init(&self->lock, NULL) != 0) {
+        cursors_free(self->cursors);
         free(self);
         return ERR_NOMEM;
     }
@@ -101,6 +107,7 @@ void catalog_free(struct catalog *self)
     ASSERT(self->by_name == NULL);
     rv = pthread_rwlock_destroy(&self->lock);
     ASSERT(rv == 0);
+    cursors_free(self->cursors);
     free(self);
 }
 
@@ -214,6 +221,11 @@ size_t catalog_count(struct catalog *self)
     count = HASH_COUNT(self->by_id);
     unlock(self);
     return count;
+}
+
+struct cursors *catalog_cursors(struct catalog *self)
+{
+    return self->cursors;
 }
 
 static struct row *new_row(uint64_t id, const char *name, struct log *log, int64_t created_time_us)

@@ -1,5 +1,6 @@
 /*
- * The catalog: the topics of a group, and their logs, as all threads see them.
+ * The catalog: the topics of a group, their logs and their consumers' cursors, as all threads see
+ * them.
  *
  * The raft thread writes it (through the state machine); front threads look topics up and read
  * their logs. A lock guards the tables; a topic, once found, is used outside of it, kept alive by
@@ -16,6 +17,7 @@
 #include "base/err.h"
 #include "log/log.h"
 #include "raft_fsm/command.h"
+#include "raft_fsm/cursors.h"
 #include "raft_fsm/digest.h"
 
 struct topic {
@@ -53,6 +55,9 @@ struct topic *catalog_find_id(struct catalog *self, uint64_t id);
  * to free(). */
 enum err catalog_list(struct catalog *self, struct topic ***ret_topics, size_t *ret_count);
 size_t catalog_count(struct catalog *self);
+
+/* (any thread) The cursors; borrowed. They are changed by the state machine alone. */
+struct cursors *catalog_cursors(struct catalog *self);
 
 void topic_ref(struct topic *topic);
 void topic_unref(struct topic *topic); /* NULL is fine */

@@ -29,6 +29,13 @@ _Static_assert(COMMAND_PAYLOAD_HEADER_SIZE + COMMAND_HEADER_SIZE + COMMAND_PRODU
                    ENTRY_PAYLOAD_SIZE_MAX,
                "the largest batch fits an entry");
 
+_Static_assert((int)CURSOR_EXPECT_ANY == (int)REPLICATED__CURSOR_EXPECT__CURSOR_EXPECT_ANY &&
+                   (int)CURSOR_EXPECT_REVISION ==
+                       (int)REPLICATED__CURSOR_EXPECT__CURSOR_EXPECT_REVISION &&
+                   (int)CURSOR_EXPECT_OFFSET ==
+                       (int)REPLICATED__CURSOR_EXPECT__CURSOR_EXPECT_OFFSET,
+               "one set of numbers");
+
 static bool all_zero(const uint8_t *from, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
@@ -45,30 +52,41 @@ static bool name_char(char c)
            c == '_' || c == '-';
 }
 
-enum err topic_name_check(const char *name, size_t size, struct err_info *info)
+static enum err check_name(const char *what, const char *name, size_t size, struct err_info *info)
 {
     if (size == 0) {
-        return err_set(info, ERR_INVALID, "a topic's name is empty");
+        return err_set(info, ERR_INVALID, "%s's name is empty", what);
     }
     if (size > TOPIC_NAME_SIZE_MAX) {
-        return err_set(info, ERR_INVALID, "a topic's name has %zu characters, more than %d", size,
+        return err_set(info, ERR_INVALID, "%s's name has %zu characters, more than %d", what, size,
                        TOPIC_NAME_SIZE_MAX);
     }
     for (size_t i = 0; i < size; i++) {
         if (!name_char(name[i])) {
             return err_set(info, ERR_INVALID,
-                           "a topic's name has letters, digits, '.', '_' and '-' only; "
+                           "%s's name has letters, digits, '.', '_' and '-' only; "
                            "character %zu is another",
-                           i + 1);
+                           what, i + 1);
         }
     }
     if (name[0] == '-') {
-        return err_set(info, ERR_INVALID, "a topic's name does not start with '-'");
+        return err_set(info, ERR_INVALID, "%s's name does not start with '-'", what);
     }
     if (name[0] == '.' && (size == 1 || (size == 2 && name[1] == '.'))) {
-        return err_set(info, ERR_INVALID, "a topic's name is not '.' or '..'");
+        return err_set(info, ERR_INVALID, "%s's name is not '.' or '..'", what);
     }
     return ERR_OK;
+}
+
+enum err topic_name_check(const char *name, size_t size, struct err_info *info)
+{
+    return check_name("a topic", name, size, info);
+}
+
+enum err cursor_name_check(const char *name, size_t size, struct err_info *info)
+{
+    _Static_assert(CURSOR_NAME_SIZE_MAX == TOPIC_NAME_SIZE_MAX, "one rule for both");
+    return check_name("a cursor", name, size, info);
 }
 
 void command_fini(struct command *self)
@@ -81,24 +99,54 @@ void command_fini(struct command *self)
 
 /* ---- writing ---- */
 
+static char *unchanged(const char *from)
+{
+    return (char *)(uintptr_t)from; /* Not written to. */
+}
+
+/* The message borrows from the change. */
+static Replicated__CursorChange cursor_message(const struct command *command)
+{
+    const struct cursor_change *change = command->cursor;
+    Replicated__CursorChange message = REPLICATED__CURSOR_CHANGE__INIT;
+
+    ASSERT(command->type == COMMAND_CURSOR_SET || command->type == COMMAND_CURSOR_DELETE);
+    ASSERT(change->topic[0] != '\0' && change->name[0] != '\0');
+    message.topic = unchanged(change->topic);
+    message.name = unchanged(change->name);
+    message.expect = (Replicated__CursorExpect)change->expect;
+    message.expected = change->expected;
+    if (command->type == COMMAND_CURSOR_SET) {
+        message.offset = change->offset;
+        message.owner = change->owner;
+        message.metadata = unchanged(change->metadata);
+    }
+    return message;
+}
+
 static size_t body_size(const struct command *self)
 {
     Replicated__TopicCreate create = REPLICATED__TOPIC_CREATE__INIT;
     Replicated__TopicDelete delete = REPLICATED__TOPIC_DELETE__INIT;
+    Replicated__CursorChange cursor;
 
     switch (self->type) {
     case COMMAND_PRODUCE:
         return COMMAND_PRODUCE_HEADER_SIZE + self->produce.batch.size;
     case COMMAND_TOPIC_CREATE:
-        create.name = (char *)(uintptr_t)self->topic_name;
+        create.name = unchanged(self->topic_name);
         return replicated__topic_create__get_packed_size(&create);
     case COMMAND_TOPIC_DELETE:
-        delete.name = (char *)(uintptr_t)self->topic_name;
+        delete.name = unchanged(self->topic_name);
         return replicated__topic_delete__get_packed_size(&delete);
     case COMMAND_INIT_PRODUCER:
         return 0;
     case COMMAND_NODE_BIND:
         return NODE_BIND_SIZE;
+    case COMMAND_CURSOR_SET:
+    case COMMAND_CURSOR_DELETE:
+        cursor = cursor_message(self);
+        return replicated__cursor_change__get_packed_size(&cursor);
     }
     ASSERT(false); /* There is no other type. */
     return 0;
@@ -108,6 +156,7 @@ static void put_body(const struct command *self, uint8_t *to)
 {
     Replicated__TopicCreate create = REPLICATED__TOPIC_CREATE__INIT;
     Replicated__TopicDelete delete = REPLICATED__TOPIC_DELETE__INIT;
+    Replicated__CursorChange cursor;
 
     switch (self->type) {
     case COMMAND_PRODUCE:
@@ -117,11 +166,11 @@ static void put_body(const struct command *self, uint8_t *to)
                self->produce.batch.size);
         break;
     case COMMAND_TOPIC_CREATE:
-        create.name = (char *)(uintptr_t)self->topic_name;
+        create.name = unchanged(self->topic_name);
         (void)replicated__topic_create__pack(&create, to); /* body_size bytes */
         break;
     case COMMAND_TOPIC_DELETE:
-        delete.name = (char *)(uintptr_t)self->topic_name;
+        delete.name = unchanged(self->topic_name);
         (void)replicated__topic_delete__pack(&delete, to); /* body_size bytes */
         break;
     case COMMAND_INIT_PRODUCER:
@@ -129,6 +178,11 @@ static void put_body(const struct command *self, uint8_t *to)
     case COMMAND_NODE_BIND:
         bytes_put_u64(to + AT_NODE_ID, self->node.id);
         bytes_put_u64(to + AT_DISK_ID, self->node.disk_id);
+        break;
+    case COMMAND_CURSOR_SET:
+    case COMMAND_CURSOR_DELETE:
+        cursor = cursor_message(self);
+        (void)replicated__cursor_change__pack(&cursor, to); /* body_size bytes */
         break;
     }
 }
@@ -270,9 +324,67 @@ static enum err read_node(const uint8_t *body, size_t size, struct command_view 
     return ERR_OK;
 }
 
-static enum err read_body(uint8_t type, const uint8_t *body, size_t size,
+static enum err check_cursor(enum command_type type, const Replicated__CursorChange *message,
+                             size_t size, struct err_info *info)
+{
+    if (message->base.n_unknown_fields > 0) {
+        return err_set(info, ERR_VERSION, "a cursor command has fields that are not known");
+    }
+    if (message->expect != REPLICATED__CURSOR_EXPECT__CURSOR_EXPECT_ANY &&
+        message->expect != REPLICATED__CURSOR_EXPECT__CURSOR_EXPECT_REVISION &&
+        message->expect != REPLICATED__CURSOR_EXPECT__CURSOR_EXPECT_OFFSET) {
+        return err_set(info, ERR_VERSION, "a cursor command expects what is not known: %d",
+                       (int)message->expect);
+    }
+    if (replicated__cursor_change__get_packed_size(message) != size ||
+        strlen(message->metadata) > CURSOR_METADATA_SIZE_MAX ||
+        (type == COMMAND_CURSOR_DELETE &&
+         (message->offset != 0 || message->owner != 0 || message->metadata[0] != '\0'))) {
+        return err_set(info, ERR_CORRUPT, "a cursor command that no node makes");
+    }
+    if (topic_name_check(message->topic, strlen(message->topic), NULL) != ERR_OK ||
+        cursor_name_check(message->name, strlen(message->name), NULL) != ERR_OK) {
+        return err_set(info, ERR_CORRUPT,
+                       "a cursor command has a name that no topic or cursor may have");
+    }
+    return ERR_OK;
+}
+
+static enum err read_cursor(enum command_type type, const uint8_t *body, size_t size,
+                            struct cursor_change *ret_change, struct err_info *info)
+{
+    /* Longer than any, so that what follows allocates little. */
+    const size_t size_max = 4096;
+    Replicated__CursorChange *message = NULL;
+    enum err err;
+
+    ASSERT(type == COMMAND_CURSOR_SET || type == COMMAND_CURSOR_DELETE);
+    if (size <= size_max) {
+        message = replicated__cursor_change__unpack(NULL, size, body);
+    }
+    if (message == NULL) {
+        return err_set(info, ERR_CORRUPT, "a cursor command of %zu bytes does not decode", size);
+    }
+    err = check_cursor(type, message, size, info);
+    if (err == ERR_OK) {
+        *ret_change = (struct cursor_change){.expect = (enum cursor_expect)message->expect,
+                                             .expected = message->expected,
+                                             .offset = message->offset,
+                                             .owner = message->owner};
+        /* The sizes are checked. */
+        memcpy(ret_change->topic, message->topic, strlen(message->topic));
+        memcpy(ret_change->name, message->name, strlen(message->name));
+        memcpy(ret_change->metadata, message->metadata, strlen(message->metadata));
+    }
+    replicated__cursor_change__free_unpacked(message, NULL);
+    return err;
+}
+
+static enum err read_body(struct command_reader *self, const uint8_t *body, size_t size,
                           struct command_view *ret_command, struct err_info *info)
 {
+    uint8_t type = (uint8_t)ret_command->type;
+
     switch (type) {
     case COMMAND_PRODUCE:
         return read_produce(body, size, ret_command, info);
@@ -290,6 +402,10 @@ static enum err read_body(uint8_t type, const uint8_t *body, size_t size,
         return ERR_OK;
     case COMMAND_NODE_BIND:
         return read_node(body, size, ret_command, info);
+    case COMMAND_CURSOR_SET:
+    case COMMAND_CURSOR_DELETE:
+        ret_command->cursor = &self->cursor;
+        return read_cursor(ret_command->type, body, size, &self->cursor, info);
     default:
         return err_set(info, ERR_VERSION, "a command of type %u is not known", type);
     }
@@ -325,7 +441,7 @@ enum err command_reader_next(struct command_reader *self, struct command_view *r
         return err_set(info, ERR_CORRUPT, "reserved bytes of a command are not zero");
     }
     command.type = (enum command_type)at[AT_TYPE];
-    err = read_body(at[AT_TYPE], at + COMMAND_HEADER_SIZE, size, &command, info);
+    err = read_body(self, at + COMMAND_HEADER_SIZE, size, &command, info);
     if (err != ERR_OK) {
         return err;
     }

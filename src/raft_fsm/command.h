@@ -21,6 +21,7 @@
  *   TOPIC_CREATE, TOPIC_DELETE   body: protobuf (proto/replicated.proto)
  *   INIT_PRODUCER body: empty
  *   NODE_BIND     body: node id u64 | disk id u64 (raft_fsm/nodes.h)
+ *   CURSOR_SET, CURSOR_DELETE    body: protobuf CursorChange
  *
  *   At most COMMAND_COUNT_MAX commands in a payload: a command's number in its entry is a part of
  *   the ids that are made from it (raft_fsm/fsm.h).
@@ -44,6 +45,8 @@ enum {
     COMMAND_COUNT_MAX = 4096,
     COMMAND_BATCH_SIZE_MAX = 16 * 1024 * 1024, /* bytes of a PRODUCE's batch, header included */
     TOPIC_NAME_SIZE_MAX = 200,                 /* bytes, without a closing zero */
+    CURSOR_NAME_SIZE_MAX = 200,                /* as above */
+    CURSOR_METADATA_SIZE_MAX = 256,            /* as above */
 };
 
 enum command_type {
@@ -52,6 +55,27 @@ enum command_type {
     COMMAND_TOPIC_DELETE = 3,
     COMMAND_INIT_PRODUCER = 4,
     COMMAND_NODE_BIND = 12,
+    COMMAND_CURSOR_SET = 7,
+    COMMAND_CURSOR_DELETE = 8,
+};
+
+/* What a cursor must be for a change to be made; the numbers are those of the protocol. */
+enum cursor_expect {
+    CURSOR_EXPECT_ANY = 0,
+    CURSOR_EXPECT_REVISION = 1, /* expected; 0: there must be none */
+    CURSOR_EXPECT_OFFSET = 2,
+};
+
+/* A change of a cursor; names are checked, metadata is at most so long. */
+struct cursor_change {
+    char topic[TOPIC_NAME_SIZE_MAX + 1];
+    char name[CURSOR_NAME_SIZE_MAX + 1];
+    enum cursor_expect expect;
+    uint64_t expected;
+    /* CURSOR_SET: */
+    uint64_t offset;
+    uint64_t owner;
+    char metadata[CURSOR_METADATA_SIZE_MAX + 1];
 };
 
 /* A command on its way into an entry. */
@@ -65,6 +89,7 @@ struct command {
         } produce;
         char topic_name[TOPIC_NAME_SIZE_MAX + 1]; /* TOPIC_CREATE, TOPIC_DELETE; checked */
         struct node_disk node;                    /* NODE_BIND */
+        const struct cursor_change *cursor;       /* CURSOR_SET, CURSOR_DELETE; borrowed */
     };
 };
 
@@ -81,12 +106,15 @@ struct command_view {
         } produce;
         char topic_name[TOPIC_NAME_SIZE_MAX + 1];
         struct node_disk node;
+        const struct cursor_change *cursor; /* in the reader, until the next command */
     };
 };
 
 /* ERR_OK for a name that a topic may have: [A-Za-z0-9._-]{1,200}, not "." or "..", not starting
  * with "-". ERR_INVALID with text. */
 enum err topic_name_check(const char *name, size_t size, struct err_info *info);
+/* The same for a cursor's. */
+enum err cursor_name_check(const char *name, size_t size, struct err_info *info);
 
 void command_fini(struct command *self);
 
@@ -109,6 +137,7 @@ struct command_reader {
     size_t position;
     int64_t time_us;
     unsigned count; /* commands given so far */
+    struct cursor_change cursor;
 };
 enum err command_reader_begin(struct command_reader *self, const uint8_t *payload, size_t size,
                               struct err_info *info);

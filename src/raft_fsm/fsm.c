@@ -175,6 +175,7 @@ enum err fsm_drop_topic(struct fsm *self, struct topic *topic, uint64_t index)
         topic_ref(topic);
         fsm_forget_holes(self, topic);
         producers_forget_topic(self->producers, topic->id);
+        cursors_forget_topic(catalog_cursors(self->catalog), topic->id);
         catalog_remove(self->catalog, topic);
     }
     return err;
@@ -409,6 +410,18 @@ static enum err remove_unknown(struct fsm *self, const struct manifest *manifest
     return ERR_OK;
 }
 
+static enum err open_cursors(struct fsm *self, const struct manifest *manifest)
+{
+    struct cursors *copy;
+    enum err err = cursors_copy(manifest->cursors, &copy);
+
+    if (err == ERR_OK) {
+        cursors_exchange(catalog_cursors(self->catalog), copy);
+        cursors_free(copy);
+    }
+    return err;
+}
+
 static enum err open_state(struct fsm *self, const struct manifest *manifest, struct err_info *info)
 {
     struct listing listing = {0};
@@ -424,6 +437,9 @@ static enum err open_state(struct fsm *self, const struct manifest *manifest, st
     }
     if (err == ERR_OK) {
         err = catalog_new(FSM_TOPICS_MAX, &self->catalog);
+    }
+    if (err == ERR_OK && manifest != NULL) {
+        err = open_cursors(self, manifest);
     }
     if (err != ERR_OK) {
         return err_set(info, err, "%s", err_text(err));
@@ -446,7 +462,7 @@ enum err fsm_open(const struct fsm_options *options, const struct manifest *mani
     enum err err;
 
     ASSERT(options->io != NULL && options->dir != NULL);
-    ASSERT(IMPLIES(manifest != NULL, manifest->producers != NULL));
+    ASSERT(IMPLIES(manifest != NULL, manifest->producers != NULL && manifest->cursors != NULL));
     if (self == NULL) {
         return err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     }
@@ -568,6 +584,9 @@ enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest)
     if (err == ERR_OK) {
         err = producers_copy(self->producers, &manifest.producers);
     }
+    if (err == ERR_OK) {
+        err = cursors_copy(catalog_cursors(self->catalog), &manifest.cursors);
+    }
     if (err != ERR_OK) {
         manifest_fini(&manifest);
         return err;
@@ -624,6 +643,7 @@ void fsm_check(const struct fsm *self)
     size_t count;
 
     producers_check(self->producers);
+    cursors_check(catalog_cursors(self->catalog));
     if (catalog_list(self->catalog, &topics, &count) != ERR_OK) {
         return; /* No memory to look with. */
     }

@@ -8,8 +8,8 @@
  *
  * After a restart the journal is replayed from the newest snapshot on. Topics' logs may already
  * hold what is replayed: such a batch is compared (offset, raft index, digest) instead of written,
- * and a difference is ERR_DIVERGED. The state that no file holds (producers, names) follows from
- * replay.
+ * and a difference is ERR_DIVERGED. The state that no file holds (producers, cursors, names)
+ * follows from replay.
  *
  * A topic's id is the raft index of the entry that created it times COMMAND_COUNT_MAX plus the
  * command's number in that entry: unique, and the same on every node.
@@ -67,10 +67,14 @@ struct fsm_options {
  *   TOPIC_DELETE   OK, TOPIC_UNKNOWN
  *   INIT_PRODUCER  OK, LIMIT
  *   NODE_BIND      OK, EXISTS, LIMIT
+ *   CURSOR_SET     OK, TOPIC_UNKNOWN, CURSOR_CONFLICT, RANGE (beyond the topic's end), LIMIT
+ *   CURSOR_DELETE  OK, TOPIC_UNKNOWN, CURSOR_UNKNOWN, CURSOR_CONFLICT
  * The fields from base_offset on are set when it is OK. */
 struct fsm_result {
     enum err err;
-    uint64_t topic_id;    /* PRODUCE, TOPIC_CREATE, TOPIC_DELETE; 0 where there is no topic */
+    uint64_t topic_id; /* all but INIT_PRODUCER; 0 where there is no topic */
+    struct cursor_position
+        cursor;           /* CURSOR_SET, CURSOR_DELETE: as it is now, also after an error */
     uint64_t base_offset; /* PRODUCE */
     uint32_t record_count;
     bool duplicate;      /* PRODUCE: an earlier try had been written; err is OK */

@@ -235,6 +235,36 @@ static enum err apply_node_bind(struct fsm *self, struct step *step)
     return ERR_OK;
 }
 
+/* The revision is made as a topic's id is: no two changes have the same one. */
+static enum err apply_cursor(struct fsm *self, struct step *step)
+{
+    const struct cursor_change *change = step->command.cursor;
+    struct cursors *cursors = catalog_cursors(self->catalog);
+    const struct topic *topic = catalog_peek(self->catalog, change->topic);
+    struct cursor_stamp stamp = {.revision = step->entry->index * COMMAND_COUNT_MAX + step->number,
+                                 .time_us = self->time_us};
+    enum err err;
+
+    if (topic == NULL) {
+        step->result.err = ERR_TOPIC_UNKNOWN;
+        return ERR_OK;
+    }
+    stamp.topic_id = topic->id;
+    stamp.topic_end = topic->end;
+    err = step->command.type == COMMAND_CURSOR_SET
+              ? cursors_set(cursors, &stamp, change, &step->result.cursor)
+              : cursors_delete(cursors, topic->id, change, &step->result.cursor);
+    if (err == ERR_NOMEM) {
+        return err;
+    }
+    step->result.topic_id = topic->id;
+    step->result.err = err;
+    if (err == ERR_OK) {
+        tell_written(self, step);
+    }
+    return ERR_OK;
+}
+
 static enum err apply_command(struct fsm *self, struct step *step)
 {
     switch (step->command.type) {
@@ -248,6 +278,9 @@ static enum err apply_command(struct fsm *self, struct step *step)
         return apply_init_producer(self, step);
     case COMMAND_NODE_BIND:
         return apply_node_bind(self, step);
+    case COMMAND_CURSOR_SET:
+    case COMMAND_CURSOR_DELETE:
+        return apply_cursor(self, step);
     }
     ASSERT(false); /* The reader gives no other type. */
     return ERR_CORRUPT;

@@ -147,24 +147,30 @@ static enum err set_topic(struct fsm *self, const struct manifest_topic *promise
 
 static enum err take_over(struct fsm *self, const struct manifest *manifest, struct err_info *info)
 {
-    struct producers *producers;
+    struct producers *producers = NULL;
+    struct cursors *cursors = NULL;
     enum err err = producers_copy(manifest->producers, &producers);
 
-    if (err != ERR_OK) {
-        return err;
+    if (err == ERR_OK) {
+        err = cursors_copy(manifest->cursors, &cursors);
     }
-    err = drop_others(self, manifest);
+    if (err == ERR_OK) {
+        err = drop_others(self, manifest);
+    }
     /* Names first became free above: a topic may have been deleted and created again. */
     for (size_t i = 0; i < manifest->topic_count && err == ERR_OK; i++) {
         err = set_topic(self, &manifest->topics[i], info);
     }
     if (err != ERR_OK) {
         producers_free(producers);
+        cursors_free(cursors);
         return err;
     }
     producers_free(self->producers);
     self->producers = producers;
     self->nodes = manifest->nodes != NULL ? *manifest->nodes : (struct nodes){.count = 0};
+    cursors_exchange(catalog_cursors(self->catalog), cursors);
+    cursors_free(cursors);
     self->applied_index = manifest->applied_index;
     self->time_us = manifest->time_us;
     return ERR_OK;

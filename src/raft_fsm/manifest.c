@@ -18,6 +18,7 @@ void manifest_fini(struct manifest *self)
     free(self->topics);
     producers_free(self->producers);
     free(self->nodes);
+    cursors_free(self->cursors);
     *self = (struct manifest){0};
 }
 
@@ -26,8 +27,9 @@ enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifes
     struct manifest copy = *self;
     enum err err;
 
-    ASSERT(self->producers != NULL);
+    ASSERT(self->producers != NULL && self->cursors != NULL);
     copy.producers = NULL;
+    copy.cursors = NULL;
     copy.nodes = NULL;
     copy.topics = calloc(self->topic_count + 1, sizeof *copy.topics); /* never of size 0 */
     if (copy.topics == NULL) {
@@ -39,6 +41,9 @@ enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifes
     err = self->nodes == NULL ? ERR_OK : nodes_copy(self->nodes, &copy.nodes);
     if (err == ERR_OK) {
         err = producers_copy(self->producers, &copy.producers);
+    }
+    if (err == ERR_OK) {
+        err = cursors_copy(self->cursors, &copy.cursors);
     }
     if (err != ERR_OK) {
         manifest_fini(&copy);
@@ -66,6 +71,21 @@ const struct manifest_topic *manifest_find(const struct manifest *self, uint64_t
 
 /* ---- encoding ---- */
 
+/* A message and what it points to. */
+struct cursor_item {
+    Replicated__CursorState state;
+    struct cursor cursor;
+};
+
+/* The cursors' messages in one array, with the strings that they point to, and the pointers that
+ * protobuf wants. */
+struct cursor_tree {
+    struct cursor_item *items;
+    Replicated__CursorState **pointers;
+    size_t used; /* filled so far */
+    size_t count;
+};
+
 /* The messages of a manifest, each kind in one array, and the pointers that protobuf wants. */
 struct tree {
     Replicated__Manifest manifest;
@@ -79,6 +99,7 @@ struct tree {
     Replicated__WindowBatch **batch_pointers;
     Replicated__NodeDisk *nodes;
     Replicated__NodeDisk **node_pointers;
+    struct cursor_tree cursors;
     struct producers_counts used; /* filled so far */
     struct producers_counts counts;
 };
@@ -95,6 +116,8 @@ static void tree_fini(struct tree *tree)
     free(tree->batch_pointers);
     free(tree->nodes);
     free(tree->node_pointers);
+    free(tree->cursors.items);
+    free(tree->cursors.pointers);
 }
 
 static enum err tree_init(struct tree *tree, size_t topics, unsigned nodes,
@@ -202,6 +225,37 @@ static void put_nodes(struct tree *tree, const struct nodes *nodes)
     tree->manifest.n_nodes = nodes->count;
 }
 
+static enum err put_cursor(void *arg, const struct cursor *cursor)
+{
+    struct cursor_tree *tree = arg;
+    struct cursor_item *item = &tree->items[tree->used];
+
+    ASSERT(tree->used < tree->count);
+    item->cursor = *cursor;
+    replicated__cursor_state__init(&item->state);
+    item->state.topic_id = cursor->topic_id;
+    item->state.name = item->cursor.name;
+    item->state.offset = cursor->at.offset;
+    item->state.revision = cursor->at.revision;
+    item->state.owner = cursor->at.owner;
+    item->state.updated_time_us = cursor->at.updated_time_us;
+    item->state.metadata = item->cursor.metadata;
+    tree->pointers[tree->used++] = &item->state;
+    return ERR_OK;
+}
+
+static enum err put_cursors(struct cursor_tree *tree, const struct cursors *cursors)
+{
+    tree->count = cursors_count(cursors);
+    /* One more of each: never of size 0. */
+    tree->items = calloc(tree->count + 1, sizeof *tree->items);
+    tree->pointers = calloc(tree->count + 1, sizeof(Replicated__CursorState *));
+    if (tree->items == NULL || tree->pointers == NULL) {
+        return ERR_NOMEM;
+    }
+    return cursors_visit(cursors, put_cursor, tree);
+}
+
 static enum err pack(const Replicated__Manifest *manifest, struct slice *ret_bytes)
 {
     size_t size = replicated__manifest__get_packed_size(manifest);
@@ -230,7 +284,7 @@ enum err manifest_encode(const struct manifest *self, struct slice *ret_bytes)
     unsigned nodes = self->nodes != NULL ? self->nodes->count : 0;
     enum err err;
 
-    ASSERT(self->producers != NULL);
+    ASSERT(self->producers != NULL && self->cursors != NULL);
     err = tree_init(&tree, self->topic_count, nodes, producers_count(self->producers));
     if (err != ERR_OK) {
         return err;
@@ -241,7 +295,11 @@ enum err manifest_encode(const struct manifest *self, struct slice *ret_bytes)
     }
     err = producers_visit(self->producers, &visitor);
     if (err == ERR_OK) {
+        err = put_cursors(&tree.cursors, self->cursors);
+    }
+    if (err == ERR_OK) {
         ASSERT(tree.used.batches == tree.counts.batches);
+        ASSERT(tree.cursors.used == tree.cursors.count);
         tree.manifest.applied_index = self->applied_index;
         tree.manifest.time_us = self->time_us;
         tree.manifest.next_producer_id = producers_next_id(self->producers);
@@ -249,6 +307,8 @@ enum err manifest_encode(const struct manifest *self, struct slice *ret_bytes)
         tree.manifest.n_topics = self->topic_count;
         tree.manifest.producers = tree.producer_pointers;
         tree.manifest.n_producers = tree.used.producers;
+        tree.manifest.cursors = tree.cursors.pointers;
+        tree.manifest.n_cursors = tree.cursors.used;
         err = pack(&tree.manifest, ret_bytes);
     }
     tree_fini(&tree);
@@ -455,6 +515,63 @@ static enum err get_nodes(const Replicated__Manifest *from, struct manifest *man
     return err == ERR_OK ? ERR_OK : err_set(info, ERR_CORRUPT, "a snapshot's nodes make no sense");
 }
 
+/* The order is strict, so no two are of one name. */
+static bool cursor_is_behind(const Replicated__CursorState *cursor,
+                             const Replicated__CursorState *before)
+{
+    return cursor->topic_id != before->topic_id ? cursor->topic_id > before->topic_id
+                                                : strcmp(cursor->name, before->name) > 0;
+}
+
+static bool cursor_is_possible(const struct manifest *manifest, const Replicated__CursorState *from)
+{
+    const struct manifest_topic *topic = manifest_find(manifest, from->topic_id);
+
+    return topic != NULL && from->offset <= topic->end && from->revision > from->topic_id &&
+           from->revision / COMMAND_COUNT_MAX <= manifest->applied_index &&
+           from->updated_time_us <= manifest->time_us &&
+           strlen(from->metadata) <= CURSOR_METADATA_SIZE_MAX &&
+           cursor_name_check(from->name, strlen(from->name), NULL) == ERR_OK;
+}
+
+static enum err get_cursor(struct manifest *manifest, const Replicated__CursorState *from,
+                           struct err_info *info)
+{
+    struct cursor cursor = {.topic_id = from->topic_id,
+                            .at = {.offset = from->offset,
+                                   .revision = from->revision,
+                                   .owner = from->owner,
+                                   .updated_time_us = from->updated_time_us}};
+    enum err err = ERR_CORRUPT;
+
+    if (has_unknown(&from->base)) {
+        return unknown_field("cursor", info);
+    }
+    if (cursor_is_possible(manifest, from)) {
+        memcpy(cursor.name, from->name, strlen(from->name));
+        memcpy(cursor.metadata, from->metadata, strlen(from->metadata));
+        err = cursors_restore(manifest->cursors, &cursor);
+    }
+    return err == ERR_CORRUPT ? err_set(info, err, "a snapshot has an impossible cursor") : err;
+}
+
+static enum err get_cursors(const Replicated__Manifest *from, struct manifest *manifest,
+                            struct err_info *info)
+{
+    enum err err = cursors_new(&manifest->cursors);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    for (size_t i = 0; i < from->n_cursors && err == ERR_OK; i++) {
+        if (i > 0 && !cursor_is_behind(from->cursors[i], from->cursors[i - 1])) {
+            return err_set(info, ERR_CORRUPT, "a snapshot's cursors are not in order");
+        }
+        err = get_cursor(manifest, from->cursors[i], info);
+    }
+    return err;
+}
+
 enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret_manifest,
                          struct err_info *info)
 {
@@ -485,6 +602,9 @@ enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret
     }
     if (err == ERR_OK) {
         err = get_nodes(message, &manifest, info);
+    }
+    if (err == ERR_OK) {
+        err = get_cursors(message, &manifest, info);
     }
     if (err == ERR_OK) {
         *ret_manifest = manifest;

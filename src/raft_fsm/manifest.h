@@ -2,8 +2,8 @@
  * Manifests and the snapshot file.
  *
  * A raft snapshot holds no records: its manifest names the topics with their start, end and digest,
- * the producer table and the applied index (proto/replicated.proto, message Manifest), followed by
- * the CRC-32C of those bytes, u32. The node's newest snapshot is the file `snapshot`:
+ * the producer table, the cursors and the applied index (proto/replicated.proto, message Manifest),
+ * followed by the CRC-32C of those bytes, u32. The node's newest snapshot is the file `snapshot`:
  *
  *      0          4          8          12         16
  *      +----------+----------+----------+----------+- - - - - - - - - - - -+
@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "base/io.h"
 #include "raft_fsm/command.h"
+#include "raft_fsm/cursors.h"
 #include "raft_fsm/message.h"
 #include "raft_fsm/nodes.h"
 #include "raft_fsm/producers.h"
@@ -43,6 +44,7 @@ struct manifest {
     struct manifest_topic *topics; /* owned; by id */
     size_t topic_count;
     struct producers *producers; /* owned */
+    struct cursors *cursors;     /* owned */
     struct nodes *nodes;         /* owned; NULL: none */
 };
 

@@ -33,6 +33,10 @@ static const struct {
     ROW(TOPIC_DELETE, &quorlog__topic_delete_request__descriptor, api_topic_delete),
     ROW(TOPIC_LIST, &quorlog__topic_list_request__descriptor, api_topic_list),
     ROW(TOPIC_DESCRIBE, &quorlog__topic_describe_request__descriptor, api_topic_describe),
+    ROW(CURSOR_SET, &quorlog__cursor_set_request__descriptor, api_cursor_set),
+    ROW(CURSOR_GET, &quorlog__cursor_get_request__descriptor, api_cursor_get),
+    ROW(CURSOR_LIST, &quorlog__cursor_list_request__descriptor, api_cursor_list),
+    ROW(CURSOR_DELETE, &quorlog__cursor_delete_request__descriptor, api_cursor_delete),
     ROW(STATUS, &quorlog__status_request__descriptor, api_status),
     ROW(CLUSTER_ADD, &quorlog__cluster_change_request__descriptor, api_cluster_add),
     ROW(CLUSTER_REMOVE, &quorlog__cluster_change_request__descriptor, api_cluster_remove),
@@ -91,6 +95,18 @@ bool api_check_topic(struct session *session, const struct frame *frame, const c
         return true;
     }
     (void)err_prefix(&failure.info, failure.info.code, "%s a topic", verb);
+    api_refuse(session, frame, &failure);
+    return false;
+}
+
+bool api_check_cursor(struct session *session, const struct frame *frame, const char *name)
+{
+    struct failure failure;
+
+    (void)failure_set(&failure, ERR_INVALID, "no cursor's name");
+    if (cursor_name_check(name, strlen(name), &failure.info) == ERR_OK) {
+        return true;
+    }
     api_refuse(session, frame, &failure);
     return false;
 }

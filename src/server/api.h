@@ -20,6 +20,9 @@ void api_refuse_header(struct session *session, const struct frame *frame, const
 bool api_check_topic(struct session *session, const struct frame *frame, const char *verb,
                      const char *topic);
 
+/* The same for a cursor's. */
+bool api_check_cursor(struct session *session, const struct frame *frame, const char *name);
+
 void api_produce(struct session *session, const struct frame *frame);
 void api_consume(struct session *session, const struct frame *frame);
 void api_consume_stream(struct session *session, const struct frame *frame);
@@ -30,6 +33,10 @@ void api_topic_delete(struct session *session, const struct frame *frame);
 void api_topic_list(struct session *session, const struct frame *frame);
 void api_topic_describe(struct session *session, const struct frame *frame);
 void api_init_producer(struct session *session, const struct frame *frame);
+void api_cursor_get(struct session *session, const struct frame *frame);
+void api_cursor_set(struct session *session, const struct frame *frame);
+void api_cursor_list(struct session *session, const struct frame *frame);
+void api_cursor_delete(struct session *session, const struct frame *frame);
 void api_status(struct session *session, const struct frame *frame);
 void api_cluster_add(struct session *session, const struct frame *frame);
 void api_cluster_remove(struct session *session, const struct frame *frame);

@@ -74,6 +74,7 @@ static void release(struct change *self)
     changes->size -= self->request.size;
     block_unref(self->body.block);
     free(self->step);
+    free(self->cursor);
     free(self);
     front_check_finished(front);
 }
@@ -309,6 +310,9 @@ void change_answered(struct group_request *submission)
         refused(self, 0);
     } else {
         (void)failure_set(&failure, result->err, "%s", err_text(result->err));
+        if (self->kind->refuse != NULL) {
+            self->kind->refuse(self, result, &failure);
+        }
         fail(self, &failure);
     }
 }

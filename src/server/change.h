@@ -1,6 +1,6 @@
 /*
  * A change: a request that only the leader can carry out (produce, create and delete a topic, a
- * new producer id), from its frame to its answer.
+ * new producer id, set and delete a cursor), from its frame to its answer.
  *
  *                     leader elsewhere                        answer
  *        +-----------------------------> SENT ------------------------------------> OVER
@@ -31,7 +31,7 @@
 #include "server/remote.h"
 #include "server/session.h"
 
-enum { CHANGE_HEADER_SIZE_MAX = 512 };
+enum { CHANGE_HEADER_SIZE_MAX = 1024 };
 
 enum change_state {
     CHANGE_ROUTING, /* nobody has it: just come, or just come back */
@@ -51,6 +51,9 @@ struct change_kind {
     /* Fills the command; it may own references. ERR_AGAIN: a topic is not known. */
     enum err (*command)(struct change *self, struct command *ret_command);
     void (*reply)(struct change *self, const struct fsm_result *result);
+    /* Says more of a result that is no success. NULL: the error's text will do. */
+    void (*refuse)(const struct change *self, const struct fsm_result *result,
+                   struct failure *failure);
     /* The header for passing it on; at most CHANGE_HEADER_SIZE_MAX bytes. */
     size_t (*pack)(const struct change *self, uint32_t deadline_ms, uint8_t *to);
 };
@@ -79,6 +82,7 @@ struct change {
     struct member_step *step; /* owned; NULL: it is a command */
     uint8_t body_digest[DIGEST_SIZE];
     bool digested;
+    struct cursor_change *cursor; /* owned; NULL: it changes none */
 };
 
 struct changes {

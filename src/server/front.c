@@ -77,11 +77,13 @@ static void look_at_group(struct front *self)
     if (!atomic_exchange(&self->published, false) || self->state != FRONT_RUNNING) {
         return;
     }
-    if (changes_wait(&self->changes) || self->readings.waiting != NULL) {
+    if (changes_wait(&self->changes) || self->readings.waiting != NULL ||
+        self->cursor_views.waiting != NULL) {
         front_watch(self);
     }
     changes_published(self);
     readings_published(self);
+    cursor_views_published(self);
 }
 
 void front_answer(struct front *self, struct group_request *request)

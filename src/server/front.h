@@ -20,6 +20,7 @@
 #include "base/mailbox.h"
 #include "server/change.h"
 #include "server/consume.h"
+#include "server/cursor_view.h"
 #include "server/deadline.h"
 #include "server/elsewhere.h"
 #include "server/node.h"
@@ -60,6 +61,7 @@ struct front {
     struct deadlines deadlines;
     struct changes changes;
     struct readings readings;
+    struct cursor_views cursor_views;
     struct statuses statuses;
     struct elsewheres elsewheres;
     struct remotes remotes;

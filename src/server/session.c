@@ -253,6 +253,7 @@ void session_send_failure(struct session *self, uint64_t request_id, const struc
 {
     struct node *node = self->front->node;
     Quorlog__Error error = QUORLOG__ERROR__INIT;
+    Quorlog__CursorInfo cursor = QUORLOG__CURSOR_INFO__INIT;
     char address[MEMBER_ADDRESS_SIZE] = "";
     char name[32];
     char text[sizeof failure->info.text];
@@ -273,6 +274,14 @@ void session_send_failure(struct session *self, uint64_t request_id, const struc
     error.node_id = node->identity.node_id;
     error.log_start = failure->log_start;
     error.log_end = failure->log_end;
+    if (failure->cursor != NULL) {
+        cursor.offset = failure->cursor->offset;
+        cursor.revision = failure->cursor->revision;
+        cursor.owner = failure->cursor->owner;
+        cursor.updated_time_us = failure->cursor->updated_time_us;
+        cursor.raft_index = failure->cursor->revision / COMMAND_COUNT_MAX;
+        error.cursor = &cursor;
+    }
     session_send(self, QUORLOG__FRAME_TYPE__FRAME_ERROR, request_id, &error.base, NULL);
 }
 

@@ -29,6 +29,7 @@
 #include "base/err.h"
 #include "transport/transport.h"
 
+struct cursor_position;
 struct front;
 struct session;
 
@@ -53,6 +54,7 @@ struct failure {
     bool unknown; /* the request may have taken effect */
     uint64_t log_start;
     uint64_t log_end;
+    const struct cursor_position *cursor; /* with CURSOR_CONFLICT: what it is; borrowed */
 };
 
 /* (front thread) Takes over fd. */

@@ -12,8 +12,9 @@ static const enum err all[] = {
 };
 enum { COUNT = sizeof all / sizeof all[0] };
 
-START_TEST(numbers_go_down_and_never_move)
+START_TEST(numbers_go_down_from_zero_and_never_move)
 {
+    ck_assert_int_eq(all[0], 0);
     for (int i = 1; i < COUNT; i++) {
         ck_assert_int_lt(all[i], all[i - 1]);
     }
@@ -23,6 +24,7 @@ START_TEST(numbers_go_down_and_never_move)
     ck_assert_int_eq(ERR_DIVERGED, -36);
     ck_assert_int_eq(ERR_HOLE, -37);
     ck_assert_int_eq(ERR_WRONG_DISK, -50);
+    ck_assert_int_eq(ERR_CURSOR_CONFLICT, -47);
 }
 END_TEST
 
@@ -139,7 +141,7 @@ int main(void)
     TCase *codes = tcase_create("codes");
     TCase *info = tcase_create("info");
 
-    tcase_add_test(codes, numbers_go_down_and_never_move);
+    tcase_add_test(codes, numbers_go_down_from_zero_and_never_move);
     tcase_add_test(codes, every_code_has_a_name_and_a_text_of_its_own);
     tcase_add_test(codes, numbers_from_the_wire_are_looked_up);
     tcase_add_test(codes, codes_from_the_future_promise_nothing);

@@ -13,8 +13,8 @@ A transcript is a text file:
 In expected output `…` stands for any text within a line, `<number>` for digits, `<hex>` for
 hexadecimal digits, `<time>` for a time; a line of only `…` for any number of lines. Variables for
 commands: $N1 … are the nodes' addresses, $P1 … their ports, $NOBODY an address where nobody listens;
-QUORLOG_SERVER is the first node's. After each `topic create` and `produce` the copies on all nodes
-are waited for, so that what follows does not depend on who is asked. Standard library only.
+QUORLOG_SERVER is the first node's. After each `topic create`, `produce` and use of a cursor the copies on all
+nodes are waited for, so that what follows does not depend on who is asked. Standard library only.
 """
 
 import os
@@ -124,7 +124,7 @@ def play(path, workdir):
                       + "".join(f"    {line}\n" for line in step.expected)
                       + f"got exit code {done.returncode}:\n"
                       + "".join(f"    {line}\n" for line in output.splitlines()), file=sys.stderr)
-            if cluster and re.search("topic create|topic delete|produce", step.command) \
+            if cluster and re.search("topic create|topic delete|produce|cursor|-c ", step.command) \
                     and all(cluster.running(i) for i in cluster.ids()):
                 settle(cluster)
     finally:

@@ -15,7 +15,7 @@
 #include "quorlog.pb-c.h"
 #include "transport/transport.h"
 
-enum { WINDOW = 64, TYPES = 64, STREAM_FRAME_SIZE = 1 << 20 };
+enum { WINDOW = 64, TYPES = 128, STREAM_FRAME_SIZE = 1 << 20 };
 
 #define TYPE(name) QUORLOG__FRAME_TYPE__FRAME_##name
 
@@ -582,6 +582,70 @@ static void answer_list(struct fake_node *self, struct answer *answer)
     pack(answer, TYPE(TOPIC_LIST_REPLY), &reply.base);
 }
 
+static void fill_cursor(const struct fake_cluster *cluster, Quorlog__CursorInfo *ret_info)
+{
+    quorlog__cursor_info__init(ret_info);
+    ret_info->name = (char *)cluster->cursor.name;
+    ret_info->offset = cluster->cursor.offset;
+    ret_info->revision = cluster->cursor.revision;
+    ret_info->owner = cluster->cursor.owner;
+    ret_info->raft_index = cluster->raft_index;
+}
+
+static void answer_cursor_get(struct fake_node *self, const struct frame *frame,
+                              struct answer *answer)
+{
+    Quorlog__CursorGetRequest *request =
+        quorlog__cursor_get_request__unpack(NULL, frame->header_size, frame->header);
+    Quorlog__CursorGetReply reply = QUORLOG__CURSOR_GET_REPLY__INIT;
+    Quorlog__CursorInfo info;
+
+    ck_assert_ptr_nonnull(request);
+    ck_assert_uint_le(request->at_least, self->cluster->raft_index);
+    fill_cursor(self->cluster, &info);
+    reply.cursor = &info;
+    if (strcmp(self->cluster->cursor.name, request->name) != 0) {
+        pack_error(answer, self, ERR_CURSOR_UNKNOWN, false);
+    } else {
+        pack(answer, TYPE(CURSOR_GET_REPLY), &reply.base);
+    }
+    quorlog__cursor_get_request__free_unpacked(request, NULL);
+}
+
+static void answer_cursor_set(struct fake_node *self, const struct frame *frame,
+                              struct answer *answer)
+{
+    Quorlog__CursorSetRequest *request =
+        quorlog__cursor_set_request__unpack(NULL, frame->header_size, frame->header);
+    Quorlog__CursorSetReply reply = QUORLOG__CURSOR_SET_REPLY__INIT;
+    Quorlog__Error conflict = QUORLOG__ERROR__INIT;
+    struct fake_cursor *cursor = &self->cluster->cursor;
+    Quorlog__CursorInfo info;
+
+    ck_assert_ptr_nonnull(request);
+    ck_assert_uint_gt(request->deadline_ms, 0);
+    ck_assert(!request->forwarded);
+    if (fake_cluster_topic(self->cluster, request->topic) == NULL) {
+        pack_error(answer, self, ERR_TOPIC_UNKNOWN, false);
+    } else if (request->expect == QUORLOG__CURSOR_EXPECT__CURSOR_EXPECT_REVISION &&
+               request->expected != cursor->revision) {
+        fill_cursor(self->cluster, &info);
+        conflict.code = ERR_CURSOR_CONFLICT;
+        conflict.cursor = &info;
+        pack(answer, TYPE(ERROR), &conflict.base);
+    } else {
+        strcpy(cursor->name, request->name);
+        cursor->offset = request->offset;
+        cursor->owner = request->owner;
+        cursor->revision = 1000 + ++self->cluster->raft_index;
+        cursor->sets++;
+        reply.revision = cursor->revision;
+        reply.raft_index = self->cluster->raft_index;
+        pack(answer, TYPE(CURSOR_SET_REPLY), &reply.base);
+    }
+    quorlog__cursor_set_request__free_unpacked(request, NULL);
+}
+
 /* What a node does with a request that no rule is for. An answer of type 0: none. */
 static void answer_request(struct client_conn *conn, const struct frame *frame,
                            struct answer *answer)
@@ -591,7 +655,7 @@ static void answer_request(struct client_conn *conn, const struct frame *frame,
     answer->request_id = frame->request_id;
     if (self->settings.leaderless &&
         (frame->type == TYPE(PRODUCE) || frame->type == TYPE(INIT_PRODUCER) ||
-         frame->type == TYPE(TOPIC_CREATE))) {
+         frame->type == TYPE(TOPIC_CREATE) || frame->type == TYPE(CURSOR_SET))) {
         pack_error(answer, self, ERR_NO_LEADER, false);
     } else if (frame->type == TYPE(PRODUCE)) {
         answer_produce(self, frame, answer);
@@ -607,6 +671,10 @@ static void answer_request(struct client_conn *conn, const struct frame *frame,
         answer_init(self, answer);
     } else if (frame->type == TYPE(TOPIC_CREATE)) {
         answer_create(self, frame, answer);
+    } else if (frame->type == TYPE(CURSOR_SET)) {
+        answer_cursor_set(self, frame, answer);
+    } else if (frame->type == TYPE(CURSOR_GET)) {
+        answer_cursor_get(self, frame, answer);
     } else if (frame->type == TYPE(TOPIC_LIST)) {
         answer_list(self, answer);
     } else if (frame->type == TYPE(PING)) {

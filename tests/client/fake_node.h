@@ -60,6 +60,15 @@ struct fake_topic {
     size_t batch_count;
 };
 
+/* The one cursor that there is room for. */
+struct fake_cursor {
+    char name[201]; /* "": none */
+    uint64_t offset;
+    uint64_t revision; /* 0: none */
+    uint64_t owner;
+    unsigned sets; /* that were made */
+};
+
 struct fake_cluster {
     uv_loop_t *loop;
     struct fake_topic topics[8];
@@ -68,6 +77,7 @@ struct fake_cluster {
     uint64_t raft_index;
     unsigned produces; /* PRODUCE requests that were decided, duplicates and refusals included */
     unsigned inits;    /* producer ids given out */
+    struct fake_cursor cursor;
     struct fake_node *nodes[4];
     unsigned node_count;
 };

@@ -100,6 +100,101 @@ static void start(bool both, struct consumer_options options)
     ck_assert_uint_eq(got.count, 0);
 }
 
+/* ---- shared reading ---- */
+
+static struct {
+    uint64_t offsets[64];
+    unsigned count;
+    unsigned placed;
+    uint64_t place;
+} shared;
+
+static void on_my_record(void *arg, const struct client_record *record)
+{
+    (void)arg;
+    ck_assert_uint_eq(shared.placed, 1);
+    ck_assert_uint_lt(shared.count, 64);
+    shared.offsets[shared.count++] = record->offset;
+    ck_assert_uint_eq(consumer_position(consumer), record->offset + 1);
+}
+
+static void on_placed(void *arg, uint64_t offset)
+{
+    (void)arg;
+    ck_assert_uint_eq(shared.count, 0);
+    ck_assert_uint_eq(consumer_position(consumer), offset);
+    shared.placed++;
+    shared.place = offset;
+}
+
+static void start_share(struct consumer_options options)
+{
+    static const struct consumer_events events = {
+        .record = on_my_record, .ended = on_ended, .placed = on_placed};
+
+    memset(&shared, 0, sizeof shared);
+    options.topic = "t";
+    fixture_connect(false, 1000);
+    ck_assert_int_eq(consumer_new(f.client, &options, &events, &got, &consumer), ERR_OK);
+}
+
+START_TEST(the_records_of_one_share_come_and_no_others)
+{
+    append(4, 5);
+    start_share((struct consumer_options){
+        .start = CONSUMER_OFFSET, .offset = 2, .share = 2, .share_count = 3});
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_int_eq(got.err, ERR_OK);
+    ck_assert_uint_eq(shared.place, 2);
+    ck_assert_uint_eq(shared.count, 6);
+    for (unsigned i = 0; i < shared.count; i++) {
+        ck_assert_uint_eq(shared.offsets[i], 4 + 3 * i); /* They have no keys. */
+    }
+    ck_assert_uint_eq(got.next_offset, 20); /* Behind those of others, too. */
+    ck_assert_uint_eq(consumer_position(consumer), 20);
+}
+END_TEST
+
+START_TEST(others_records_do_not_count)
+{
+    append(40, 1);
+    start_share((struct consumer_options){
+        .start = CONSUMER_EARLIEST, .share = 10, .share_count = 10, .records_max = 3});
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_uint_eq(shared.count, 3);
+    ck_assert_uint_eq(shared.offsets[2], 29);
+    ck_assert_uint_eq(got.next_offset, 30);
+}
+END_TEST
+
+START_TEST(the_place_is_told_though_there_is_no_record)
+{
+    append(1, 3);
+    start_share((struct consumer_options){.start = CONSUMER_LATEST, .follow = true});
+    while (shared.placed == 0) {
+        loop_run_for(&f.loop, 1);
+    }
+    ck_assert_uint_eq(shared.place, 3);
+    append(1, 2);
+    while (shared.count < 2) {
+        loop_run_for(&f.loop, 1);
+    }
+    ck_assert_uint_eq(shared.placed, 1);
+    ck_assert(!got.ended);
+}
+END_TEST
+
+START_TEST(a_share_that_is_none_is_invalid)
+{
+    static const struct consumer_events events = {.record = on_my_record, .ended = on_ended};
+    struct consumer_options options = {.topic = "t", .share = 4, .share_count = 3};
+
+    fixture_connect(false, 1000);
+    ck_assert_int_eq(consumer_new(f.client, &options, &events, &got, &consumer), ERR_INVALID);
+    consumer = NULL;
+}
+END_TEST
+
 static bool seen_wanted(void *arg)
 {
     (void)arg;
@@ -553,6 +648,11 @@ int main(void)
     tcase_add_test(tcase, stream_that_ends_or_fails_is_opened_again);
     tcase_add_test(tcase, credit_bounds_what_is_sent_to_a_paused_consumer);
     tcase_add_test(tcase, paused_consumer_fetches_no_more_than_its_credit);
+    tcase = add_case(suite, "shared");
+    tcase_add_test(tcase, the_records_of_one_share_come_and_no_others);
+    tcase_add_test(tcase, others_records_do_not_count);
+    tcase_add_test(tcase, the_place_is_told_though_there_is_no_record);
+    tcase_add_test(tcase, a_share_that_is_none_is_invalid);
     tcase = add_case(suite, "free");
     tcase_add_loop_test(tcase, freeing_from_inside_a_record_ends_the_events, 0, 2);
     tcase_add_test(tcase, consumer_that_another_one_frees_gets_nothing_more);

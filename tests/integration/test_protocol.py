@@ -49,6 +49,8 @@ def check_made(found):
                               wire.batch(wire.record(b"hello", b"k")), 3),
         "consume": wire.frame(wire.CONSUME, wire.message((1, "t"), (2, 1)), request_id=4),
         "consume-beyond": wire.frame(wire.CONSUME, wire.message((1, "t"), (3, 7)), request_id=5),
+        "cursor-set": wire.frame(wire.CURSOR_SET, wire.message((1, "t"), (2, "c"), (3, 1), (5, 1)),
+                                 request_id=6),
     }
     for name, data in made.items():
         expect(found[name] == data, f"{name} is {found[name].hex(' ')}, not {data.hex(' ')}")
@@ -70,15 +72,16 @@ def same(name, frame):
         body[4:8] = bytes(4)  # header_crc32c
         body[24:48] = bytes(24)  # raft_index and raft_term, as the elections went; append_time_us
         body[72:104] = bytes(32)
-    if name in ("produce-reply", "topic-create-reply"):
-        for number in (3, 4) if name == "produce-reply" else (2,):
-            expect(found.pop(number) > 0, f"{name}: field {number}")
+    varying = {"produce-reply": (3, 4), "topic-create-reply": (2,), "cursor-set-reply": (1, 2, 3)}
+    for number in varying.get(name, ()):
+        expect(found.pop(number) > 0, f"{name}: field {number}")
     return frame.kind, frame.flags, frame.request_id, found, bytes(body)
 
 
 def check_said(port, found):
     replies = {"hello": "hello-reply", "topic-create": "topic-create-reply",
-               "produce": "produce-reply", "consume": "consume-reply", "consume-beyond": "error"}
+               "produce": "produce-reply", "consume": "consume-reply", "consume-beyond": "error",
+               "cursor-set": "cursor-set-reply"}
     with wire.Connection(port) as connection:
         for name, reply in replies.items():
             answer = connection.ask(found[name])

@@ -92,6 +92,26 @@ void packer_init_producer(struct packer *self)
     (void)add(self, COMMAND_INIT_PRODUCER); /* It has no body. */
 }
 
+static void add_cursor(struct packer *self, enum command_type type,
+                       const struct cursor_change *change)
+{
+    struct command *command = add(self, type);
+    struct cursor_change *kept = &self->cursors[self->count - 1];
+
+    *kept = *change;
+    command->cursor = kept;
+}
+
+void packer_set_cursor(struct packer *self, const struct cursor_change *change)
+{
+    add_cursor(self, COMMAND_CURSOR_SET, change);
+}
+
+void packer_delete_cursor(struct packer *self, const struct cursor_change *change)
+{
+    add_cursor(self, COMMAND_CURSOR_DELETE, change);
+}
+
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term)
 {
     size_t size = COMMAND_PAYLOAD_HEADER_SIZE;
@@ -166,6 +186,40 @@ static void pack_produce(struct packer *packer, struct guess *guess, uint64_t *r
     *last = next;
 }
 
+/* Of any topic; one in three expects something. */
+static void pack_cursor(struct packer *packer, const char *topic, uint64_t index, uint64_t *random)
+{
+    struct cursor_change change = {.offset = history_below(random, 40),
+                                   .owner = history_random(random)};
+    unsigned size = history_below(random, CURSOR_METADATA_SIZE_MAX);
+
+    memcpy(change.topic, topic, strlen(topic));
+    memcpy(change.name, "cursor-0", sizeof "cursor-0");
+    change.name[7] = (char)('0' + history_below(random, 3));
+    memset(change.metadata, 'm', size);
+    switch (history_below(random, 6)) {
+    case 0:
+        change.expect = CURSOR_EXPECT_OFFSET;
+        change.expected = history_below(random, 40);
+        break;
+    case 1:
+        change.expect = CURSOR_EXPECT_REVISION;
+        change.expected =
+            history_below(random, 2) == 0 ? 0 : index * COMMAND_COUNT_MAX - COMMAND_COUNT_MAX;
+        break;
+    default:
+        break;
+    }
+    if (history_below(random, 5) > 0) {
+        packer_set_cursor(packer, &change);
+        return;
+    }
+    change.offset = 0;
+    change.owner = 0;
+    change.metadata[0] = '\0';
+    packer_delete_cursor(packer, &change);
+}
+
 static struct entry random_entry(struct history *self, struct guess *guess, uint64_t index)
 {
     unsigned count = 1 + history_below(&self->random, 8);
@@ -178,7 +232,7 @@ static struct entry random_entry(struct history *self, struct guess *guess, uint
         char name[] = "topic-0";
 
         name[6] = (char)('0' + topic);
-        switch (history_below(&self->random, 24)) {
+        switch (history_below(&self->random, 27)) {
         case 0:
         case 1:
             packer_create(&packer, name);
@@ -200,6 +254,11 @@ static struct entry random_entry(struct history *self, struct guess *guess, uint
                 packer_init_producer(&packer);
                 guess->producers++;
             }
+            break;
+        case 4:
+        case 5:
+        case 6:
+            pack_cursor(&packer, name, index, &self->random);
             break;
         default:
             pack_produce(&packer, guess, &self->random);

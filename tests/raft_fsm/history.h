@@ -31,6 +31,7 @@ struct slice history_batch(const struct produced *produced);
 /* An entry in the making. */
 struct packer {
     struct command commands[16];
+    struct cursor_change cursors[16]; /* of the command in the same place */
     unsigned count;
     int64_t time_us;
 };
@@ -39,11 +40,13 @@ void packer_produce(struct packer *self, uint64_t topic_id, const struct produce
 void packer_create(struct packer *self, const char *name);
 void packer_delete(struct packer *self, const char *name);
 void packer_init_producer(struct packer *self);
+void packer_set_cursor(struct packer *self, const struct cursor_change *change);
+void packer_delete_cursor(struct packer *self, const struct cursor_change *change);
 /* The entry; what was packed is gone. */
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term);
 
 /* A history: entries 1, 2, 3 … with topics that come and go, producers that repeat themselves, skip
- * and lie, and clocks that go backwards. */
+ * and lie, cursors that are expected to be what they are not, and clocks that go backwards. */
 struct history {
     struct entry *entries; /* entries[i] has index i + 1 */
     size_t count;

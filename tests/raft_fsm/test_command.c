@@ -9,6 +9,14 @@
 static const struct produced some_batch = {
     .producer_id = 7, .epoch = 1, .sequence = 100, .record_count = 3, .body_size = 61, .seed = 42};
 
+static const struct cursor_change some_cursor = {.topic = "orders",
+                                                 .name = "billing.1-of-2",
+                                                 .expect = CURSOR_EXPECT_REVISION,
+                                                 .expected = 4097,
+                                                 .offset = 12,
+                                                 .owner = 0xfedcba9876543210,
+                                                 .metadata = "host a"};
+
 /* One command of each type. */
 static struct entry some_entry(void)
 {
@@ -19,6 +27,8 @@ static struct entry some_entry(void)
     packer_produce(&packer, 4097, &some_batch);
     packer_init_producer(&packer);
     packer_delete(&packer, "a.b_c-D");
+    packer_set_cursor(&packer, &some_cursor);
+    packer_delete_cursor(&packer, &some_cursor);
     return packer_entry(&packer, 1, 1);
 }
 
@@ -64,6 +74,16 @@ START_TEST(what_is_encoded_is_read_again)
     ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
     ck_assert_int_eq(command.type, COMMAND_TOPIC_DELETE);
     ck_assert_str_eq(command.topic_name, "a.b_c-D");
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_CURSOR_SET);
+    ck_assert_mem_eq(command.cursor, &some_cursor, sizeof some_cursor);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_CURSOR_DELETE);
+    ck_assert_str_eq(command.cursor->topic, "orders");
+    ck_assert_str_eq(command.cursor->name, "billing.1-of-2");
+    ck_assert_int_eq(command.cursor->expect, CURSOR_EXPECT_REVISION);
+    ck_assert_uint_eq(command.cursor->expected, 4097);
+    ck_assert_uint_eq(command.cursor->offset, 0); /* It has no more than that. */
     ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_AGAIN);
     ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_AGAIN);
     block_unref(batch.block);
@@ -110,7 +130,7 @@ START_TEST(a_payload_that_is_cut_anywhere_is_corrupt_or_ends_between_commands)
         whole += err == ERR_AGAIN ? 1 : 0;
         free(copy);
     }
-    ck_assert_uint_eq(whole, 5); /* after 0, 1, 2, 3 and 4 commands */
+    ck_assert_uint_eq(whole, 7); /* after 0 … 6 commands */
     entry_unref(&entry);
 }
 END_TEST
@@ -129,7 +149,7 @@ START_TEST(no_flipped_bit_harms)
         copy[bit / 8] ^= (uint8_t)(1U << (bit % 8));
         err = read_all(copy, entry.size, &count);
         ck_assert(err == ERR_CORRUPT || err == ERR_AGAIN || err == ERR_VERSION);
-        ck_assert_uint_le(count, 4);
+        ck_assert_uint_le(count, 6);
     }
     free(copy);
     entry_unref(&entry);
@@ -174,6 +194,47 @@ START_TEST(what_no_encoder_makes_is_refused)
     ck_assert_int_eq(read_changed(batch + 8, 1), ERR_CORRUPT);        /* batch size */
     ck_assert_int_eq(read_changed(batch + 16, 1), ERR_CORRUPT);       /* a stamp */
     ck_assert_int_eq(read_changed(batch + 104 + 61, 1), ERR_CORRUPT); /* padding */
+}
+END_TEST
+
+/* A payload with one command of this type and body. */
+static enum err read_one(enum command_type type, const void *body, size_t size)
+{
+    uint8_t payload[1024] = {0};
+    unsigned count;
+
+    ck_assert_uint_le(24 + size + 8, sizeof payload);
+    (void)command_encode_header(0, payload);
+    bytes_put_u32(payload + 16, (uint32_t)size);
+    payload[20] = (uint8_t)type;
+    memcpy(payload + 24, body, size);
+    return read_all(payload, 24 + (size + 7) / 8 * 8, &count);
+}
+
+START_TEST(a_cursor_command_is_understood_whole_or_not_at_all)
+{
+    static const uint8_t good[] = {10, 1, 't', 18, 1, 'c', 24, 1, 40, 5};
+    uint8_t long_metadata[6 + 3 + CURSOR_METADATA_SIZE_MAX + 1] = {10,  1,  't', 18, 1,
+                                                                   'c', 58, 1,   2};
+
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_SET, good, sizeof good), ERR_AGAIN);
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_DELETE, good, 8), ERR_AGAIN);
+    /* An offset, which a delete has not. */
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_DELETE, good, sizeof good), ERR_CORRUPT);
+    /* An expectation and a field of a newer program. */
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_SET, "\012\001t\022\001c\030\003", 8), ERR_VERSION);
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_SET, "\012\001t\022\001c\170\001", 8), ERR_VERSION);
+    /* No name, a name that is none, a field twice. */
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_SET, "\012\001t", 3), ERR_CORRUPT);
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_SET, "\012\001t\022\001/", 6), ERR_CORRUPT);
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_SET, "\012\001t\022\001c\022\001c", 9), ERR_CORRUPT);
+    memset(long_metadata + 9, 'm', CURSOR_METADATA_SIZE_MAX + 1);
+    long_metadata[7] = 0x80;
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_SET, long_metadata, sizeof long_metadata - 1),
+                     ERR_AGAIN);
+    long_metadata[7] = 0x81;
+    ck_assert_int_eq(read_one(COMMAND_CURSOR_SET, long_metadata, sizeof long_metadata),
+                     ERR_CORRUPT);
 }
 END_TEST
 
@@ -247,6 +308,9 @@ START_TEST(names)
     ck_assert_int_eq(topic_name_check(name, TOPIC_NAME_SIZE_MAX, NULL), ERR_OK);
     ck_assert_int_eq(topic_name_check(name, TOPIC_NAME_SIZE_MAX + 1, NULL), ERR_INVALID);
     ck_assert_int_eq(topic_name_check("a\0b", 3, NULL), ERR_INVALID);
+    ck_assert_int_eq(cursor_name_check(name, CURSOR_NAME_SIZE_MAX, NULL), ERR_OK);
+    ck_assert_int_eq(cursor_name_check("-a", 2, &info), ERR_INVALID);
+    ck_assert_ptr_nonnull(strstr(info.text, "cursor"));
 }
 END_TEST
 
@@ -261,6 +325,7 @@ int main(void)
     tcase_add_test(codec, a_payload_that_is_cut_anywhere_is_corrupt_or_ends_between_commands);
     tcase_add_test(codec, no_flipped_bit_harms);
     tcase_add_test(codec, what_no_encoder_makes_is_refused);
+    tcase_add_test(codec, a_cursor_command_is_understood_whole_or_not_at_all);
     tcase_add_test(codec, an_entry_has_a_bounded_number_of_commands);
     tcase_add_test(codec, a_binding_names_a_node_and_its_disk);
     suite_add_tcase(suite, codec);

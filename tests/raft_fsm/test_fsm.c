@@ -251,6 +251,84 @@ START_TEST(a_retry_gets_its_first_answer)
 }
 END_TEST
 
+static const struct cursor_change a_cursor = {.topic = "t", .name = "c", .offset = 2, .owner = 9};
+
+START_TEST(a_cursor_is_compared_and_set_where_its_topic_is)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 8192);
+    struct cursor_change change = a_cursor;
+    struct cursor_change stale = a_cursor;
+    struct cursor_change beyond = a_cursor;
+    struct results results;
+    struct packer packer;
+    struct cursor cursor;
+
+    packer_begin(&packer, 50);
+    packer_set_cursor(&packer, &change); /* no topic yet */
+    packer_create(&packer, "t");
+    packer_produce(&packer, COMMAND_COUNT_MAX + 1,
+                   &(struct produced){.record_count = 3, .body_size = 5});
+    beyond.offset = 4;
+    packer_set_cursor(&packer, &beyond);
+    packer_set_cursor(&packer, &change);
+    stale.expect = CURSOR_EXPECT_REVISION;
+    stale.expected = COMMAND_COUNT_MAX + 4;
+    packer_set_cursor(&packer, &stale);
+    packer_set_cursor(&packer, &stale); /* It was good for one change. */
+    results = apply(fsm, &packer);
+    ck_assert_int_eq(results.items[0].err, ERR_TOPIC_UNKNOWN);
+    ck_assert_int_eq(results.items[3].err, ERR_RANGE);
+    ck_assert_uint_eq(results.items[3].cursor.revision, 0);
+    ck_assert_int_eq(results.items[4].err, ERR_OK);
+    ck_assert_uint_eq(results.items[4].topic_id, COMMAND_COUNT_MAX + 1);
+    ck_assert_uint_eq(results.items[4].raft_index, 1);
+    ck_assert_uint_eq(results.items[4].cursor.revision, COMMAND_COUNT_MAX + 4);
+    ck_assert_int_eq(results.items[5].err, ERR_OK);
+    ck_assert_uint_eq(results.items[5].cursor.revision, COMMAND_COUNT_MAX + 5);
+    ck_assert_int_eq(results.items[6].err, ERR_CURSOR_CONFLICT);
+    ck_assert_uint_eq(results.items[6].cursor.revision, COMMAND_COUNT_MAX + 5);
+    ck_assert_uint_eq(results.items[6].cursor.offset, 2);
+    ck_assert_uint_eq(results.items[6].cursor.owner, 9);
+    ck_assert_int_eq(results.items[6].cursor.updated_time_us, 50);
+    ck_assert(cursors_find(catalog_cursors(fsm_catalog(fsm)), COMMAND_COUNT_MAX + 1, "c", &cursor));
+    ck_assert_uint_eq(cursor.at.revision, COMMAND_COUNT_MAX + 5);
+    packer_begin(&packer, 60);
+    packer_delete_cursor(&packer, &stale);
+    packer_delete_cursor(&packer, &change);
+    packer_delete_cursor(&packer, &change);
+    results = apply(fsm, &packer);
+    ck_assert_int_eq(results.items[0].err, ERR_CURSOR_CONFLICT);
+    ck_assert_int_eq(results.items[1].err, ERR_OK);
+    ck_assert_uint_eq(results.items[1].raft_index, 2);
+    ck_assert_int_eq(results.items[2].err, ERR_CURSOR_UNKNOWN);
+    ck_assert_uint_eq(cursors_count(catalog_cursors(fsm_catalog(fsm))), 0);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(a_topic_takes_its_cursors_along)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 8192);
+    struct cursor_change change = a_cursor;
+    struct results results;
+    struct packer packer;
+
+    change.offset = 0;
+    packer_begin(&packer, 50);
+    packer_create(&packer, "t");
+    packer_set_cursor(&packer, &change);
+    packer_delete(&packer, "t");
+    packer_create(&packer, "t");
+    change.expect = CURSOR_EXPECT_REVISION; /* There must be none. */
+    packer_set_cursor(&packer, &change);
+    results = apply(fsm, &packer);
+    ck_assert_int_eq(results.items[4].err, ERR_OK);
+    ck_assert_uint_eq(results.items[4].topic_id, COMMAND_COUNT_MAX + 3);
+    ck_assert_uint_eq(cursors_count(catalog_cursors(fsm_catalog(fsm))), 1);
+    fsm_close(fsm);
+}
+END_TEST
+
 START_TEST(barriers_and_changes_only_move_the_index)
 {
     struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
@@ -611,6 +689,11 @@ static void advance(struct fsm *to, struct fsm *from, const struct history *hist
     manifest_fini(&manifest);
 }
 
+static size_t cursors_of(struct fsm *fsm)
+{
+    return cursors_count(catalog_cursors(fsm_catalog(fsm)));
+}
+
 START_TEST(installing_filling_and_applying_come_to_the_same)
 {
     struct history history;
@@ -618,6 +701,7 @@ START_TEST(installing_filling_and_applying_come_to_the_same)
     struct fsm *to = open_with_holes(dirs[1], NULL, NULL);
     uint64_t random = 1000 + (uint64_t)_i;
     uint64_t holes = 0;
+    size_t most = 0;
 
     history_init(&history, 300 + (uint64_t)_i, 240);
     while (fsm_applied_index(from) < 240) {
@@ -626,6 +710,7 @@ START_TEST(installing_filling_and_applying_come_to_the_same)
         history_apply(&history, from, next < 240 ? next : 240);
         advance(to, from, &history, &random);
         holes += hole_count(to);
+        most = cursors_of(to) > most ? cursors_of(to) : most;
         if (history_below(&random, 3) == 0) {
             uint64_t before = hole_count(to);
 
@@ -641,6 +726,7 @@ START_TEST(installing_filling_and_applying_come_to_the_same)
     ck_assert(history_fill(to, from, UINT32_MAX, NULL));
     ck_assert_uint_eq(hole_count(to), 0);
     history_assert_equal(to, from);
+    ck_assert_uint_gt(most, 4);
     fsm_close(from);
     fsm_close(to);
     history_fini(&history);
@@ -908,6 +994,8 @@ int main(void)
     tcase_add_test(results, a_produce_gets_offset_index_term_and_time);
     tcase_add_test(results, the_digest_in_the_log_is_the_chain_of_all_before);
     tcase_add_test(results, a_retry_gets_its_first_answer);
+    tcase_add_test(results, a_cursor_is_compared_and_set_where_its_topic_is);
+    tcase_add_test(results, a_topic_takes_its_cursors_along);
     tcase_add_test(results, barriers_and_changes_only_move_the_index);
     tcase_add_test(results, what_cannot_be_read_stops_the_node);
     suite_add_tcase(suite, results);

@@ -12,7 +12,7 @@
 #include "lib/mem_io.h"
 #include "lib/runner.h"
 
-enum { ENTRIES = 60, SNAPSHOT_EVERY = 9, INSTALL_AT = 40 };
+enum { ENTRIES = 72, SNAPSHOT_EVERY = 9, INSTALL_AT = 40 };
 
 /* A node: its disk, and what a journal and a snapshot file would keep for it. */
 struct node {

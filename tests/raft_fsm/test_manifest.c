@@ -12,7 +12,30 @@
 #include "lib/runner.h"
 #include "raft_fsm/manifest.h"
 
-/* Three topics, two producers with three windows. */
+static void add_cursor(struct cursors *cursors, uint64_t topic_id, const char *name,
+                       const struct cursor_position *at, const char *metadata)
+{
+    struct cursor cursor = {.topic_id = topic_id, .at = *at};
+
+    memcpy(cursor.name, name, strlen(name));
+    memcpy(cursor.metadata, metadata, strlen(metadata));
+    ck_assert_int_eq(cursors_restore(cursors, &cursor), ERR_OK);
+}
+
+static void add_cursors(struct manifest *manifest)
+{
+    ck_assert_int_eq(cursors_new(&manifest->cursors), ERR_OK);
+    add_cursor(manifest->cursors, 9000, "late",
+               &(struct cursor_position){
+                   .offset = 77, .revision = 40000, .owner = UINT64_MAX, .updated_time_us = 4999},
+               "who: me");
+    add_cursor(manifest->cursors, 4097, "b",
+               &(struct cursor_position){.offset = 8, .revision = 36864 + 4095}, "");
+    add_cursor(manifest->cursors, 4097, "a",
+               &(struct cursor_position){.revision = 4098, .updated_time_us = -7}, "");
+}
+
+/* Three topics, two producers with three windows, three cursors. */
 static struct manifest some_manifest(void)
 {
     struct manifest manifest = {.applied_index = 9, .time_us = 5000, .topic_count = 3};
@@ -45,6 +68,7 @@ static struct manifest some_manifest(void)
     ck_assert_ptr_nonnull(manifest.nodes);
     ck_assert_int_eq(nodes_bind(manifest.nodes, 2, 22), ERR_OK);
     ck_assert_int_eq(nodes_bind(manifest.nodes, 1, 11), ERR_OK);
+    add_cursors(&manifest);
     return manifest;
 }
 
@@ -71,6 +95,7 @@ START_TEST(what_is_encoded_is_decoded)
     struct manifest manifest = some_manifest();
     struct slice bytes = encode(&manifest);
     struct manifest decoded;
+    struct cursor cursor;
     struct slice again;
 
     ck_assert_int_eq(decode(bytes.data, bytes.size, &decoded), ERR_OK);
@@ -86,6 +111,15 @@ START_TEST(what_is_encoded_is_decoded)
     ck_assert_uint_eq(producers_count(decoded.producers).batches, 4);
     ck_assert_uint_eq(decoded.nodes->count, 2);
     ck_assert_uint_eq(nodes_find(decoded.nodes, 2), 22);
+    ck_assert_uint_eq(cursors_count(decoded.cursors), 3);
+    ck_assert(cursors_find(decoded.cursors, 9000, "late", &cursor));
+    ck_assert_uint_eq(cursor.at.offset, 77);
+    ck_assert_uint_eq(cursor.at.revision, 40000);
+    ck_assert_uint_eq(cursor.at.owner, UINT64_MAX);
+    ck_assert_int_eq(cursor.at.updated_time_us, 4999);
+    ck_assert_str_eq(cursor.metadata, "who: me");
+    ck_assert(cursors_find(decoded.cursors, 4097, "a", &cursor));
+    ck_assert_int_eq(cursor.at.updated_time_us, -7);
     ck_assert_ptr_eq(manifest_find(&decoded, 9000), &decoded.topics[2]);
     ck_assert_ptr_null(manifest_find(&decoded, 9001));
     again = encode(&decoded);
@@ -123,6 +157,7 @@ START_TEST(the_empty_one_is_one_too)
     struct slice bytes;
 
     ck_assert_int_eq(producers_new(&manifest.producers), ERR_OK);
+    ck_assert_int_eq(cursors_new(&manifest.cursors), ERR_OK);
     bytes = encode(&manifest);
     ck_assert_int_eq(decode(bytes.data, bytes.size, &decoded), ERR_OK);
     ck_assert_uint_eq(decoded.topic_count, 0);
@@ -167,6 +202,7 @@ static void try_with_right_checksum(uint8_t *bytes, size_t size)
         struct manifest twice;
 
         producers_check(decoded.producers);
+        cursors_check(decoded.cursors);
         ck_assert_int_eq(decode(again.data, again.size, &twice), ERR_OK);
         block_unref(again.block);
         manifest_fini(&twice);
@@ -242,6 +278,55 @@ static void change_time(struct manifest *manifest)
 {
     manifest->time_us = 4400; /* before a producer was used */
 }
+
+/* A cursor of its topic 1, which is 4097, but for what is said. */
+static void change_cursor(struct manifest *manifest, const struct cursor_position *at,
+                          uint64_t topic_id)
+{
+    add_cursor(manifest->cursors, topic_id, "wrong", at, "");
+}
+
+static void change_nothing_of_cursor(struct manifest *manifest)
+{
+    change_cursor(manifest, &(struct cursor_position){.offset = 8, .revision = 5000}, 4097);
+}
+
+static void change_cursor_offset(struct manifest *manifest)
+{
+    change_cursor(manifest, &(struct cursor_position){.offset = 9, .revision = 5000}, 4097);
+}
+
+static void change_cursor_topic(struct manifest *manifest)
+{
+    change_cursor(manifest, &(struct cursor_position){.revision = 5000}, 4098);
+}
+
+static void change_cursor_revision(struct manifest *manifest)
+{
+    change_cursor(manifest, &(struct cursor_position){.revision = 40960}, 4097);
+}
+
+static void change_cursor_revision_back(struct manifest *manifest)
+{
+    change_cursor(manifest, &(struct cursor_position){.revision = 4097}, 4097);
+}
+
+static void change_cursor_time(struct manifest *manifest)
+{
+    change_cursor(manifest, &(struct cursor_position){.revision = 5000, .updated_time_us = 5001},
+                  4097);
+}
+
+START_TEST(a_cursor_that_cannot_be_is_refused)
+{
+    ck_assert_int_eq(decode_changed(change_nothing_of_cursor), ERR_OK);
+    ck_assert_int_eq(decode_changed(change_cursor_offset), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_cursor_topic), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_cursor_revision), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_cursor_revision_back), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_cursor_time), ERR_CORRUPT);
+}
+END_TEST
 
 START_TEST(what_cannot_be_is_refused)
 {
@@ -468,6 +553,7 @@ int main(void)
     tcase_add_test(codec, cut_or_flipped_bytes_are_seen);
     tcase_add_test(codec, wrong_bytes_with_a_right_checksum_do_no_harm);
     tcase_add_test(codec, what_cannot_be_is_refused);
+    tcase_add_test(codec, a_cursor_that_cannot_be_is_refused);
     tcase_add_test(codec, a_field_of_a_newer_program_is_not_passed_over);
     suite_add_tcase(suite, codec);
     tcase_add_checked_fixture(file, setup, teardown);

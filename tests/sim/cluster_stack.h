@@ -40,6 +40,8 @@ struct stack_stats {
     uint64_t answered;
     uint64_t duplicates;
     uint64_t unknown;
+    uint64_t cursors;   /* changes that were made … */
+    uint64_t conflicts; /* … and that were not, since another was expected */
     uint64_t elections;
     uint64_t kills;
     uint64_t power_losses;
@@ -61,6 +63,7 @@ struct stack_options {
     uint64_t seed;
     unsigned nodes;  /* 3 or 5; 0: drawn */
     unsigned broken; /* enum stack_break */
+    bool cursors;    /* clients set cursors, and compare */
     bool trace;      /* to stdout */
 };
 
@@ -111,6 +114,7 @@ struct stack_request {
     uint64_t connection;           /* of the client */
     unsigned topic;                /* name, of TOPIC_CREATE and TOPIC_DELETE */
     struct stack_content *content; /* of PRODUCE; borrowed */
+    struct cursor_change cursor;   /* of CURSOR_SET and CURSOR_DELETE */
     bool proposed;                 /* it is the replica's */
     bool answered;
     struct stack_request *next; /* all of them */
@@ -148,6 +152,7 @@ struct stack_client {
     unsigned sent;        /* of those, on this connection */
     unsigned outstanding; /* tries of a client that never retries */
     unsigned pace_ms;
+    uint64_t cursor_revision; /* as an answer told it last */
 };
 
 struct cluster_stack {

@@ -32,7 +32,8 @@ struct arguments {
 static void usage(void)
 {
     (void)fputs("usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] "
-                "[--break ack-early|no-dedup|no-sync|ballot] [--until-red] [--trace] [--stats]\n",
+                "[--break ack-early|no-dedup|no-sync|ballot] [--cursors] [--until-red] [--trace] "
+                "[--stats]\n",
                 stderr);
     exit(2);
 }
@@ -80,6 +81,10 @@ static struct arguments parse(int argc, char **argv)
             self.stack.trace = true;
             continue;
         }
+        if (strcmp(argv[i], "--cursors") == 0) {
+            self.stack.cursors = true;
+            continue;
+        }
         if (strcmp(argv[i], "--stats") == 0) {
             self.stats = true;
             continue;
@@ -122,12 +127,14 @@ static void run_seed(const void *arg, uint64_t seed, void *stats)
 
 static void print_stats(const struct stack_stats *sum, double seconds)
 {
-    (void)printf("seeds %llu answered %llu duplicates %llu unknown %llu entries %llu elections "
+    (void)printf("seeds %llu answered %llu duplicates %llu unknown %llu cursors %llu conflicts "
+                 "%llu entries %llu elections "
                  "%llu kills %llu power losses %llu deaths in calls %llu failed calls %llu "
                  "snapshots %llu installs %llu holes filled %llu chunks refused %llu fillings "
                  "dropped %llu resigned %llu damaged %llu messages %llu virtual_s %llu "
                  "seconds %.1f seeds/s %.2f\n",
                  U(sum->seeds), U(sum->answered), U(sum->duplicates), U(sum->unknown),
+                 U(sum->cursors), U(sum->conflicts),
                  U(sum->entries), U(sum->elections), U(sum->kills), U(sum->power_losses),
                  U(sum->deaths), U(sum->failed_calls), U(sum->snapshots), U(sum->installs),
                  U(sum->filled), U(sum->refused), U(sum->dropped), U(sum->resigned),
@@ -156,11 +163,11 @@ int main(int argc, char **argv)
     double seconds;
     uint64_t bad;
 
-    (void)snprintf(command, sizeof command, "sim_stack%s%s%s", /* Cut is still a hint. */
+    (void)snprintf(command, sizeof command, "sim_stack%s%s%s%s", /* Cut is still a hint. */
                    stack->nodes == 3   ? " --nodes 3"
                    : stack->nodes == 5 ? " --nodes 5"
                                        : "",
-                   arguments.broken != NULL ? " --break " : "",
+                   stack->cursors ? " --cursors" : "", arguments.broken != NULL ? " --break " : "",
                    arguments.broken != NULL ? arguments.broken : "");
     bad = campaign_run(&campaign, &stats, &seconds);
     if (arguments.stats) {

@@ -111,6 +111,12 @@ static void answer(struct stack_request *self)
     push(self, at);
 }
 
+static bool is_of_cursor(const struct stack_request *self)
+{
+    return self->proposal.command.type == COMMAND_CURSOR_SET ||
+           self->proposal.command.type == COMMAND_CURSOR_DELETE;
+}
+
 static void on_done(struct proposal *proposal)
 {
     struct stack_request *self = (struct stack_request *)proposal;
@@ -128,10 +134,14 @@ static void on_done(struct proposal *proposal)
         stack_oracle_answer(&cluster->oracle, self->content, self->node, result);
     } else if (result->err == ERR_OK && proposal->command.type == COMMAND_INIT_PRODUCER) {
         stack_oracle_producer(&cluster->oracle, result->producer_id);
+    } else if (result->err == ERR_OK && is_of_cursor(self)) {
+        stack_oracle_cursor(&cluster->oracle, &self->cursor);
+        cluster->stats->cursors++;
     } else if (err_outcome(result->err) == ERR_OUTCOME_NOT_WRITTEN) {
         void_request(self);
     }
     cluster->stats->duplicates += result->err == ERR_OK && result->duplicate;
+    cluster->stats->conflicts += result->err == ERR_CURSOR_CONFLICT;
     cluster->stats->unknown += err_outcome(result->err) == ERR_OUTCOME_UNKNOWN;
     answer(self);
 }
@@ -245,6 +255,29 @@ static void ask(struct cluster_stack *cluster, struct stack_client *self, enum c
     request_send(self, request);
 }
 
+/* One of two cursors that all clients share: by what was heard of it last, or whatever it is. */
+static void change_cursor(struct cluster_stack *cluster, struct stack_client *self)
+{
+    struct prng *prng = &cluster->prng;
+    bool deletes = prng_percent(prng, 10);
+    struct stack_request *request =
+        request_new(cluster, self, deletes ? COMMAND_CURSOR_DELETE : COMMAND_CURSOR_SET);
+    struct cursor_change *change = &request->cursor;
+
+    (void)snprintf(change->topic, sizeof change->topic, "topic-%u", self->topic);
+    (void)snprintf(change->name, sizeof change->name, "c%u", (unsigned)prng_range(prng, 0, 1));
+    if (prng_percent(prng, 70)) {
+        change->expect = CURSOR_EXPECT_REVISION;
+        change->expected = self->cursor_revision;
+    }
+    if (!deletes) {
+        change->offset = prng_range(prng, 0, 20);
+        change->owner = self->number;
+    }
+    request->proposal.command.cursor = change;
+    request_send(self, request);
+}
+
 /* What the node knows of the topic; it asks for one where it knows none. */
 static void find_topic(struct cluster_stack *cluster, struct stack_client *self)
 {
@@ -338,6 +371,9 @@ void stack_client_act(struct cluster_stack *cluster, struct stack_client *self)
         if (!cluster->closing && prng_permille(prng, 2)) {
             ask(cluster, self, COMMAND_TOPIC_DELETE);
         }
+        if (!cluster->closing && cluster->options.cursors && prng_percent(prng, 30)) {
+            change_cursor(cluster, self);
+        }
         if (self->count == 0 && prng_permille(prng, 20)) {
             self->topic = (unsigned)prng_range(prng, 0, STACK_TOPIC_NAMES - 1);
             self->topic_id = 0;
@@ -365,7 +401,10 @@ static void take_answer(struct cluster_stack *cluster, struct stack_client *self
     const struct fsm_result *result = &request->proposal.result;
     enum command_type type = request->proposal.command.type;
 
-    if (type == COMMAND_TOPIC_DELETE) {
+    if (is_of_cursor(request) && (result->err == ERR_OK || result->err == ERR_CURSOR_CONFLICT)) {
+        self->cursor_revision = result->cursor.revision;
+    }
+    if (type == COMMAND_TOPIC_DELETE || is_of_cursor(request)) {
         return; /* Nobody waits for it. */
     }
     self->heard_ms = cluster->now_ms;

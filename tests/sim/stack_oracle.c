@@ -51,6 +51,7 @@ void stack_oracle_fini(struct stack_oracle *self)
     free(self->applied);
     free(self->leaders);
     free(self->producer_ids);
+    free(self->revisions);
 }
 
 void stack_seen_fini(struct stack_seen *self)
@@ -222,6 +223,22 @@ void stack_oracle_producer(struct stack_oracle *self, uint64_t producer_id)
         reallocarray(self->producer_ids, self->producer_count + 1, sizeof *self->producer_ids);
     ASSERT(self->producer_ids != NULL);
     self->producer_ids[self->producer_count++] = producer_id;
+}
+
+void stack_oracle_cursor(struct stack_oracle *self, const struct cursor_change *change)
+{
+    if (change->expect != CURSOR_EXPECT_REVISION || change->expected == 0) {
+        return;
+    }
+    for (size_t i = 0; i < self->revision_count; i++) {
+        if (self->revisions[i] == change->expected) {
+            stack_violation(self, "revision %llu of a cursor was good for two changes",
+                            U(change->expected)); /* S9 */
+        }
+    }
+    self->revisions = reallocarray(self->revisions, self->revision_count + 1, sizeof(uint64_t));
+    ASSERT(self->revisions != NULL);
+    self->revisions[self->revision_count++] = change->expected;
 }
 
 /* ---- logs ---- */

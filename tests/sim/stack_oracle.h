@@ -15,6 +15,7 @@
  *       often it restarts.
  *   S7  What is applied at an index is the same on all nodes, and so is the state after it.
  *   S8  A producer id is given out once.
+ *   S9  Of all changes of cursors that expect one revision, one at most is made.
  *
  * Contents are known by a number of their own, the first 8 bytes of a batch's body.
  */
@@ -108,6 +109,8 @@ struct stack_oracle {
     struct stack_vote votes[STACK_NODES_MAX + 1];
     uint64_t *producer_ids; /* owned; given out */
     size_t producer_count;
+    uint64_t *revisions; /* owned; expected by changes that were made */
+    size_t revision_count;
 };
 
 /* How far a node's logs were compared: batches, by the oracle's topics; and whether there were
@@ -137,6 +140,9 @@ void stack_oracle_answer(struct stack_oracle *self, struct stack_content *conten
 /* The try never reached a node, or was refused there. */
 void stack_oracle_not_written(struct stack_oracle *self, struct stack_content *content);
 void stack_oracle_producer(struct stack_oracle *self, uint64_t producer_id);
+
+/* A change of a cursor was made. */
+void stack_oracle_cursor(struct stack_oracle *self, const struct cursor_change *change);
 
 /* A node's call is over: what it answered with OK stands in its logs, which were read, unless the
  * topic is deleted since. catalog NULL: the node died, and nobody can tell. */

@@ -21,6 +21,9 @@
 #include "base/container.h"
 #include "raft_fsm/group_internal.h"
 
+/* Captures that may wait: each copies the state. */
+enum { CAPTURES_MAX = 8 };
+
 static void turn(struct group *self);
 
 static uint64_t now_ms(void)
@@ -222,6 +225,21 @@ static void take_requests(struct group *self)
     }
 }
 
+static void take_captures(struct group *self)
+{
+    struct mail *mail = mailbox_take(&self->captures);
+
+    while (mail != NULL) {
+        struct group_capture *capture = (struct group_capture *)mail;
+
+        mail = mail->next;
+        capture->err = self->state == GROUP_RUNNING
+                           ? replica_capture(self->replica, &capture->snapshot)
+                           : ERR_SHUTDOWN;
+        capture->done(capture);
+    }
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     turn(timer->data);
@@ -296,6 +314,7 @@ static void turn(struct group *self)
         check(self, replica_tick(self->replica, &info), &info);
     }
     take_requests(self);
+    take_captures(self);
     if (working(self)) {
         check(self, replica_flush(self->replica, &info), &info);
     }
@@ -372,6 +391,7 @@ static void init(struct group *self, const struct group_options *options,
     mailbox_init(&self->requests, self->options.mailbox_size_max, wake, self);
     mailbox_init(&self->messages, self->options.mailbox_size_max, wake, self);
     mailbox_init(&self->completions, SIZE_MAX, wake, self);
+    mailbox_init(&self->captures, CAPTURES_MAX * sizeof(struct group_capture), wake, self);
 }
 
 /* Gives back what init made; the loop has no handle but the two. */
@@ -382,9 +402,11 @@ static void fini(struct group *self)
     mailbox_close(&self->requests);
     mailbox_close(&self->messages);
     mailbox_close(&self->completions);
+    mailbox_close(&self->captures);
     mailbox_fini(&self->requests);
     mailbox_fini(&self->messages);
     mailbox_fini(&self->completions);
+    mailbox_fini(&self->captures);
     waker_fini(&self->waker);
     rv = uv_loop_close(&self->loop);
     ASSERT(rv == 0);
@@ -489,6 +511,7 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     ASSERT(rv == 0);
     mailbox_close(&self->requests);
     mailbox_close(&self->messages);
+    mailbox_close(&self->captures);
     group_lock(self);
     journal_thread = self->journal_thread;
     self->journal_thread = NULL;
@@ -498,6 +521,7 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     take_completions(self);
     take_messages(self);
     take_requests(self);
+    take_captures(self);
     replica_fail(self->replica, ERR_SHUTDOWN);
 }
 

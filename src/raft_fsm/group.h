@@ -79,6 +79,18 @@ struct group_request {
 /* Any thread. ERR_BUSY when the mailbox is full, ERR_SHUTDOWN. */
 enum err group_submit(struct group *self, struct group_request *request);
 
+/* Wants the state as it is applied now, as a snapshot; embedded by its owner. */
+struct group_capture {
+    struct mail mail;
+    enum err err; /* BUSY: a snapshot is being installed; NOMEM, TOO_LARGE, SHUTDOWN */
+    struct snapshot snapshot; /* owns references when err is OK; its owner ends it: snapshot_fini */
+    /* Called on the raft thread, exactly once after group_capture returned OK. */
+    void (*done)(struct group_capture *capture);
+};
+
+/* Any thread. ERR_BUSY when too many wait, ERR_SHUTDOWN. */
+enum err group_capture(struct group *self, struct group_capture *capture);
+
 /*
  * Any thread. A peer's connection was accepted here and said hello: *ret_generation identifies it.
  * What an older connection of that peer still delivers is dropped from now on.

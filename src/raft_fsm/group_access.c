@@ -52,6 +52,12 @@ enum err group_submit(struct group *self, struct group_request *request)
     return mailbox_post(&self->requests, &request->mail, request->size);
 }
 
+enum err group_capture(struct group *self, struct group_capture *capture)
+{
+    ASSERT(capture->done != NULL);
+    return mailbox_post(&self->captures, &capture->mail, sizeof *capture);
+}
+
 uint64_t group_peer_connected(struct group *self, uint64_t peer_id)
 {
     uint64_t generation;

@@ -32,6 +32,7 @@ struct group {
     struct mailbox requests;    /* struct group_request */
     struct mailbox messages;    /* struct incoming */
     struct mailbox completions; /* struct completion */
+    struct mailbox captures;    /* struct group_capture */
 
     uv_work_t work;   /* of the first of jobs, while job_running */
     bool job_running; /* on the pool, or being finished */

@@ -152,6 +152,12 @@ void replica_job_discard(struct replica *self, struct replica_job *job);
  * voter is up to date yet (ask again), ERR_NOT_LEADER. */
 enum err replica_resign(struct replica *self);
 
+/* The state as it is applied now, as a snapshot that stands for all entries up to there; what it
+ * promises is in the logs, and not synced. For a copy that leaves the cluster. *ret_snapshot owns
+ * references. ERR_BUSY while a snapshot is installed, or nothing was applied yet; ERR_NOMEM,
+ * ERR_TOO_LARGE. */
+enum err replica_capture(const struct replica *self, struct snapshot *ret_snapshot);
+
 /* What others may want to know; cheap. */
 struct replica_status {
     uint64_t id;

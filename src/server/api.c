@@ -34,6 +34,9 @@ static const struct {
     ROW(TOPIC_LIST, &quorlog__topic_list_request__descriptor, api_topic_list),
     ROW(TOPIC_DESCRIBE, &quorlog__topic_describe_request__descriptor, api_topic_describe),
     ROW(STATUS, &quorlog__status_request__descriptor, api_status),
+    ROW(DIGEST, &quorlog__digest_request__descriptor, api_digest),
+    ROW(PROOF, &quorlog__proof_request__descriptor, api_proof),
+    ROW(MANIFEST, NULL, api_manifest),
 #undef ROW
 };
 

@@ -31,5 +31,12 @@ void api_topic_list(struct session *session, const struct frame *frame);
 void api_topic_describe(struct session *session, const struct frame *frame);
 void api_init_producer(struct session *session, const struct frame *frame);
 void api_status(struct session *session, const struct frame *frame);
+void api_digest(struct session *session, const struct frame *frame);
+void api_proof(struct session *session, const struct frame *frame);
+void api_manifest(struct session *session, const struct frame *frame);
+
+/* What the group answered to a MANIFEST. */
+struct group_capture;
+void manifest_captured(struct group_capture *capture);
 
 #endif

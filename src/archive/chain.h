@@ -47,8 +47,8 @@ enum err chain_header(struct chain *self, const struct batch_header *header,
 /* Takes a link. ERR_CORRUPT. */
 enum err chain_link(struct chain *self, const uint8_t link[CHAIN_LINK_SIZE], struct err_info *info);
 
-/* Takes one whole batch, the first of `size` bytes: header, body and digest are verified. *ret_size:
- * its bytes. ERR_CORRUPT, also when `size` bytes do not hold it all. */
+/* Takes one whole batch, the first of `size` bytes: header, body and digest are verified.
+ * *ret_size: its bytes. ERR_CORRUPT, also when `size` bytes do not hold it all. */
 enum err chain_batch(struct chain *self, const uint8_t *bytes, size_t size, uint32_t *ret_size,
                      struct err_info *info);
 

@@ -82,7 +82,7 @@ enum err group_submit(struct group *self, struct group_request *request);
 /* Wants the state as it is applied now, as a snapshot; embedded by its owner. */
 struct group_capture {
     struct mail mail;
-    enum err err; /* BUSY: a snapshot is being installed; NOMEM, TOO_LARGE, SHUTDOWN */
+    enum err err;             /* BUSY: a snapshot is being installed; NOMEM, TOO_LARGE, SHUTDOWN */
     struct snapshot snapshot; /* owns references when err is OK; its owner ends it: snapshot_fini */
     /* Called on the raft thread, exactly once after group_capture returned OK. */
     void (*done)(struct group_capture *capture);

@@ -37,12 +37,12 @@ struct inspect {
     struct err_info info;
     bool has_header; /* false: the log has no batch, or (CHECK) it cannot be read */
     struct batch_header header;
-    uint64_t next;          /* CHECK, LINKS: where to go on; with damage: where it is */
-    uint64_t size;          /* CHECK: bytes that were read and verified */
-    enum err damage;        /* CHECK: CORRUPT, IO, HOLE at `next`; OK: none */
-    bool has_previous;      /* LINKS */
-    struct chain previous;  /* LINKS: the chain before the first link */
-    struct block *links;    /* LINKS: owned; NULL: there is no batch from offset on */
+    uint64_t next;         /* CHECK, LINKS: where to go on; with damage: where it is */
+    uint64_t size;         /* CHECK: bytes that were read and verified */
+    enum err damage;       /* CHECK: CORRUPT, IO, HOLE at `next`; OK: none */
+    bool has_previous;     /* LINKS */
+    struct chain previous; /* LINKS: the chain before the first link */
+    struct block *links;   /* LINKS: owned; NULL: there is no batch from offset on */
 };
 
 /* Blocks. */

@@ -81,9 +81,8 @@ static void reply_proof(struct examination *self)
         reply.previous.len = DIGEST_SIZE;
     }
     if (inspect->links != NULL) {
-        body = (struct slice){.block = inspect->links,
-                              .data = inspect->links->data,
-                              .size = inspect->links->size};
+        body = (struct slice){
+            .block = inspect->links, .data = inspect->links->data, .size = inspect->links->size};
     }
     request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_PROOF_REPLY, &reply.base, &body);
 }

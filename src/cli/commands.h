@@ -15,6 +15,7 @@ extern const struct command_spec command_topic_list;
 extern const struct command_spec command_topic_describe;
 extern const struct command_spec command_topic_delete;
 extern const struct command_spec command_verify;
+extern const struct command_spec command_prove;
 extern const struct command_spec command_cluster_status;
 extern const struct command_spec command_cluster_health;
 extern const struct command_spec command_bench_produce;

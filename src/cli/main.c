@@ -15,14 +15,23 @@
 #include "cli/commands.h"
 
 const struct command_spec *const commands[] = {
-    &command_serve,          &command_dev,
-    &command_produce,        &command_consume,
-    &command_topic_create,   &command_topic_list,
-    &command_topic_describe, &command_topic_delete,
-    &command_cluster_status, &command_cluster_health,
-    &command_verify,         &command_bench_produce,
-    &command_bench_consume,  &command_config_show,
-    &command_version,        NULL,
+    &command_serve,
+    &command_dev,
+    &command_produce,
+    &command_consume,
+    &command_topic_create,
+    &command_topic_list,
+    &command_topic_describe,
+    &command_topic_delete,
+    &command_cluster_status,
+    &command_cluster_health,
+    &command_verify,
+    &command_prove,
+    &command_bench_produce,
+    &command_bench_consume,
+    &command_config_show,
+    &command_version,
+    NULL,
 };
 
 static const char overview[] =

@@ -83,14 +83,14 @@ check() {
             uses["client"] = " base log transport "
             uses["cli"] = " base log transport client server archive "
             narrow["client", "log"] = "log/batch.h"
-            public["log/log.h"]; public["log/batch.h"]; public["transport/transport.h"]
+            public["log/log.h"]; public["log/batch.h"]; public["log/store.h"]; public["transport/transport.h"]
             public["transport/waker.h"]
             public["raft_fsm/group.h"]; public["raft_fsm/command.h"]; public["raft_fsm/digest.h"]
             public["raft_fsm/membership.h"]; public["raft_fsm/producers.h"]
             public["raft_fsm/manifest.h"]; public["raft_fsm/ballot.h"]
             public["archive/chain.h"]; public["archive/proof.h"]; public["archive/backup.h"]
             public["archive/restore.h"]
-            public["server/server.h"]; public["client/client.h"]
+            public["server/server.h"]; public["server/restore.h"]; public["client/client.h"]
             # What the header of a group shows is public with it.
             while ((getline text < "src/raft_fsm/group.h") > 0)
                 if (split(text, part, "\"") >= 2 && text ~ /^#include "raft_fsm\//)

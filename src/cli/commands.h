@@ -16,6 +16,8 @@ extern const struct command_spec command_topic_describe;
 extern const struct command_spec command_topic_delete;
 extern const struct command_spec command_verify;
 extern const struct command_spec command_prove;
+extern const struct command_spec command_backup;
+extern const struct command_spec command_restore;
 extern const struct command_spec command_cluster_status;
 extern const struct command_spec command_cluster_health;
 extern const struct command_spec command_bench_produce;

@@ -27,6 +27,8 @@ const struct command_spec *const commands[] = {
     &command_cluster_health,
     &command_verify,
     &command_prove,
+    &command_backup,
+    &command_restore,
     &command_bench_produce,
     &command_bench_consume,
     &command_config_show,

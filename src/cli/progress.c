@@ -23,10 +23,13 @@ static void show(struct progress *self, const char *what, uint64_t done, uint64_
 {
     char size[24];
     char speed[24];
-    uint64_t part = total > 0 ? (uint64_t)((double)done / (double)total * 100) : 100;
+    char part[24] = "";
 
-    (void)fprintf(stderr, "\r%s %.40s: %llu %%, %s, %s/s\033[K", self->verb, what,
-                  (unsigned long long)part, human_size(size, self->bytes),
+    if (total > 0) {
+        (void)snprintf(part, sizeof part, "%.0f %%, ", (double)done / (double)total * 100);
+    }
+    (void)fprintf(stderr, "\r%s %.40s: %s%s, %s/s\033[K", self->verb, what, part,
+                  human_size(size, self->bytes),
                   human_size(speed, self->bytes * 1000 / (spent_ms > 0 ? spent_ms : 1)));
     (void)fflush(stderr); /* Of no consequence, as above: it is for the eye. */
     self->dirty = true;

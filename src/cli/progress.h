@@ -19,8 +19,8 @@ struct progress {
 
 void progress_begin(struct progress *self, const char *verb, uint64_t rate);
 
-/* `bytes` more were done on `what`, which is at `done` of `total`. Shows it now and then, and
- * sleeps where it went faster than the rate. */
+/* `bytes` more were done on `what`, which is at `done` of `total` (0: not known). Shows it now and
+ * then, and sleeps where it went faster than the rate. */
 void progress_add(struct progress *self, const char *what, uint64_t bytes, uint64_t done,
                   uint64_t total);
 

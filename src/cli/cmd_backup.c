@@ -111,7 +111,7 @@ static enum err ask_manifest(struct backup_run *self, struct reply *ret_reply,
 static enum err begin(struct backup_run *self, struct backup_writer **ret_writer)
 {
     const struct invocation *invocation = self->invocation;
-    Quorlog__ManifestReply *manifest;
+    Quorlog__ManifestReply *manifest = NULL;
     struct backup_source source;
     struct reply reply;
     enum err err = ask_manifest(self, &reply, &manifest);

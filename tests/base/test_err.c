@@ -21,6 +21,7 @@ START_TEST(numbers_are_dense_and_never_move)
     ck_assert_int_eq(ERR_NOT_LEADER, -12);
     ck_assert_int_eq(ERR_CHECKSUM, -22);
     ck_assert_int_eq(ERR_DIVERGED, -36);
+    ck_assert_int_eq(ERR_HOLE, -37);
 }
 END_TEST
 

@@ -260,8 +260,8 @@ static enum err read_piece(const struct store *store, uint64_t position, uint64_
     return err;
 }
 
-enum err backup_read_store(const struct store *store, uint64_t size, struct chain *chain,
-                           backup_batches_cb cb, void *arg, struct err_info *info)
+enum err backup_read_store(const struct store *store, uint64_t size, struct backup_walker *walker,
+                           struct err_info *info)
 {
     uint64_t position = STORE_HEADER_SIZE;
     struct buf piece;
@@ -280,11 +280,11 @@ enum err backup_read_store(const struct store *store, uint64_t size, struct chai
         if (err != ERR_OK) {
             break; /* The text has file and position. */
         }
-        err = chain_batches(chain, piece.data, piece.size, &done, info);
+        err = chain_batches(&walker->chain, piece.data, piece.size, &done, info);
         if (err != ERR_OK) {
             err = store_error(store, position + done, err, info);
-        } else if (cb != NULL) {
-            err = cb(arg, piece.data, piece.size, info);
+        } else if (walker->cb != NULL) {
+            err = walker->cb(walker->arg, piece.data, piece.size, info);
         }
         position += piece.size;
     }
@@ -293,8 +293,8 @@ enum err backup_read_store(const struct store *store, uint64_t size, struct chai
 }
 
 static enum err walk_file(const struct backup *self, const struct backup_topic *topic,
-                          const struct backup_file *file, struct chain *chain, backup_batches_cb cb,
-                          void *arg, struct err_info *info)
+                          const struct backup_file *file, struct backup_walker *walker,
+                          struct err_info *info)
 {
     char path[IO_PATH_SIZE];
     struct store *store;
@@ -304,10 +304,10 @@ static enum err walk_file(const struct backup *self, const struct backup_topic *
     if (err != ERR_OK) {
         return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
     }
-    err = backup_read_store(store, file->size, chain, cb, arg, info);
-    if (err == ERR_OK && chain->next != file->end) {
+    err = backup_read_store(store, file->size, walker, info);
+    if (err == ERR_OK && walker->chain.next != file->end) {
         err = err_set(info, ERR_CORRUPT, "'%s' ends at offset %" PRIu64 ", not at %" PRIu64, path,
-                      chain->next, file->end);
+                      walker->chain.next, file->end);
     }
     store_unref(store);
     return err;
@@ -316,18 +316,18 @@ static enum err walk_file(const struct backup *self, const struct backup_topic *
 enum err backup_walk(const struct backup *self, const struct backup_topic *topic,
                      backup_batches_cb cb, void *arg, struct err_info *info)
 {
-    struct chain chain;
+    struct backup_walker walker = {.cb = cb, .arg = arg};
     enum err err = ERR_OK;
 
-    chain_init(&chain, topic->file_count > 0 ? topic->files[0].base : topic->start, NULL);
+    chain_init(&walker.chain, topic->file_count > 0 ? topic->files[0].base : topic->start, NULL);
     for (size_t i = 0; i < topic->file_count && err == ERR_OK; i++) {
-        err = walk_file(self, topic, &topic->files[i], &chain, cb, arg, info);
+        err = walk_file(self, topic, &topic->files[i], &walker, info);
     }
     if (err != ERR_OK) {
         return err;
     }
-    ASSERT(IMPLIES(topic->file_count > 0, chain.next == topic->end));
-    if (topic->file_count > 0 && memcmp(chain.digest, topic->digest, DIGEST_SIZE) != 0) {
+    ASSERT(IMPLIES(topic->file_count > 0, walker.chain.next == topic->end));
+    if (topic->file_count > 0 && memcmp(walker.chain.digest, topic->digest, DIGEST_SIZE) != 0) {
         return err_set(info, ERR_CORRUPT, "'%s': topic '%s' does not lead to the manifest's digest",
                        self->dir, topic->name);
     }

@@ -37,10 +37,16 @@ enum err backup_index_parse(struct backup *self, char *text, size_t *ret_manifes
 /* Whether the topics are those of the manifest, and takes their digests from there. */
 enum err backup_match_manifest(struct backup *self, struct err_info *info);
 
-/* Reads a store file from `position` to `size`, verifying batch after batch along the chain; cb as
- * in backup_walk. */
-enum err backup_read_store(const struct store *store, uint64_t size, struct chain *chain,
-                           backup_batches_cb cb, void *arg, struct err_info *info);
+/* A walk over a topic's batches: how far it is, and who gets them. */
+struct backup_walker {
+    struct chain chain;
+    backup_batches_cb cb; /* may be NULL */
+    void *arg;
+};
+
+/* Reads the first `size` bytes of a store file, verifying batch after batch. */
+enum err backup_read_store(const struct store *store, uint64_t size, struct backup_walker *walker,
+                           struct err_info *info);
 
 /* A topic with room for one more file. ERR_NOMEM. */
 enum err backup_push_file(struct backup_topic *topic, const struct backup_file *file);

@@ -390,10 +390,10 @@ static enum err leave(struct backup_writer *self, struct err_info *info)
 static enum err link_segment(struct backup_writer *self, const char *from, uint64_t end,
                              bool *ret_linked, struct err_info *info)
 {
-    struct chain chain = self->chain;
+    struct backup_walker walker = {.chain = self->chain};
     char path[IO_PATH_SIZE];
     struct store *store;
-    enum err err = backup_file_path(self->new.dir, current(self), chain.next, path, info);
+    enum err err = backup_file_path(self->new.dir, current(self), walker.chain.next, path, info);
     int rv;
 
     *ret_linked = false;
@@ -405,13 +405,13 @@ static enum err link_segment(struct backup_writer *self, const char *from, uint6
     if (rv < 0) {
         return ERR_OK; /* Another file system, or gone: it is copied. */
     }
-    err = store_open(self->io, path, chain.next, &store, info);
+    err = store_open(self->io, path, walker.chain.next, &store, info);
     if (err == ERR_OK) {
-        err = backup_read_store(store, store_size(store), &chain, NULL, NULL, info);
-        if (err == ERR_OK && chain.next == end && store_sync(store, info) == ERR_OK) {
+        err = backup_read_store(store, store_size(store), &walker, info);
+        if (err == ERR_OK && walker.chain.next == end && store_sync(store, info) == ERR_OK) {
             uint64_t base = self->chain.next;
 
-            self->chain = chain;
+            self->chain = walker.chain;
             self->totals.linked += store_size(store);
             err = add_file(self, base, store_size(store), info);
             *ret_linked = true;

@@ -84,8 +84,8 @@
     X(UNSUPPORTED, -35, NOT_WRITTEN, false, "not supported")                                       \
     /* A committed entry contradicts what this node applied: safety is broken, stop the node. */   \
     X(DIVERGED, -36, UNKNOWN, false, "this replica differs from the cluster")                      \
-    /* A range of the log that this node lacks and will fetch: another node has it. */             \
-    X(HOLE, -37, NOT_WRITTEN, true, "not on this node yet")
+    /* A range of a topic was lost here, or has not come yet; other nodes have it. */              \
+    X(HOLE, -37, NOT_WRITTEN, true, "these records are not on this node's disk yet")
 
 enum err {
 #define ERR_ENUM(name, number, outcome, retryable, text) ERR_##name = (number),

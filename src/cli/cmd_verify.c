@@ -17,7 +17,7 @@ static const struct option_spec options[] = {
     {"deep", 0, NULL, false, "every node reads all of its data and verifies checksums and digests"},
     {"rate", 0, "SIZE", false,
      "with --deep: bytes a second each node reads; default 64M, 0: no bound"},
-    {"json", 0, NULL, false, "print an object for each topic, and one for each node that is lost"},
+    {"json", 0, NULL, false, "print an object for each topic"},
     {NULL, 0, NULL, false, NULL},
 };
 

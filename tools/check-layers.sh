@@ -78,17 +78,22 @@ check() {
             uses["log"] = " base "
             uses["transport"] = " base "
             uses["raft_fsm"] = " base log transport "
-            uses["server"] = " base log transport raft_fsm "
+            uses["archive"] = " base log raft_fsm "
+            uses["server"] = " base log transport raft_fsm archive "
             uses["client"] = " base log transport "
-            uses["cli"] = " base log transport client server "
+            uses["cli"] = " base log transport client server archive "
             narrow["client", "log"] = "log/batch.h"
-            public["log/log.h"]; public["log/batch.h"]; public["transport/transport.h"]
+            public["log/log.h"]; public["log/batch.h"]; public["log/store.h"]; public["transport/transport.h"]
             public["transport/waker.h"]
             public["raft_fsm/group.h"]; public["raft_fsm/command.h"]; public["raft_fsm/digest.h"]
             public["raft_fsm/membership.h"]; public["raft_fsm/producers.h"]
             public["raft_fsm/membership_plan.h"]; public["raft_fsm/recovery.h"]
             public["raft_fsm/cursors.h"]
-            public["server/server.h"]; public["client/client.h"]; public["client/cursor.h"]; public["client/share.h"]
+            public["raft_fsm/manifest.h"]; public["raft_fsm/ballot.h"]
+            public["archive/chain.h"]; public["archive/proof.h"]; public["archive/backup.h"]
+            public["archive/restore.h"]
+            public["server/server.h"]; public["server/restore.h"]; public["client/client.h"]
+            public["client/cursor.h"]; public["client/share.h"]
             # What the header of a group shows is public with it.
             while ((getline text < "src/raft_fsm/group.h") > 0)
                 if (split(text, part, "\"") >= 2 && text ~ /^#include "raft_fsm\//)
@@ -154,6 +159,7 @@ make_good_tree() {
     put raft_fsm/link.c '<uv.h>'
     put server/api.c '"raft_fsm/group.h"' '"raft_fsm/replica.h"' '"quorlog.pb-c.h"' '<uv.h>' \
         '"log/log.h"' '"transport/transport.h"' '<jansson.h>'
+    put archive/backup.c '"archive/backup.h"' '"raft_fsm/manifest.h"' '"log/log.h"' '<jansson.h>'
     put client/client.c '"log/batch.h"' '"transport/transport.h"' '"quorlog.pb-c.h"' '<uv.h>'
     put cli/dump.c '"log/log.h"' '"client/client.h"' '"server/server.h"' '"cli/x.h"'
 }
@@ -207,6 +213,9 @@ self_test() {
     must_fail server/a.c 'server may use only' '"cli/x.h"'
     must_fail client/a.c 'log/batch.h of log' '"log/log.h"'
     must_fail client/a.c 'client may use only' '"raft_fsm/group.h"'
+    must_fail archive/a.c 'archive may use only' '"server/server.h"'
+    must_fail archive/a.c 'private to raft_fsm' '"raft_fsm/fsm_internal.h"'
+    must_fail client/a.c 'client may use only' '"archive/chain.h"'
     must_fail cli/a.c 'private to server' '"server/config.h"'
     must_fail cli/a.c 'cli may use only' '"raft_fsm/group.h"'
     must_fail log/a.c 'in full from src/' '"segment.h"'

@@ -117,6 +117,12 @@ static int real_unmap(struct io *self, void *address, size_t size)
     return munmap(address, size) < 0 ? -errno : 0;
 }
 
+static int real_link(struct io *self, const char *from, const char *to)
+{
+    (void)self;
+    return link(from, to) < 0 ? -errno : 0;
+}
+
 static int real_rename(struct io *self, const char *from, const char *to)
 {
     (void)self;
@@ -219,6 +225,7 @@ struct io *io_real(void)
         .map = real_map,
         .unmap = real_unmap,
         .rename = real_rename,
+        .link = real_link,
         .unlink = real_unlink,
         .mkdir = real_mkdir,
         .rmdir = real_rmdir,

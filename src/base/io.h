@@ -40,6 +40,8 @@ struct io {
     int (*map)(struct io *self, int fd, size_t size, bool writable, void **ret_address);
     int (*unmap)(struct io *self, void *address, size_t size);
     int (*rename)(struct io *self, const char *from, const char *to);
+    /* link(2): a second name on the same file system. NULL: there are none here. */
+    int (*link)(struct io *self, const char *from, const char *to);
     int (*unlink)(struct io *self, const char *path);
     int (*mkdir)(struct io *self, const char *path, mode_t mode);
     int (*rmdir)(struct io *self, const char *path);

@@ -24,7 +24,9 @@ const struct command_spec *const commands[] = {
     &command_cluster_status,  &command_cluster_health,
     &command_cluster_add,     &command_cluster_remove,
     &command_cluster_replace, &command_cluster_transfer,
-    &command_recover,         &command_bench_produce,
+    &command_recover,         &command_verify,
+    &command_prove,           &command_backup,
+    &command_restore,         &command_bench_produce,
     &command_bench_consume,   &command_config_show,
     &command_version,         NULL,
 };

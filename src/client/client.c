@@ -228,3 +228,21 @@ enum err client_change_members(struct client *self, const struct client_members 
     }
     return start(self, &options, cb, arg);
 }
+
+enum err client_ask(struct client *self, const struct client_question *question,
+                    client_answer_cb cb, void *arg)
+{
+    const struct client_request_options options = {
+        .type = question->type,
+        .reply_type = question->reply_type,
+        .reply = question->reply,
+        .request = question->request,
+        .answer = cb,
+        .reads = true,
+        .repeatable = true,
+        .timeout_ns = channel_timeout_ns(self->channel),
+    };
+
+    ASSERT(question->request != NULL && question->reply != NULL);
+    return client_request_start(self->channel, &options, NULL, arg, NULL);
+}

@@ -113,6 +113,34 @@ struct client_members {
 enum err client_change_members(struct client *self, const struct client_members *members,
                                client_reply_cb cb, void *arg);
 
+/* ---- any request that only reads, for tools ---- */
+
+struct ProtobufCMessage;
+struct ProtobufCMessageDescriptor;
+
+/* A frame's header, a packed message, and its body; borrowed until the callback returns. */
+struct client_answer {
+    const uint8_t *header;
+    size_t header_size;
+    const uint8_t *body;
+    size_t body_size;
+};
+
+/* answer: NULL on failure. */
+typedef void (*client_answer_cb)(void *arg, const struct client_error *error,
+                                 const struct client_answer *answer);
+
+struct client_question {
+    uint16_t type;                                  /* of the frame */
+    uint16_t reply_type;                            /* of the answer's */
+    const struct ProtobufCMessage *request;         /* borrowed until the answer */
+    const struct ProtobufCMessageDescriptor *reply; /* what the answer's header must be */
+};
+
+/* Asked again until it is answered, or its time is over. ERR_NOMEM, ERR_BUSY. */
+enum err client_ask(struct client *self, const struct client_question *question,
+                    client_answer_cb cb, void *arg);
+
 /* ---- records ---- */
 
 struct client_header {

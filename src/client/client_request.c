@@ -29,7 +29,9 @@ struct client_request {
     uint64_t deadline_ns;
     uint64_t retry_ns; /* not before */
     unsigned failures;
+    const ProtobufCMessage *request; /* NULL: made from the fields */
     client_reply_cb cb;
+    client_answer_cb answer; /* instead of cb */
     void *arg;
 };
 
@@ -66,13 +68,34 @@ void client_request_free(struct client_request *self)
     destroy(self);
 }
 
+static void answer(struct client_request *self, const struct client_error *error,
+                   const struct frame *frame)
+{
+    struct client_error none = {.err = ERR_OK, .text = err_text(ERR_OK)};
+    struct client_answer answer;
+
+    if (error != NULL) {
+        self->answer(self->arg, error, NULL);
+        return;
+    }
+    answer = (struct client_answer){
+        .header = frame->header,
+        .header_size = frame->header_size,
+        .body = frame->body,
+        .body_size = frame->body_size,
+    };
+    self->answer(self->arg, &none, &answer);
+}
+
 /* Out of the channel first: the callback may do anything, but cannot meet this request again. */
 static void finish(struct client_request *self, const struct client_error *error,
                    const struct frame *frame)
 {
     channel_forget(self->channel, &self->call);
     channel_remove(self->channel, &self->user);
-    if (error == NULL) {
+    if (self->answer != NULL) {
+        answer(self, error, frame);
+    } else if (error == NULL) {
         struct client_error none = {.err = ERR_OK, .text = err_text(ERR_OK)};
 
         self->cb(self->arg, &none, frame->header, frame->header_size);
@@ -184,6 +207,9 @@ static enum err send_try(struct client_request *self, uint64_t now_ns)
         return channel_send(self->channel, &self->call,
                             self->message(self->message_arg, deadline_ms), NULL, 0);
     }
+    if (self->request != NULL) {
+        return channel_send(self->channel, &self->call, self->request, NULL, 0);
+    }
     switch (self->call.type) {
     case QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE: {
         Quorlog__TopicCreateRequest message = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
@@ -285,7 +311,7 @@ enum err client_request_start(struct channel *channel, const struct client_reque
     struct client_request *self;
     enum err err;
 
-    ASSERT(cb != NULL && options->timeout_ns > 0);
+    ASSERT((cb != NULL) != (options->answer != NULL) && options->timeout_ns > 0);
     self = calloc(1, sizeof *self);
     if (self == NULL) {
         return ERR_NOMEM;
@@ -310,7 +336,9 @@ enum err client_request_start(struct channel *channel, const struct client_reque
     self->local = options->local;
     self->reads = options->reads;
     self->deadline_ns = channel_now_ns() + options->timeout_ns;
+    self->request = options->request;
     self->cb = cb;
+    self->answer = options->answer;
     self->arg = arg;
     self->user.step = step;
     self->user.cancel = cancel;

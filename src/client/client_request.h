@@ -27,6 +27,10 @@ struct client_request_options {
     bool repeatable;
     bool needs_leader;
     uint64_t timeout_ns;
+    /* Instead of what the fields above would make: the request itself, borrowed until the answer,
+     * and who gets the answer with its body (then the callback of client_request_start is NULL). */
+    const ProtobufCMessage *request;
+    client_answer_cb answer;
 };
 
 /* Asks. The callback comes once, from the loop, unless client_request_free is called before; the

@@ -25,6 +25,8 @@
 #include "base/container.h"
 #include "raft_fsm/group_internal.h"
 
+/* Captures that may wait: each copies the state. */
+enum { CAPTURES_MAX = 8 };
 enum { ADOPTIONS_SIZE_MAX = 64 * 1024 };
 
 static void turn(struct group *self);
@@ -302,6 +304,21 @@ static void take_requests(struct group *self)
     }
 }
 
+static void take_captures(struct group *self)
+{
+    struct mail *mail = mailbox_take(&self->captures);
+
+    while (mail != NULL) {
+        struct group_capture *capture = (struct group_capture *)mail;
+
+        mail = mail->next;
+        capture->err = self->state == GROUP_RUNNING
+                           ? replica_capture(self->replica, &capture->snapshot)
+                           : ERR_SHUTDOWN;
+        capture->done(capture);
+    }
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     turn(timer->data);
@@ -391,6 +408,7 @@ static void turn(struct group *self)
         check(self, replica_tick(self->replica, &info), &info);
     }
     take_requests(self);
+    take_captures(self);
     if (working(self)) {
         check(self, replica_flush(self->replica, &info), &info);
     }
@@ -486,6 +504,7 @@ static void init(struct group *self, const struct group_options *options,
     mailbox_init(&self->requests, self->options.mailbox_size_max, wake, self);
     mailbox_init(&self->adoptions, ADOPTIONS_SIZE_MAX, wake, self);
     mailbox_init(&self->completions, SIZE_MAX, wake, self);
+    mailbox_init(&self->captures, CAPTURES_MAX * sizeof(struct group_capture), wake, self);
 }
 
 /* Gives back what init made; the loop has no handle but the two. */
@@ -496,9 +515,11 @@ static void fini(struct group *self)
     mailbox_close(&self->requests);
     mailbox_close(&self->adoptions);
     mailbox_close(&self->completions);
+    mailbox_close(&self->captures);
     mailbox_fini(&self->requests);
     mailbox_fini(&self->adoptions);
     mailbox_fini(&self->completions);
+    mailbox_fini(&self->captures);
     waker_fini(&self->waker);
     rv = uv_loop_close(&self->loop);
     ASSERT(rv == 0);
@@ -613,6 +634,7 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     rv = pthread_join(self->thread, NULL);
     ASSERT(rv == 0);
     mailbox_close(&self->requests);
+    mailbox_close(&self->captures);
     mailbox_close(&self->adoptions);
     post_tasks(self); /* Those of the last turn. */
     group_lock(self);
@@ -624,6 +646,7 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     take_completions(self);
     take_adoptions(self);
     take_requests(self);
+    take_captures(self);
     replica_fail(self->replica, ERR_SHUTDOWN);
 }
 

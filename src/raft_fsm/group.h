@@ -89,6 +89,18 @@ enum err group_submit(struct group *self, struct group_request *request);
  */
 enum err group_check_node(struct group *self, uint64_t id, uint64_t disk_id, struct err_info *info);
 
+/* Wants the state as it is applied now, as a snapshot; embedded by its owner. */
+struct group_capture {
+    struct mail mail;
+    enum err err;             /* BUSY: a snapshot is being installed; NOMEM, TOO_LARGE, SHUTDOWN */
+    struct snapshot snapshot; /* owns references when err is OK; its owner ends it: snapshot_fini */
+    /* Called on the raft thread, exactly once after group_capture returned OK. */
+    void (*done)(struct group_capture *capture);
+};
+
+/* Any thread. ERR_BUSY when too many wait, ERR_SHUTDOWN. */
+enum err group_capture(struct group *self, struct group_capture *capture);
+
 /* A connection that a peer made to us. */
 struct group_connection {
     uint64_t peer_id;

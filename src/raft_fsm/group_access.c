@@ -39,6 +39,12 @@ enum err group_submit(struct group *self, struct group_request *request)
     return mailbox_post(&self->requests, &request->mail, request->size);
 }
 
+enum err group_capture(struct group *self, struct group_capture *capture)
+{
+    ASSERT(capture->done != NULL);
+    return mailbox_post(&self->captures, &capture->mail, sizeof *capture);
+}
+
 enum err group_adopt(struct group *self, const struct group_connection *connection)
 {
     struct adoption *adoption = malloc(sizeof *adoption);

@@ -45,6 +45,7 @@ struct group {
     struct mailbox requests;    /* struct group_request */
     struct mailbox adoptions;   /* struct adoption */
     struct mailbox completions; /* struct completion */
+    struct mailbox captures;    /* struct group_capture */
 
     uv_work_t work;   /* of the first of jobs, while job_running */
     bool job_running; /* on the pool, or being finished */

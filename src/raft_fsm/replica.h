@@ -193,6 +193,12 @@ void replica_disks(const struct replica *self, struct nodes *ret_nodes);
 /* A node showed its disk: the leader sees to it that a member's is bound, before it may vote. */
 void replica_learn_disk(struct replica *self, uint64_t node_id, uint64_t disk_id);
 
+/* The state as it is applied now, as a snapshot that stands for all entries up to there; what it
+ * promises is in the logs, and not synced. For a copy that leaves the cluster. *ret_snapshot owns
+ * references. ERR_BUSY while a snapshot is installed, or nothing was applied yet; ERR_NOMEM,
+ * ERR_TOO_LARGE. */
+enum err replica_capture(const struct replica *self, struct snapshot *ret_snapshot);
+
 /* What others may want to know; cheap. */
 struct replica_status {
     uint64_t id;

@@ -97,7 +97,7 @@ static enum err finish_taking(struct replica *self, struct job *base, struct err
 }
 
 /* The snapshot of the state as it is applied now. */
-static enum err capture(struct replica *self, struct snapshot *ret_snapshot)
+static enum err capture(const struct replica *self, struct snapshot *ret_snapshot)
 {
     struct manifest manifest;
     struct slice membership;
@@ -118,6 +118,15 @@ static enum err capture(struct replica *self, struct snapshot *ret_snapshot)
         block_ref(membership.block);
     }
     return err;
+}
+
+enum err replica_capture(const struct replica *self, struct snapshot *ret_snapshot)
+{
+    /* Between an install's end and the driver's knowledge of it the two do not fit together. */
+    if (self->installing.state != INSTALLING_IDLE || raft_driver_applied_index(self->driver) == 0) {
+        return ERR_BUSY;
+    }
+    return capture(self, ret_snapshot);
 }
 
 static enum err begin(struct replica *self)

@@ -42,6 +42,9 @@ static const struct {
     ROW(CLUSTER_REMOVE, &quorlog__cluster_change_request__descriptor, api_cluster_remove),
     ROW(CLUSTER_REPLACE, &quorlog__cluster_change_request__descriptor, api_cluster_replace),
     ROW(CLUSTER_TRANSFER, &quorlog__cluster_change_request__descriptor, api_cluster_transfer),
+    ROW(DIGEST, &quorlog__digest_request__descriptor, api_digest),
+    ROW(PROOF, &quorlog__proof_request__descriptor, api_proof),
+    ROW(MANIFEST, NULL, api_manifest),
 #undef ROW
 };
 

@@ -42,5 +42,12 @@ void api_cluster_add(struct session *session, const struct frame *frame);
 void api_cluster_remove(struct session *session, const struct frame *frame);
 void api_cluster_replace(struct session *session, const struct frame *frame);
 void api_cluster_transfer(struct session *session, const struct frame *frame);
+void api_digest(struct session *session, const struct frame *frame);
+void api_proof(struct session *session, const struct frame *frame);
+void api_manifest(struct session *session, const struct frame *frame);
+
+/* What the group answered to a MANIFEST. */
+struct group_capture;
+void manifest_captured(struct group_capture *capture);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/container.h"
+#include "server/api.h"
 #include "server/session.h"
 
 /* ---- time ---- */
@@ -91,6 +92,13 @@ void front_answer(struct front *self, struct group_request *request)
     enum err err = mailbox_post_always(&self->answers, &request->mail, 0);
 
     ASSERT(err == ERR_OK); /* Closed only after the group has stopped. */
+}
+
+void front_captured(struct front *self, struct group_capture *capture)
+{
+    enum err err = mailbox_post_always(&self->captures, &capture->mail, 0);
+
+    ASSERT(err == ERR_OK); /* As above. */
 }
 
 /* ---- the end ---- */
@@ -206,12 +214,19 @@ static void on_woken(void *arg)
      * posted is dealt with before it. */
     struct mail *letters = mailbox_take(&self->letters);
     struct mail *answers = mailbox_take(&self->answers);
+    struct mail *captures = mailbox_take(&self->captures);
 
     while (answers != NULL) {
         struct mail *next = answers->next;
 
         change_answered(CONTAINER_OF(answers, struct group_request, mail));
         answers = next;
+    }
+    while (captures != NULL) {
+        struct mail *next = captures->next;
+
+        manifest_captured(CONTAINER_OF(captures, struct group_capture, mail));
+        captures = next;
     }
     changes_retry(self); /* An answer is room for what was held back. */
     look_at_group(self);
@@ -270,8 +285,10 @@ void front_finish(struct front *self)
     ASSERT(rv == 0);
     mailbox_close(&self->letters);
     mailbox_close(&self->answers);
+    mailbox_close(&self->captures);
     mailbox_fini(&self->letters);
     mailbox_fini(&self->answers);
+    mailbox_fini(&self->captures);
     deadlines_fini(&self->deadlines);
     waker_fini(&self->waker);
     rv = uv_loop_close(&self->loop);
@@ -314,6 +331,7 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
     self->timer.data = self;
     mailbox_init(&self->letters, LETTERS_SIZE_MAX, wake, self);
     mailbox_init(&self->answers, SIZE_MAX, wake, self);
+    mailbox_init(&self->captures, SIZE_MAX, wake, self);
     changes_init(self);
     rv = uv_thread_create(&self->thread, run, self);
     if (rv == 0) {
@@ -324,8 +342,10 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
     (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Until they are closed. */
     mailbox_close(&self->letters);
     mailbox_close(&self->answers);
+    mailbox_close(&self->captures);
     mailbox_fini(&self->letters);
     mailbox_fini(&self->answers);
+    mailbox_fini(&self->captures);
     self->node = NULL;
     err = err_from_uv(rv);
 err_after_waker:

@@ -50,7 +50,8 @@ struct front {
     uv_timer_t timer;
     unsigned handles; /* of waker and timer, how many are open */
     struct mailbox letters;
-    struct mailbox answers; /* struct group_request, done */
+    struct mailbox answers;  /* struct group_request, done */
+    struct mailbox captures; /* struct group_capture, done */
     struct letter stop;
     struct letter finish;
     bool finish_asked;
@@ -81,6 +82,7 @@ void front_finish(struct front *self);
 /* (raft thread) */
 void front_published(struct front *self);
 void front_answer(struct front *self, struct group_request *request);
+void front_captured(struct front *self, struct group_capture *capture);
 
 /* (own thread) Milliseconds of the loop's clock. */
 uint64_t front_now_ms(const struct front *self);

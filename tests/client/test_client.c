@@ -5,6 +5,7 @@
 
 #include "client/fixture.h"
 #include "lib/runner.h"
+#include "quorlog.pb-c.h"
 
 /* ---- servers and hello ---- */
 
@@ -318,6 +319,70 @@ START_TEST(deadline_without_a_leader_says_so_and_nothing_was_done)
 }
 END_TEST
 
+/* What came to a question that wants the body, too. */
+struct asked {
+    bool done;
+    enum err err;
+    uint64_t next_offset;
+    size_t body_size;
+};
+
+static void on_asked(void *arg, const struct client_error *error,
+                     const struct client_answer *answer)
+{
+    struct asked *asked = arg;
+
+    ck_assert(!asked->done);
+    ck_assert((answer == NULL) == (error->err != ERR_OK));
+    asked->done = true;
+    asked->err = error->err;
+    if (answer != NULL) {
+        Quorlog__ConsumeReply *reply =
+            quorlog__consume_reply__unpack(NULL, answer->header_size, answer->header);
+
+        ck_assert_ptr_nonnull(reply);
+        asked->next_offset = reply->next_offset;
+        asked->body_size = answer->body_size;
+        quorlog__consume_reply__free_unpacked(reply, NULL);
+    }
+}
+
+START_TEST(any_question_is_asked_until_it_is_answered_with_header_and_body)
+{
+    const struct fake_rule rules[] = {
+        {.type = TYPE(CONSUME), .action = FAKE_ERROR, .err = ERR_BUSY},
+        {.type = TYPE(CONSUME), .action = FAKE_DROP},
+        {.type = TYPE(CONSUME), .action = FAKE_GARBAGE},
+    };
+    Quorlog__ConsumeRequest request = QUORLOG__CONSUME_REQUEST__INIT;
+    const struct client_question question = {.type = TYPE(CONSUME),
+                                             .reply_type = TYPE(CONSUME_REPLY),
+                                             .request = &request.base,
+                                             .reply = &quorlog__consume_reply__descriptor};
+    struct asked asked = {0};
+    struct asked failed = {0};
+
+    fake_topic_append(&f.cluster, f.topic, 3);
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        fake_node_script(f.one, &rules[i]);
+    }
+    fixture_connect(false, 0);
+    request.topic = f.topic->name;
+    request.bytes_max = 4096;
+    ck_assert_int_eq(client_ask(f.client, &question, on_asked, &asked), ERR_OK);
+    ck_assert(!asked.done);
+    loop_run_until(&f.loop, &asked.done);
+    ck_assert_int_eq(asked.err, ERR_OK);
+    ck_assert_uint_eq(asked.next_offset, 3);
+    ck_assert_uint_gt(asked.body_size, 104);
+    ck_assert_uint_eq(fake_node_seen(f.one, TYPE(CONSUME)), 4);
+    request.topic = (char *)(uintptr_t) "nowhere";
+    ck_assert_int_eq(client_ask(f.client, &question, on_asked, &failed), ERR_OK);
+    loop_run_until(&f.loop, &failed.done);
+    ck_assert_int_eq(failed.err, ERR_TOPIC_UNKNOWN);
+}
+END_TEST
+
 /* ---- nodes that are no good ---- */
 
 START_TEST(node_without_a_leader_is_left_for_one_that_has_one)
@@ -472,6 +537,7 @@ int main(void)
                         0, 3);
     tcase_add_test(requests, change_that_was_sent_and_not_answered_by_the_deadline_is_unknown);
     tcase_add_test(requests, deadline_without_a_leader_says_so_and_nothing_was_done);
+    tcase_add_test(requests, any_question_is_asked_until_it_is_answered_with_header_and_body);
     suite_add_tcase(suite, requests);
     tcase_add_checked_fixture(nodes, fixture_setup, fixture_teardown);
     tcase_add_test(nodes, node_without_a_leader_is_left_for_one_that_has_one);

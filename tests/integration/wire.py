@@ -1,6 +1,7 @@
 """The wire protocol by hand: frames, batches, protobuf fields, for tests that send what no client
 would. docs/protocol.md says what the bytes mean. Standard library only."""
 
+import hashlib
 import socket
 import struct
 
@@ -37,6 +38,11 @@ def crc32c(data, crc=0):
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
     return crc ^ 0xFFFFFFFF
+
+
+def chain(previous, header, body):
+    """The digest of a batch: what came before, the bytes [8, 72) of its header, its body."""
+    return hashlib.sha256(previous + bytes(header[8:72]) + hashlib.sha256(body).digest()).digest()
 
 
 # ---- protobuf ----

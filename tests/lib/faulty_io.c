@@ -201,6 +201,17 @@ static int faulty_rename(struct io *io, const char *old, const char *new)
     return rv < 0 ? rv : self->under->rename(self->under, old, new);
 }
 
+static int faulty_link(struct io *io, const char *old, const char *new)
+{
+    struct faulty_io *self = from(io);
+    int rv = count(self, FAULTY_WRITES);
+
+    if (rv < 0 || self->under->link == NULL) {
+        return rv < 0 ? rv : -EXDEV;
+    }
+    return self->under->link(self->under, old, new);
+}
+
 static int faulty_unlink(struct io *io, const char *path)
 {
     struct faulty_io *self = from(io);
@@ -276,6 +287,7 @@ void faulty_io_init(struct faulty_io *self, struct io *under)
                 .map = faulty_map,
                 .unmap = faulty_unmap,
                 .rename = faulty_rename,
+                .link = faulty_link,
                 .unlink = faulty_unlink,
                 .mkdir = faulty_mkdir,
                 .rmdir = faulty_rmdir,

@@ -1,0 +1,133 @@
+#include "archive/chain.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/assert.h"
+
+void chain_init(struct chain *self, uint64_t offset, const uint8_t *digest)
+{
+    ASSERT(self != NULL);
+    *self = (struct chain){.next = offset, .known = digest != NULL || offset == 0};
+    if (digest != NULL && offset > 0) {
+        memcpy(self->digest, digest, DIGEST_SIZE);
+    }
+}
+
+enum err chain_header(struct chain *self, const struct batch_header *header,
+                      const uint8_t body_digest[DIGEST_SIZE], struct err_info *info)
+{
+    uint8_t digest[DIGEST_SIZE];
+
+    ASSERT(header->record_count > 0 && header->size > BATCH_HEADER_SIZE);
+    if (header->base_offset != self->next) {
+        return err_set(info, ERR_CORRUPT,
+                       "a batch begins at offset %" PRIu64 " where one at %" PRIu64 " belongs",
+                       header->base_offset, self->next);
+    }
+    digest_chain(self->digest, header, body_digest, digest);
+    if (self->known && memcmp(digest, header->digest, DIGEST_SIZE) != 0) {
+        return err_set(info, ERR_CORRUPT,
+                       "the digest of the batch at offset %" PRIu64
+                       " does not follow from its contents and the batch before",
+                       header->base_offset);
+    }
+    memcpy(self->digest, header->digest, DIGEST_SIZE);
+    self->known = true;
+    self->next = batch_end_offset(header); /* C1 */
+    return ERR_OK;
+}
+
+enum err chain_link(struct chain *self, const uint8_t link[CHAIN_LINK_SIZE], struct err_info *info)
+{
+    struct batch_header header;
+    enum err err = batch_header_decode(link, CHAIN_BATCH_SIZE_MAX, &header, info);
+
+    ASSERT(self != NULL);
+    return err != ERR_OK ? err : chain_header(self, &header, link + BATCH_HEADER_SIZE, info);
+}
+
+enum err chain_batch(struct chain *self, const uint8_t *bytes, size_t size, uint32_t *ret_size,
+                     struct err_info *info)
+{
+    struct batch_header header;
+    uint8_t body_digest[DIGEST_SIZE];
+    enum err err;
+
+    ASSERT(bytes != NULL);
+    if (size < BATCH_HEADER_SIZE) {
+        return err_set(info, ERR_CORRUPT, "%zu bytes are too few for a batch", size);
+    }
+    err = batch_header_decode(bytes, CHAIN_BATCH_SIZE_MAX, &header, info);
+    if (err == ERR_OK && header.size > size) {
+        err = err_set(info, ERR_CORRUPT,
+                      "of the batch at offset %" PRIu64 ", %" PRIu32 " bytes, only %zu are there",
+                      header.base_offset, header.size, size);
+    }
+    err = err != ERR_OK ? err : batch_check_body(&header, bytes + BATCH_HEADER_SIZE, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    digest_bytes(bytes + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE, body_digest);
+    err = chain_header(self, &header, body_digest, info);
+    if (err == ERR_OK) {
+        *ret_size = header.size;
+    }
+    return err;
+}
+
+enum err chain_batches(struct chain *self, const uint8_t *bytes, size_t size, size_t *ret_done,
+                       struct err_info *info)
+{
+    enum err err = ERR_OK;
+
+    *ret_done = 0;
+    while (err == ERR_OK && *ret_done < size) {
+        uint32_t batch_size = 0;
+
+        err = chain_batch(self, bytes + *ret_done, size - *ret_done, &batch_size, info);
+        *ret_done += batch_size;
+    }
+    ASSERT(err != ERR_OK || *ret_done == size);
+    return err;
+}
+
+void digest_to_text(const uint8_t digest[DIGEST_SIZE], char ret_text[DIGEST_TEXT_SIZE])
+{
+    static const char digits[] = "0123456789abcdef";
+
+    ASSERT(digest != NULL);
+    for (size_t i = 0; i < DIGEST_SIZE; i++) {
+        ret_text[2 * i] = digits[digest[i] >> 4];
+        ret_text[2 * i + 1] = digits[digest[i] & 15];
+    }
+    ret_text[2 * DIGEST_SIZE] = '\0';
+}
+
+static int digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool digest_from_text(const char *text, uint8_t ret_digest[DIGEST_SIZE])
+{
+    uint8_t digest[DIGEST_SIZE];
+
+    if (strlen(text) != 2 * DIGEST_SIZE) {
+        return false;
+    }
+    for (size_t i = 0; i < DIGEST_SIZE; i++) {
+        int high = digit(text[2 * i]);
+        int low = digit(text[2 * i + 1]);
+
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        digest[i] = (uint8_t)(high << 4 | low);
+    }
+    memcpy(ret_digest, digest, DIGEST_SIZE);
+    return true;
+}

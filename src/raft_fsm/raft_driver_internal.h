@@ -8,9 +8,11 @@
  *      raft_driver_receive.c  rules on what peers say
  *      raft_driver_send.c     rules on what we say
  *      raft_driver_change.c   members and leadership
+ *      raft_driver_read.c     rounds that confirm a term, for reads
  *      raft_driver_log.c      the entries in memory
  *
- * Rules R1–R17 are needed because of what libraft 0.22.1 does; each is explained where it is kept.
+ * Rules R1–R17 are needed because of what libraft 0.22.1 does, R18–R20 for reads, of which it knows
+ * nothing; each is explained where it is kept.
  *
  * Memory, in 0.22.1 (it differs in other releases):
  *   - A payload is never copied. The core reads that of a RAFT_CHANGE only, in our block, and frees
@@ -51,6 +53,7 @@ struct raft_driver_peer {
     uint64_t id; /* 0: free */
     uint64_t sent_ms;
     uint64_t commit;
+    uint64_t confirmed; /* the last round that it answered, in our term; 0: none */
 };
 
 struct raft_driver {
@@ -86,6 +89,10 @@ struct raft_driver {
     bool rejected;                    /* an AppendEntries was, in this step */
     const struct message *vote_asked; /* R7: the vote request that this step is about */
     const struct snapshot *event_snapshot; /* that this step is about */
+
+    uint64_t round;       /* of reads, the last one begun; counts on from term to term */
+    uint64_t first_round; /* R19: of our term as leader */
+    uint64_t round_ms;    /* when it is asked for again; 0: it need not be */
 
     struct raft_driver_peer peers[MEMBERSHIP_MAX];
     enum raft_event_type event; /* that this step is about */
@@ -172,7 +179,21 @@ enum err raft_driver_submit(struct raft_driver *self, struct block *block, uint3
 void raft_driver_fill(struct raft_entry *to, const struct entry *entries, unsigned count,
                       void *batch);
 
+/* ---- raft_driver_read.c ---- */
+
+/* We begin to lead: what was confirmed before is void. */
+void raft_driver_read_reset(struct raft_driver *self);
+
+/* Asks those voters again that have not answered. */
+void raft_driver_send_confirms(struct raft_driver *self);
+
+void raft_driver_receive_confirm(struct raft_driver *self, const struct message *message);
+void raft_driver_receive_confirm_result(struct raft_driver *self, const struct message *message);
+
 /* ---- raft_driver_send.c ---- */
+
+/* The record of what was last said to a peer; one is taken over when all are in use. */
+struct raft_driver_peer *raft_driver_find_peer(struct raft_driver *self, uint64_t id);
 
 /* Translates and sends one message of the core. */
 void raft_driver_send(struct raft_driver *self, const struct raft_message *message);

@@ -7,8 +7,7 @@
 
 #include "base/assert.h"
 
-/* The record of what was last said to a peer; one is taken over when all are in use. */
-static struct raft_driver_peer *find_peer(struct raft_driver *self, uint64_t id)
+struct raft_driver_peer *raft_driver_find_peer(struct raft_driver *self, uint64_t id)
 {
     struct raft_driver_peer *free_one = &self->peers[0];
 
@@ -16,7 +15,8 @@ static struct raft_driver_peer *find_peer(struct raft_driver *self, uint64_t id)
         if (self->peers[i].id == id) {
             return &self->peers[i];
         }
-        if (self->peers[i].sent_ms < free_one->sent_ms) {
+        if (free_one->id != 0 &&
+            (self->peers[i].id == 0 || self->peers[i].sent_ms < free_one->sent_ms)) {
             free_one = &self->peers[i];
         }
     }
@@ -60,7 +60,7 @@ static void take_part(struct raft_driver *self, struct message *message, unsigne
 static void send_append(struct raft_driver *self, struct message *message,
                         const struct raft_append_entries *args)
 {
-    struct raft_driver_peer *peer = find_peer(self, message->to);
+    struct raft_driver_peer *peer = raft_driver_find_peer(self, message->to);
     unsigned left = args->n_entries;
 
     if (is_noise(self, peer, args)) {
@@ -191,7 +191,7 @@ void raft_driver_send_commit(struct raft_driver *self)
         raft_index match;
 
         if (id == self->options.id || raft_match_index(&self->core, id, &match) != 0 ||
-            match < self->commit || find_peer(self, id)->commit >= self->commit) {
+            match < self->commit || raft_driver_find_peer(self, id)->commit >= self->commit) {
             continue;
         }
         args.term = self->core.current_term;

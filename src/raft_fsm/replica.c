@@ -454,6 +454,8 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     case MESSAGE_VOTE_RESULT:
     case MESSAGE_SNAPSHOT:
     case MESSAGE_TIMEOUT_NOW:
+    case MESSAGE_CONFIRM:
+    case MESSAGE_CONFIRM_RESULT:
     default:
         err = raft_driver_receive(self->driver, replica_now_ms(self), message);
         err = err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);

@@ -3,7 +3,8 @@
  *
  * Everything that reaches the thread wakes one waker; its callback is one turn:
  *
- *      completions (journal, jobs) → messages → requests (unless the replica is full) → flush
+ *      completions (journal, jobs) → messages → reads → requests (unless the replica is full) →
+ *      flush
  *
  * so that all that waited is packed into one entry, one journal write and one message a peer. The
  * timer's callback is a turn, too. Nothing else touches the replica.
@@ -196,6 +197,23 @@ static void take_messages(struct group *self)
     }
 }
 
+static void take_reads(struct group *self)
+{
+    struct mail *mail = mailbox_take(&self->reads);
+
+    while (mail != NULL) {
+        struct group_read *read = (struct group_read *)mail;
+
+        mail = mail->next;
+        if (working(self)) {
+            replica_read(self->replica, &read->read);
+        } else {
+            read->read.err = ERR_SHUTDOWN;
+            read->done(read);
+        }
+    }
+}
+
 static void refuse(struct group_request *request, enum err err)
 {
     request->proposal.result = (struct fsm_result){.err = err};
@@ -295,6 +313,10 @@ static void turn(struct group *self)
     if (working(self) && now_ms() >= replica_deadline_ms(self->replica)) {
         check(self, replica_tick(self->replica, &info), &info);
     }
+    take_reads(self);
+    if (working(self)) {
+        check(self, replica_read_flush(self->replica, &info), &info);
+    }
     take_requests(self);
     if (working(self)) {
         check(self, replica_flush(self->replica, &info), &info);
@@ -370,6 +392,7 @@ static void init(struct group *self, const struct group_options *options,
     ASSERT(rv == 0);
     self->timer.data = self;
     mailbox_init(&self->requests, self->options.mailbox_size_max, wake, self);
+    mailbox_init(&self->reads, self->options.mailbox_size_max, wake, self);
     mailbox_init(&self->messages, self->options.mailbox_size_max, wake, self);
     mailbox_init(&self->completions, SIZE_MAX, wake, self);
 }
@@ -380,9 +403,11 @@ static void fini(struct group *self)
     int rv;
 
     mailbox_close(&self->requests);
+    mailbox_close(&self->reads);
     mailbox_close(&self->messages);
     mailbox_close(&self->completions);
     mailbox_fini(&self->requests);
+    mailbox_fini(&self->reads);
     mailbox_fini(&self->messages);
     mailbox_fini(&self->completions);
     waker_fini(&self->waker);
@@ -488,6 +513,7 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     rv = pthread_join(self->thread, NULL);
     ASSERT(rv == 0);
     mailbox_close(&self->requests);
+    mailbox_close(&self->reads);
     mailbox_close(&self->messages);
     group_lock(self);
     journal_thread = self->journal_thread;
@@ -497,6 +523,7 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     /* What came too late: each is answered or given back. The state is CLOSED. */
     take_completions(self);
     take_messages(self);
+    take_reads(self);
     take_requests(self);
     replica_fail(self->replica, ERR_SHUTDOWN);
 }

@@ -79,6 +79,17 @@ struct group_request {
 /* Any thread. ERR_BUSY when the mailbox is full, ERR_SHUTDOWN. */
 enum err group_submit(struct group *self, struct group_request *request);
 
+/* Someone who wants a read index (replica.h), embedded by its owner. */
+struct group_read {
+    struct mail mail;
+    struct replica_read read; /* err and index by the group */
+    /* Called on the raft thread, exactly once after group_read returned OK, as a request's. */
+    void (*done)(struct group_read *read);
+};
+
+/* Any thread. ERR_SHUTDOWN. */
+enum err group_read(struct group *self, struct group_read *read);
+
 /*
  * Any thread. A peer's connection was accepted here and said hello: *ret_generation identifies it.
  * What an older connection of that peer still delivers is dropped from now on.

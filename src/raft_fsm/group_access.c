@@ -52,6 +52,20 @@ enum err group_submit(struct group *self, struct group_request *request)
     return mailbox_post(&self->requests, &request->mail, request->size);
 }
 
+static void on_read_done(struct replica_read *base)
+{
+    struct group_read *read = CONTAINER_OF(base, struct group_read, read);
+
+    read->done(read);
+}
+
+enum err group_read(struct group *self, struct group_read *read)
+{
+    ASSERT(read->done != NULL);
+    read->read.done = on_read_done;
+    return mailbox_post(&self->reads, &read->mail, sizeof *read);
+}
+
 uint64_t group_peer_connected(struct group *self, uint64_t peer_id)
 {
     uint64_t generation;

@@ -30,6 +30,7 @@ struct group {
     struct group_peers *peers;
 
     struct mailbox requests;    /* struct group_request */
+    struct mailbox reads;       /* struct group_read */
     struct mailbox messages;    /* struct incoming */
     struct mailbox completions; /* struct completion */
 

@@ -388,6 +388,7 @@ void replica_fail(struct replica *self, enum err err)
 {
     replica_fail_pending(self, err);
     replica_fail_queue(self, err);
+    replica_fail_reads(self, err);
 }
 
 void replica_close(struct replica *self)
@@ -403,6 +404,9 @@ static enum err settle(struct replica *self, enum err err, struct err_info *info
 {
     if (err == ERR_OK) {
         err = replica_maybe_snapshot(self, info);
+    }
+    if (err == ERR_OK) {
+        err = replica_read_flush(self, info);
     }
     if (self->changed) {
         self->changed = false;

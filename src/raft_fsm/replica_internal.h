@@ -43,6 +43,15 @@ struct installing {
     uint64_t progress_at_ms;  /* when the last chunk came */
 };
 
+/* Who waits for a read index, newest first. */
+struct reads {
+    struct replica_read *queue; /* for the next round */
+    struct replica_read *asked; /* for the one under way */
+    uint64_t term;              /* of that one, and its number and index */
+    uint64_t round;
+    uint64_t index;
+};
+
 struct replica {
     struct replica_options options; /* strings are owned copies below */
     char address[MEMBER_ADDRESS_SIZE];
@@ -60,6 +69,8 @@ struct replica {
     struct pending *pending;
     struct pending **pending_tail;
     size_t pending_size; /* bytes of frames */
+
+    struct reads reads;
 
     uint64_t size_since_snapshot; /* bytes of frames applied since the last one */
     struct taking taking;
@@ -91,6 +102,9 @@ struct pending *replica_take_pending(struct replica *self, const struct entry *e
 void replica_answer(void *arg /* struct pending */, unsigned number,
                     const struct fsm_result *result);
 void replica_answered(struct replica *self, struct pending *pending);
+
+/* replica_read.c */
+void replica_fail_reads(struct replica *self, enum err err);
 
 /* replica_snapshot.c */
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info);

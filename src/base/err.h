@@ -83,7 +83,10 @@
     X(LIMIT, -34, NOT_WRITTEN, true, "a configured limit was reached")                             \
     X(UNSUPPORTED, -35, NOT_WRITTEN, false, "not supported")                                       \
     /* A committed entry contradicts what this node applied: safety is broken, stop the node. */   \
-    X(DIVERGED, -36, UNKNOWN, false, "this replica differs from the cluster")
+    X(DIVERGED, -36, UNKNOWN, false, "this replica differs from the cluster")                      \
+    /* A read with a bound on how old what it shows may be: this node could not keep it in time.   \
+     */                                                                                            \
+    X(LAGGING, -44, NOT_WRITTEN, true, "this node is further behind than the read allows")
 
 enum err {
 #define ERR_ENUM(name, number, outcome, retryable, text) ERR_##name = (number),

@@ -33,6 +33,7 @@ static const struct {
     ROW(TOPIC_DELETE, &quorlog__topic_delete_request__descriptor, api_topic_delete),
     ROW(TOPIC_LIST, &quorlog__topic_list_request__descriptor, api_topic_list),
     ROW(TOPIC_DESCRIBE, &quorlog__topic_describe_request__descriptor, api_topic_describe),
+    ROW(READ_INDEX, NULL, api_read_index),
     ROW(STATUS, &quorlog__status_request__descriptor, api_status),
 #undef ROW
 };

@@ -77,10 +77,12 @@ static void look_at_group(struct front *self)
     if (!atomic_exchange(&self->published, false) || self->state != FRONT_RUNNING) {
         return;
     }
-    if (changes_wait(&self->changes) || self->readings.waiting != NULL) {
+    if (changes_wait(&self->changes) || self->readings.waiting != NULL ||
+        self->indexes.waits != NULL) {
         front_watch(self);
     }
     changes_published(self);
+    read_indexes_published(self);
     readings_published(self);
 }
 
@@ -89,6 +91,13 @@ void front_answer(struct front *self, struct group_request *request)
     enum err err = mailbox_post_always(&self->answers, &request->mail, 0);
 
     ASSERT(err == ERR_OK); /* Closed only after the group has stopped. */
+}
+
+void front_index_answer(struct front *self, struct group_read *read)
+{
+    enum err err = mailbox_post_always(&self->indexes_answered, &read->mail, 0);
+
+    ASSERT(err == ERR_OK); /* As above. */
 }
 
 /* ---- the end ---- */
@@ -115,8 +124,8 @@ static void close_handles(struct front *self)
 void front_check_finished(struct front *self)
 {
     if (self->state != FRONT_FINISHING || self->sessions != NULL || self->remotes.list != NULL ||
-        self->readings.all != NULL || self->statuses.list != NULL || self->changes.count > 0 ||
-        self->works.under_way > 0) {
+        self->readings.all != NULL || self->indexes.state != INDEX_IDLE ||
+        self->statuses.list != NULL || self->changes.count > 0 || self->works.under_way > 0) {
         return;
     }
     self->state = FRONT_FINISHED;
@@ -129,6 +138,7 @@ static void stop(struct front *self)
     self->state = FRONT_STOPPING;
     changes_stop(self);
     readings_stop(self);
+    read_indexes_stop(self);
     statuses_stop(self);
 }
 
@@ -183,12 +193,19 @@ static void on_woken(void *arg)
      * posted is dealt with before it. */
     struct mail *letters = mailbox_take(&self->letters);
     struct mail *answers = mailbox_take(&self->answers);
+    struct mail *indexes = mailbox_take(&self->indexes_answered);
 
     while (answers != NULL) {
         struct mail *next = answers->next;
 
         change_answered(CONTAINER_OF(answers, struct group_request, mail));
         answers = next;
+    }
+    while (indexes != NULL) {
+        struct mail *next = indexes->next;
+
+        read_indexes_answered(self, CONTAINER_OF(indexes, struct group_read, mail));
+        indexes = next;
     }
     changes_retry(self); /* An answer is room for what was held back. */
     look_at_group(self);
@@ -246,8 +263,10 @@ void front_finish(struct front *self)
     ASSERT(rv == 0);
     mailbox_close(&self->letters);
     mailbox_close(&self->answers);
+    mailbox_close(&self->indexes_answered);
     mailbox_fini(&self->letters);
     mailbox_fini(&self->answers);
+    mailbox_fini(&self->indexes_answered);
     deadlines_fini(&self->deadlines);
     waker_fini(&self->waker);
     rv = uv_loop_close(&self->loop);
@@ -290,7 +309,9 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
     self->timer.data = self;
     mailbox_init(&self->letters, LETTERS_SIZE_MAX, wake, self);
     mailbox_init(&self->answers, SIZE_MAX, wake, self);
+    mailbox_init(&self->indexes_answered, SIZE_MAX, wake, self);
     changes_init(self);
+    read_indexes_init(self);
     rv = uv_thread_create(&self->thread, run, self);
     if (rv == 0) {
         return ERR_OK;
@@ -300,8 +321,10 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
     (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Until they are closed. */
     mailbox_close(&self->letters);
     mailbox_close(&self->answers);
+    mailbox_close(&self->indexes_answered);
     mailbox_fini(&self->letters);
     mailbox_fini(&self->answers);
+    mailbox_fini(&self->indexes_answered);
     self->node = NULL;
     err = err_from_uv(rv);
 err_after_waker:

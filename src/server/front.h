@@ -1,7 +1,7 @@
 /*
  * A front thread: a loop with its share of the connections, of what they ask for, and of links to
  * other nodes. All that a front owns is touched by its own thread only; others reach it through
- * its two mailboxes (letters, answers of the group) and front_published.
+ * its mailboxes (letters, answers of the group) and front_published.
  *
  *      RUNNING --stop letter--> STOPPING --finish letter--> FINISHING --all closed--> thread ends
  *
@@ -21,6 +21,7 @@
 #include "server/consume.h"
 #include "server/deadline.h"
 #include "server/node.h"
+#include "server/read_index.h"
 #include "server/remote.h"
 #include "server/status.h"
 #include "server/work.h"
@@ -47,7 +48,8 @@ struct front {
     uv_timer_t timer;
     unsigned handles; /* of waker and timer, how many are open */
     struct mailbox letters;
-    struct mailbox answers; /* struct group_request, done */
+    struct mailbox answers;          /* struct group_request, done */
+    struct mailbox indexes_answered; /* struct group_read, done */
     struct letter stop;
     struct letter finish;
     atomic_bool waits;     /* somebody here wants to know what the group publishes */
@@ -56,6 +58,7 @@ struct front {
     struct deadlines deadlines;
     struct changes changes;
     struct readings readings;
+    struct read_indexes indexes;
     struct statuses statuses;
     struct remotes remotes;
     struct works works;
@@ -74,6 +77,7 @@ void front_finish(struct front *self);
 /* (raft thread) */
 void front_published(struct front *self);
 void front_answer(struct front *self, struct group_request *request);
+void front_index_answer(struct front *self, struct group_read *read);
 
 /* (own thread) Milliseconds of the loop's clock. */
 uint64_t front_now_ms(const struct front *self);

@@ -59,6 +59,7 @@ static void lose_all(struct remote *self, enum err err, const char *text)
 static void retry(struct front *front)
 {
     changes_retry(front);
+    read_indexes_retry(front);
     statuses_retry(front);
 }
 

@@ -27,6 +27,8 @@ static const struct channel_times default_times = {
     .silent_ms = 5000,
     .leaderless_ms = 2000,
     .stalled_ms = 3000,
+    .try_ms = 1000,
+    .answer_ms = 1500,
 };
 
 static const struct {
@@ -493,6 +495,11 @@ enum err channel_explain(const struct channel *self, struct err_info *info)
 {
     return err_set(info, ERR_CONNECT, "no node of %s answered: %s", self->servers_text,
                    self->reason.text[0] == '\0' ? "no connection yet" : self->reason.text);
+}
+
+const struct channel_times *channel_times(const struct channel *self)
+{
+    return &self->times;
 }
 
 void channel_set_times(struct channel *self, const struct channel_times *times)

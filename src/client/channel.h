@@ -129,7 +129,10 @@ struct channel_times {
     uint64_t silent_ms;     /* no frame though one is due: ping; after twice that: give up */
     uint64_t leaderless_ms; /* NO_LEADER and nothing else for so long: the next server */
     uint64_t stalled_ms;    /* no answer of a leader to what waits for one: the next server */
+    uint64_t try_ms;        /* a read's, at one of several servers: to become fresh enough … */
+    uint64_t answer_ms;     /* … and to get its answer here: the next server */
 };
+const struct channel_times *channel_times(const struct channel *self);
 void channel_set_times(struct channel *self, const struct channel_times *times);
 
 /* The largest batch that the node takes; 0: not known yet. */

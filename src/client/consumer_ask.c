@@ -14,11 +14,7 @@
 #include "base/assert.h"
 #include "quorlog.pb-c.h"
 
-enum {
-    FETCH_SIZE = 1 << 20,
-    TRY_MS = 1000,   /* for one of several nodes to become as fresh as is asked for */
-    GRACE_MS = 1500, /* for its answer to get here */
-};
+enum { FETCH_SIZE = 1 << 20 };
 
 static struct consumer *of_call(struct call *call)
 {
@@ -248,7 +244,10 @@ static uint32_t try_ms(const struct consumer *self, uint64_t now_ns)
     uint64_t timeout_ms = channel_timeout_ns(self->channel) / NS_PER_MS;
 
     left_ms = left_ms > timeout_ms ? (uint32_t)timeout_ms : left_ms; /* A stream has no deadline. */
-    return channel_server_count(self->channel) > 1 && left_ms > TRY_MS ? TRY_MS : left_ms;
+    if (channel_server_count(self->channel) > 1 && left_ms > channel_times(self->channel)->try_ms) {
+        left_ms = (uint32_t)channel_times(self->channel)->try_ms;
+    }
+    return left_ms;
 }
 
 static void fill_request(const struct consumer *self, uint64_t now_ns,
@@ -292,9 +291,13 @@ static void fetch(struct consumer *self, uint64_t now_ns)
     self->call.stream = false;
     if (channel_send(self->channel, &self->call, &request.base, NULL, 0) == ERR_OK) {
         self->state = CONSUMER_FETCHING;
-        self->answer_by_ns = channel_server_count(self->channel) > 1
-                                 ? now_ns + (request.deadline_ms + GRACE_MS) * NS_PER_MS
-                                 : CHANNEL_NEVER;
+        self->answer_by_ns = CHANNEL_NEVER;
+        if (channel_server_count(self->channel) > 1) {
+            self->answer_by_ns =
+                now_ns +
+                (request.deadline_ms + channel_times(self->channel)->answer_ms) * NS_PER_MS;
+            channel_wake(self->channel, &self->user, self->answer_by_ns);
+        }
     }
 }
 

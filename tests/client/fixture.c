@@ -57,6 +57,8 @@ void fixture_hurry(void)
         .silent_ms = 100,
         .leaderless_ms = 100,
         .stalled_ms = 300,
+        .try_ms = 100,
+        .answer_ms = 100,
     };
 
     channel_set_times(client_channel(f.client), &times);

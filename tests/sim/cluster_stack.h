@@ -38,6 +38,8 @@ struct stack_stats {
     uint64_t answered;
     uint64_t duplicates;
     uint64_t unknown;
+    uint64_t reads; /* that had an index */
+    uint64_t reads_lost;
     uint64_t elections;
     uint64_t kills;
     uint64_t power_losses;
@@ -55,6 +57,7 @@ struct stack_options {
     uint64_t seed;
     unsigned nodes;  /* 3 or 5; 0: drawn */
     unsigned broken; /* enum stack_break */
+    bool reads;      /* linearizable ones, all the time */
     bool trace;      /* to stdout */
 };
 
@@ -191,6 +194,7 @@ void stack_node_crash(struct stack_node *self, bool power_loss, uint64_t down_ms
 /* One of its events. */
 void stack_node_take(struct stack_node *self, const struct event *event);
 void stack_node_propose(struct stack_node *self, struct proposal *proposal);
+void stack_node_read(struct stack_node *self, struct replica_read *read);
 void stack_node_resign(struct stack_node *self);
 
 /* ---- stack_client.c ---- */
@@ -202,6 +206,11 @@ void stack_client_act(struct cluster_stack *cluster, struct stack_client *self);
 /* A request or its answer arrives. */
 void stack_request_take(struct stack_request *self);
 void stack_request_free(struct stack_request *self);
+
+/* ---- stack_read.c ---- */
+
+/* Some reader asks some node; and so on. */
+void stack_read_act(struct cluster_stack *cluster);
 
 /* ---- stack_nemesis.c ---- */
 

@@ -19,6 +19,7 @@ struct reader {
     uint64_t segment;
     uint64_t size; /* of the file */
     bool last;     /* no newer segment */
+    uint64_t salt; /* of the segment */
     uint64_t position;
     uint64_t last_position; /* of the batch before position */
     uint8_t *window; /* owned; holds [window_start, window_start + window_size) of the file */
@@ -253,7 +254,8 @@ static enum err read_batch(struct journal_recovery *self, struct reader *reader,
     *ret_end = true;
     *ret_skip = JOURNAL_SECTOR;
     err = reader_get(reader, reader->position, JOURNAL_BATCH_HEADER_SIZE, &bytes, info);
-    if (err != ERR_OK || bytes == NULL || !journal_batch_decode(bytes, reader->segment, &batch)) {
+    if (err != ERR_OK || bytes == NULL ||
+        !journal_batch_decode(bytes, reader->segment, reader->salt, &batch)) {
         return err;
     }
     if (self->batch_sequence != 0 && batch.sequence != self->batch_sequence) {
@@ -305,7 +307,7 @@ static enum err check_rest(struct reader *reader, uint64_t position, struct err_
         if (bytes == NULL) {
             break;
         }
-        if (journal_batch_decode(bytes, reader->segment, &batch)) {
+        if (journal_batch_decode(bytes, reader->segment, reader->salt, &batch)) {
             return err_set(info, ERR_CORRUPT,
                            "'%s' at %" PRIu64 ": no batch verifies here, but batch %" PRIu64
                            " follows at %" PRIu64,
@@ -420,7 +422,10 @@ static enum err read_segment(struct journal_recovery *self, struct journal_files
     if (header == NULL) {
         return corrupt_at(reader, info, "the header is cut off");
     }
-    err = journal_header_check(header, reader->path, reader->segment, files->node_id, info);
+    err = journal_header_check(
+        header, reader->path,
+        &(struct journal_header){.segment = reader->segment, .node_id = files->node_id},
+        &reader->salt, info);
     if (err != ERR_OK) {
         return err;
     }

@@ -193,7 +193,7 @@ void raft_driver_receive_confirm_result(struct raft_driver *self, const struct m
 /* ---- raft_driver_send.c ---- */
 
 /* The record of what was last said to a peer; one is taken over when all are in use. */
-struct raft_driver_peer *raft_driver_find_peer(struct raft_driver *self, uint64_t id);
+struct raft_driver_peer *raft_driver_peer(struct raft_driver *self, uint64_t id);
 
 /* Translates and sends one message of the core. */
 void raft_driver_send(struct raft_driver *self, const struct raft_message *message);

@@ -54,7 +54,7 @@ void raft_driver_send_confirms(struct raft_driver *self)
     }
     for (unsigned i = 0; i < self->core.configuration.n; i++) {
         message.to = self->core.configuration.servers[i].id;
-        if (asks(self, i) && raft_driver_find_peer(self, message.to)->confirmed < self->round) {
+        if (asks(self, i) && raft_driver_peer(self, message.to)->confirmed < self->round) {
             self->host.send(self->host.arg, &message);
         }
     }
@@ -151,7 +151,7 @@ void raft_driver_receive_confirm_result(struct raft_driver *self, const struct m
     /* R19: an answer says nothing of the time after it; it counts for its own round and those
      * before it, however late it comes. */
     round = raft_driver_rule(self, 19) ? round : self->round;
-    peer = raft_driver_find_peer(self, message->from);
+    peer = raft_driver_peer(self, message->from);
     if (round > peer->confirmed) {
         peer->confirmed = round;
     }

@@ -7,7 +7,7 @@
 
 #include "base/assert.h"
 
-struct raft_driver_peer *raft_driver_find_peer(struct raft_driver *self, uint64_t id)
+struct raft_driver_peer *raft_driver_peer(struct raft_driver *self, uint64_t id)
 {
     struct raft_driver_peer *free_one = &self->peers[0];
 
@@ -60,7 +60,7 @@ static void take_part(struct raft_driver *self, struct message *message, unsigne
 static void send_append(struct raft_driver *self, struct message *message,
                         const struct raft_append_entries *args)
 {
-    struct raft_driver_peer *peer = raft_driver_find_peer(self, message->to);
+    struct raft_driver_peer *peer = raft_driver_peer(self, message->to);
     unsigned left = args->n_entries;
 
     if (is_noise(self, peer, args)) {
@@ -191,7 +191,7 @@ void raft_driver_send_commit(struct raft_driver *self)
         raft_index match;
 
         if (id == self->options.id || raft_match_index(&self->core, id, &match) != 0 ||
-            match < self->commit || raft_driver_find_peer(self, id)->commit >= self->commit) {
+            match < self->commit || raft_driver_peer(self, id)->commit >= self->commit) {
             continue;
         }
         args.term = self->core.current_term;

@@ -95,7 +95,9 @@
     X(MEMBERS_CHANGING, -53, NOT_WRITTEN, false, "another change of the members is under way")     \
     /* A compare-and-set found another value; the answer tells which. */                           \
     X(CURSOR_CONFLICT, -47, NOT_WRITTEN, false, "the cursor is not what was expected")             \
-    X(CURSOR_UNKNOWN, -48, NOT_WRITTEN, false, "unknown cursor")
+    X(CURSOR_UNKNOWN, -48, NOT_WRITTEN, false, "unknown cursor")                                   \
+    /* A read with a bound on the age of what it shows: this node could not keep it in time. */    \
+    X(LAGGING, -44, NOT_WRITTEN, true, "this node is further behind than the read allows")
 
 enum err {
 #define ERR_ENUM(name, number, outcome, retryable, text) ERR_##name = (number),

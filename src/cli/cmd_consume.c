@@ -26,14 +26,35 @@ static const struct option_spec options[] = {
     {"json", 0, NULL, false, "print an object for each record"},
     {"follow", 'F', NULL, false, "wait for more records at the end"},
     {"at-least", 0, "TOKEN", false, "see at least what the produce with this token wrote"},
+    {"linearizable", 0, NULL, false, "see all that was acknowledged before, by whomever"},
+    {"max-lag", 0, "MS", false, "see all that was acknowledged so long before"},
     CONSUME_CURSOR_OPTIONS,
     {NULL, 0, NULL, false, NULL},
 };
 
 static const char details[] =
-    "Reads from whichever node answers; what it shows is committed, and never changes. A follower\n"
-    "may be some milliseconds behind: --at-least waits for what a produce wrote. Without\n"
-    "--follow it stops at the end of the log as it is when the reading begins.\n"
+    "Reads from whichever node answers; what it shows is committed, and never changes. With "
+    "several\n"
+    "servers that is a follower, where one is there, and another node when it is gone, behind or\n"
+    "damaged; what was seen once is never taken back. Without --follow it stops at the end of the\n"
+    "log as it is when the reading begins.\n"
+    "\n"
+    "A follower may be some milliseconds behind, or more when it is cut off. How fresh it has to "
+    "be,\n"
+    "on any node (one of the three; else the node shows what it has):\n"
+    "  --at-least TOKEN  It has applied the entry of that produce: read your own writes.\n"
+    "  --linearizable    The leader was asked after this command, and made sure with a majority "
+    "that\n"
+    "                    it still leads: all that was acknowledged before is shown. With "
+    "--follow,\n"
+    "                    that is where the reading begins.\n"
+    "  --max-lag MS      As above, but the answer to a question of up to MS milliseconds before "
+    "will\n"
+    "                    do, by that node's clock: all that was acknowledged MS before this "
+    "command\n"
+    "                    is shown. With --follow the node has to keep to it. One that cannot is "
+    "left\n"
+    "                    for another; if all cannot until --timeout, it fails (LAGGING).\n"
     "\n"
     "With --cursor it goes on where the cursor stands, takes it over from whoever had it (which "
     "then\n"
@@ -56,7 +77,8 @@ static const char details[] =
     "  quorlog consume events -o -10 --follow\n"
     "  quorlog consume events -o @2026-11-22T10:00:00Z -f '%o %t %v\\n'\n"
     "  quorlog consume events -s 127.0.0.1:7438 --at-least 57 --json\n"
-    "  quorlog consume events --cursor billing --share 1/3 --follow\n";
+    "  quorlog consume events --cursor billing --share 1/3 --follow\n"
+    "  quorlog consume events -s 127.0.0.1:7438 --linearizable\n";
 
 struct consume {
     const char *topic;
@@ -161,6 +183,28 @@ static void watch_reader(struct consume *self, uv_loop_t *loop)
     (void)uv_poll_start(&self->reader, UV_DISCONNECT, on_reader); /* As above. */
 }
 
+static enum err parse_freshness(const struct invocation *invocation,
+                                struct consumer_options *consumer_options, struct err_info *info)
+{
+    int given = (option_given(invocation, "at-least") ? 1 : 0) +
+                (option_given(invocation, "linearizable") ? 1 : 0) +
+                (option_given(invocation, "max-lag") ? 1 : 0);
+    enum err err;
+
+    if (given > 1) {
+        return err_set(info, ERR_INVALID,
+                       "--at-least, --linearizable and --max-lag exclude each other");
+    }
+    consumer_options->linearizable = option_given(invocation, "linearizable");
+    err =
+        option_number(invocation, "max-lag", 0, 1, UINT32_MAX, &consumer_options->max_lag_ms, info);
+    if (err == ERR_OK) {
+        err = option_number(invocation, "at-least", 0, 0, INT64_MAX, &consumer_options->at_least,
+                            info);
+    }
+    return err;
+}
+
 static int parse(const struct invocation *invocation, struct consume *self,
                  struct consumer_options *consumer_options)
 {
@@ -180,8 +224,7 @@ static int parse(const struct invocation *invocation, struct consume *self,
                             &info);
     }
     if (err == ERR_OK) {
-        err = option_number(invocation, "at-least", 0, 0, INT64_MAX, &consumer_options->at_least,
-                            &info);
+        err = parse_freshness(invocation, consumer_options, &info);
     }
     self->format = option_value(invocation, "format");
     if (err == ERR_OK && self->format != NULL) {

@@ -27,6 +27,8 @@ static const struct channel_times default_times = {
     .silent_ms = 5000,
     .leaderless_ms = 2000,
     .stalled_ms = 3000,
+    .try_ms = 1000,
+    .answer_ms = 1500,
 };
 
 static const struct {
@@ -161,6 +163,33 @@ static void on_timer(uv_timer_t *handle)
     }
 }
 
+void channel_prefer_followers(struct channel *self, unsigned first)
+{
+    const struct clock *clock = clock_real();
+
+    ASSERT(self->link == NULL);
+    self->prefers_followers = true;
+    self->server = (unsigned)((first > 0 ? first - 1 : clock->random(clock)) % self->server_count);
+}
+
+static void on_link_closed(struct link *link, void *arg);
+
+/* Nobody is dialled for nothing: the first user brings the connection. */
+static enum err open_link(struct channel *self)
+{
+    enum err err = channel_open_link(self, on_link_closed);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    self->handles++;
+    if (self->connect_timeout_ns > 0) {
+        self->connect_by_ns = channel_now_ns() + self->connect_timeout_ns;
+        channel_wake(self, &self->watch, self->connect_by_ns);
+    }
+    return ERR_OK;
+}
+
 enum err channel_add(struct channel *self, struct channel_user *user)
 {
     ASSERT(user->step != NULL && user->cancel != NULL);
@@ -169,6 +198,13 @@ enum err channel_add(struct channel *self, struct channel_user *user)
     }
     if (self->user_count >= CHANNEL_USERS_MAX) {
         return ERR_BUSY;
+    }
+    if (self->link == NULL && user != &self->watch) {
+        enum err err = open_link(self);
+
+        if (err != ERR_OK) {
+            return err;
+        }
     }
     self->user_count++;
     DL_APPEND(self->users, user);
@@ -373,7 +409,9 @@ static void cancel_all(struct channel *self)
         ASSERT(self->users != user);
     }
     ASSERT(self->calls == NULL); /* I1: each user forgot its own. */
-    link_close(self->link);
+    if (self->link != NULL) {
+        link_close(self->link);
+    }
     uv_close((uv_handle_t *)&self->timer, on_timer_closed);
 }
 
@@ -394,9 +432,8 @@ enum err channel_new(const struct client_options *options, uv_loop_t *loop,
         channel_ms_to_ns(options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms);
     self->timer_ns = CHANNEL_NEVER;
     self->move_ns = CHANNEL_NEVER;
-    self->connect_by_ns = options->connect_timeout_ms == 0
-                              ? CHANNEL_NEVER
-                              : channel_now_ns() + channel_ms_to_ns(options->connect_timeout_ms);
+    self->connect_by_ns = CHANNEL_NEVER;
+    self->connect_timeout_ns = channel_ms_to_ns(options->connect_timeout_ms);
     self->next_id = 1;
     self->times = default_times;
     self->limits = (struct conn_limits){
@@ -410,12 +447,6 @@ enum err channel_new(const struct client_options *options, uv_loop_t *loop,
     if (err == ERR_OK && self->limits.frame_size_max < FRAME_SIZE_LEAST) {
         err = err_set(info, ERR_INVALID, "frame_size_max is below %d", FRAME_SIZE_LEAST);
     }
-    if (err == ERR_OK) {
-        err = channel_open_link(self, on_link_closed);
-        if (err != ERR_OK) {
-            (void)err_set(info, err, "server '%s'", self->servers[0]); /* Returned below. */
-        }
-    }
     if (err != ERR_OK) {
         free(self->list);
         free(self);
@@ -424,7 +455,7 @@ enum err channel_new(const struct client_options *options, uv_loop_t *loop,
     rv = uv_timer_init(loop, &self->timer);
     ASSERT(rv == 0); /* Cannot fail. */
     self->timer.data = self;
-    self->handles = 2;
+    self->handles = 1; /* The timer; then the link. */
     self->watch.step = channel_watch;
     self->watch.cancel = cancel_watch;
     err = channel_add(self, &self->watch);
@@ -466,6 +497,11 @@ enum err channel_explain(const struct channel *self, struct err_info *info)
                    self->reason.text[0] == '\0' ? "no connection yet" : self->reason.text);
 }
 
+const struct channel_times *channel_times(const struct channel *self)
+{
+    return &self->times;
+}
+
 void channel_set_times(struct channel *self, const struct channel_times *times)
 {
     ASSERT(times->watch_ms > 0 && times->silent_ms > 0);
@@ -485,6 +521,11 @@ size_t channel_batch_size_max(const struct channel *self)
 const char *channel_server(const struct channel *self)
 {
     return self->state == CHANNEL_READY ? self->servers[self->server] : "";
+}
+
+unsigned channel_server_count(const struct channel *self)
+{
+    return self->server_count;
 }
 
 uint64_t channel_timeout_ns(const struct channel *self)

@@ -74,7 +74,7 @@ struct call {
     struct call *next;
 };
 
-/* Starts to connect. options as in client.h. ERR_INVALID (servers, a
+/* Connects when it has its first user. options as in client.h. ERR_INVALID (servers, a
  * frame_size_max below 64 KiB), ERR_NOMEM. */
 enum err channel_new(const struct client_options *options, uv_loop_t *loop,
                      struct channel **ret_channel, struct err_info *info);
@@ -82,6 +82,16 @@ enum err channel_new(const struct client_options *options, uv_loop_t *loop,
 /* Cancels all users from the loop, and ends; `closed` comes later, and self is freed before. */
 void channel_close(struct channel *self, void (*closed)(void *arg), void *arg);
 bool channel_is_closing(const struct channel *self);
+
+/* Before the first user: prefers nodes that do not lead to the one that does, and begins with the
+ * first-th server (1 …; 0: one by chance). */
+void channel_prefer_followers(struct channel *self, unsigned first);
+
+unsigned channel_server_count(const struct channel *self);
+
+/* The present node cannot do what is wanted: goes to the next server. What is unanswered is lost.
+ * Does nothing when there is no other server, or no connection now. Not from inside a callback. */
+void channel_leave(struct channel *self, enum err err, const char *text);
 
 /* ERR_CANCELED when closing, ERR_BUSY past CHANNEL_USERS_MAX. Its step is called soon. */
 enum err channel_add(struct channel *self, struct channel_user *user);
@@ -119,7 +129,10 @@ struct channel_times {
     uint64_t silent_ms;     /* no frame though one is due: ping; after twice that: give up */
     uint64_t leaderless_ms; /* NO_LEADER and nothing else for so long: the next server */
     uint64_t stalled_ms;    /* no answer of a leader to what waits for one: the next server */
+    uint64_t try_ms;        /* a read's, at one of several servers: to become fresh enough … */
+    uint64_t answer_ms;     /* … and to get its answer here: the next server */
 };
+const struct channel_times *channel_times(const struct channel *self);
 void channel_set_times(struct channel *self, const struct channel_times *times);
 
 /* The largest batch that the node takes; 0: not known yet. */
@@ -146,5 +159,6 @@ uint32_t channel_deadline_ms(uint64_t now_ns, uint64_t deadline_ns);
 
 /* client.c */
 struct channel *client_channel(struct client *client);
+struct channel *client_reading_channel(struct client *client); /* the same, with one server */
 
 #endif

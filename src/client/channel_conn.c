@@ -50,6 +50,13 @@ static void fail(struct channel *self, enum err err, const char *text)
     }
 }
 
+void channel_leave(struct channel *self, enum err err, const char *text)
+{
+    if (self->server_count > 1 && self->state == CHANNEL_READY) {
+        fail(self, err, text);
+    }
+}
+
 /* ---- frames ---- */
 
 static enum err decode_error(const struct frame *frame, Quorlog__Error **ret_message,
@@ -116,6 +123,7 @@ static void become_ready(struct channel *self, const Quorlog__HelloReply *reply)
     self->refused = false;
     self->connect_by_ns = CHANNEL_NEVER;
     self->unreached = false;
+    self->met_leader = false;
     self->leaderless_ns = 0;
     self->ready_ns = channel_now_ns();
     self->leader_heard_ns = self->ready_ns;
@@ -124,12 +132,23 @@ static void become_ready(struct channel *self, const Quorlog__HelloReply *reply)
     channel_wake_all(self);
 }
 
+/* The leader has enough to do; when no other node is there, it is taken the next time. */
+static bool passes_leader(struct channel *self, const Quorlog__HelloReply *reply)
+{
+    if (!self->prefers_followers || self->met_leader || self->server_count < 2 ||
+        reply->leader_id == 0 || reply->leader_id != reply->node_id) {
+        return false;
+    }
+    self->met_leader = true;
+    return true;
+}
+
 static void on_hello_frame(struct channel *self, const struct frame *frame)
 {
     Quorlog__HelloReply *reply = NULL;
     Quorlog__Error *message;
     struct client_error error;
-    struct err_info info;
+    struct err_info info = {.code = ERR_OK};
 
     if (frame->type == QUORLOG__FRAME_TYPE__FRAME_ERROR) {
         if (decode_error(frame, &message, &error) != ERR_OK) {
@@ -147,7 +166,9 @@ static void on_hello_frame(struct channel *self, const struct frame *frame)
         fail(self, ERR_PROTOCOL, "the node did not answer the hello with one");
         return;
     }
-    if (check_hello(self, reply, &info) == ERR_OK) {
+    if (check_hello(self, reply, &info) == ERR_OK && passes_leader(self, reply)) {
+        fail(self, ERR_AGAIN, "it leads, and followers are asked first");
+    } else if (info.code == ERR_OK) {
         become_ready(self, reply);
     } else {
         fail(self, info.code, info.text);
@@ -407,7 +428,7 @@ enum err channel_open_link(struct channel *self, void (*on_closed)(struct link *
         .closed = on_closed,
     };
     struct link_options options = {
-        .address = self->servers[0],
+        .address = self->servers[self->server],
         .limits = self->limits,
         .retry_min_ms = self->server_count > 1 ? LINK_RETRY_MS : 0,
         .retry_max_ms = self->server_count > 1 ? LINK_RETRY_MS : 0,

@@ -23,14 +23,17 @@ struct channel {
     char *list;                         /* owned: the servers, cut into pieces */
     char *servers[CHANNEL_SERVERS_MAX]; /* borrowed from list */
     unsigned server_count;
-    unsigned server;        /* index of the present one */
+    unsigned server; /* index of the present one */
+    bool prefers_followers;
+    bool met_leader;        /* since the last READY: the next one is taken */
     char servers_text[256]; /* as given, for messages */
     char name[201];
     uint64_t timeout_ns;
     struct conn_limits limits;
     struct channel_times times;
 
-    struct link *link;
+    struct link *link;           /* NULL until there is a user */
+    uint64_t connect_timeout_ns; /* 0: none */
     uv_timer_t timer;
     uint64_t timer_ns;           /* when it fires; CHANNEL_NEVER: stopped */
     struct channel_user *users;  /* utlist */
@@ -88,7 +91,7 @@ uint64_t channel_backoff_ns(uint64_t now_ns, unsigned failures, uint64_t min_ms,
 
 /* ---- channel_conn.c ---- */
 
-/* Begins to dial the first server. on_closed: the link's. */
+/* Begins to dial. on_closed: the link's. */
 enum err channel_open_link(struct channel *self, void (*on_closed)(struct link *link, void *arg));
 
 /* The step of the channel's own user: watches over the connection, moves to the next server. */

@@ -11,6 +11,7 @@
 
 struct client {
     struct channel *channel; /* NULL: closed */
+    struct channel *reader;  /* for consumers, with several servers; NULL: channel, or closed */
     uv_loop_t own;
     bool has_own;
     bool running; /* client_wait is on the stack */
@@ -21,6 +22,29 @@ struct client {
 struct channel *client_channel(struct client *client)
 {
     return client->channel;
+}
+
+struct channel *client_reading_channel(struct client *client)
+{
+    return client->reader != NULL ? client->reader : client->channel;
+}
+
+/* Both, if there are to be two; neither on failure. */
+static enum err open_channels(struct client *self, const struct client_options *options,
+                              uv_loop_t *loop, struct err_info *info)
+{
+    enum err err = channel_new(options, loop, &self->channel, info);
+
+    if (err != ERR_OK || channel_server_count(self->channel) < 2) {
+        return err;
+    }
+    err = channel_new(options, loop, &self->reader, info);
+    if (err != ERR_OK) {
+        self->reader = NULL; /* Memory is short: consumers share what there is. */
+        return ERR_OK;
+    }
+    channel_prefer_followers(self->reader, options->reader_first);
+    return ERR_OK;
 }
 
 enum err client_new(const struct client_options *options, uv_loop_t *loop,
@@ -41,7 +65,7 @@ enum err client_new(const struct client_options *options, uv_loop_t *loop,
             return err_set(info, err_from_uv(rv), "event loop: %s", uv_strerror(rv));
         }
     }
-    err = channel_new(options, self->has_own ? &self->own : loop, &self->channel, info);
+    err = open_channels(self, options, self->has_own ? &self->own : loop, info);
     if (err != ERR_OK) {
         if (self->has_own) {
             rv = uv_loop_close(&self->own);
@@ -54,20 +78,34 @@ enum err client_new(const struct client_options *options, uv_loop_t *loop,
     return ERR_OK;
 }
 
-static void on_channel_closed(void *arg)
+static void on_all_closed(struct client *self)
 {
-    struct client *self = arg;
     void (*closed)(void *arg) = self->closed;
     void *closed_arg = self->closed_arg;
 
-    self->channel = NULL;
-    if (self->has_own) {
-        return; /* client_close is on the stack. */
+    if (self->channel != NULL || self->reader != NULL || self->has_own) {
+        return; /* In the last case client_close is on the stack. */
     }
     free(self);
     if (closed != NULL) {
         closed(closed_arg);
     }
+}
+
+static void on_channel_closed(void *arg)
+{
+    struct client *self = arg;
+
+    self->channel = NULL;
+    on_all_closed(self);
+}
+
+static void on_reader_closed(void *arg)
+{
+    struct client *self = arg;
+
+    self->reader = NULL;
+    on_all_closed(self);
 }
 
 void client_close(struct client *self, void (*closed)(void *arg), void *arg)
@@ -78,12 +116,15 @@ void client_close(struct client *self, void (*closed)(void *arg), void *arg)
     ASSERT(!self->running); /* Blocking inside of a callback of the loop to be run is no good. */
     self->closed = closed;
     self->closed_arg = arg;
+    if (self->reader != NULL) {
+        channel_close(self->reader, on_reader_closed, self);
+    }
     channel_close(self->channel, on_channel_closed, self);
     if (!self->has_own) {
         return;
     }
-    while (self->channel != NULL) {
-        (void)uv_run(&self->own, UV_RUN_ONCE); /* What is left is seen in channel. */
+    while (self->channel != NULL || self->reader != NULL) {
+        (void)uv_run(&self->own, UV_RUN_ONCE); /* What is left is seen in the two. */
     }
     (void)uv_run(&self->own, UV_RUN_DEFAULT); /* Until the last handle is closed. */
     rv = uv_loop_close(&self->own);
@@ -114,6 +155,11 @@ uv_loop_t *client_loop(struct client *self)
 const char *client_server(const struct client *self)
 {
     return channel_server(self->channel);
+}
+
+const char *client_reading_server(const struct client *self)
+{
+    return channel_server(self->reader != NULL ? self->reader : self->channel);
 }
 
 size_t client_batch_size_max(const struct client *self)

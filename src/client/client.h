@@ -4,7 +4,9 @@
  * A client belongs to one uv loop and is called only from that loop's thread; answers come through
  * callbacks from the loop. It keeps one connection to one node of the cluster (any will do: nodes
  * pass on what only the leader can do), goes to the next address when that node fails, and repeats
- * what can be repeated until the request's deadline. A producer's retries carry the same producer
+ * what can be repeated until the request's deadline. When several addresses are given its consumers
+ * have a connection of their own, to a follower where one answers: chance says to which, so that
+ * the readers of a cluster spread over its nodes. A producer's retries carry the same producer
  * id and sequence, so a record is written once, however often it was sent.
  *
  * For programs without a loop, client_wait runs the client's own until a call is answered.
@@ -32,6 +34,7 @@ struct client_options {
     /* While no node was ever reached: after so long everything fails with ERR_CONNECT; 0: each
      * request at its own deadline. */
     uint64_t connect_timeout_ms;
+    unsigned reader_first; /* consumers try the n-th server first: 1, 2, …; 0: any, by chance */
 };
 
 /* What an error tells of a cursor; revision 0: there is none. */
@@ -68,8 +71,10 @@ void client_close(struct client *self, void (*closed)(void *arg), void *arg);
 void client_wait(struct client *self, const bool *done);
 uv_loop_t *client_loop(struct client *self);
 
-/* "host:port" of the node it talks to now; "" when not connected. */
+/* "host:port" of the node it talks to now, and of the one that its consumers read from; "" when
+ * not connected. */
 const char *client_server(const struct client *self);
+const char *client_reading_server(const struct client *self);
 
 /* Bytes of records, encoded, that one batch may hold for the connected node: bounds a record, too.
  * 0 when not connected. */
@@ -230,6 +235,8 @@ struct consumer_options {
     uint64_t records_max; /* stop after so many; 0: no bound */
     bool follow;          /* go on at the end, wait for more; else stop there */
     uint64_t at_least;    /* token: the first answer shows at least this */
+    bool linearizable;    /* the first answer shows all that was acknowledged before the question */
+    uint64_t max_lag_ms;  /* … all that was so long before; following: and so on; 0: no bound */
     size_t credit_size;   /* bytes under way at a time; 0: 4 MiB */
     /* Shared reading: the records of share `share` (1 … share_count) only, see share.h; all others
      * are passed over, and do not count for records_max. share_count 0: all records. */
@@ -246,8 +253,10 @@ struct consumer_events {
     void (*placed)(void *arg, uint64_t offset);
 };
 
-/* Reads from the connected node, and goes on with another, at the next offset, when it fails.
- * Records come once each, in order, without a gap. */
+/* Reads from the connected node, and goes on with another, at the next offset, when that one is
+ * gone, behind, cut off, or has not got the records whole. Records come once each, in order,
+ * without a gap; what was seen once stays: another node answers only when it shows as much.
+ * ERR_INVALID also for a linearizable read with max_lag_ms. */
 enum err consumer_new(struct client *client, const struct consumer_options *options,
                       const struct consumer_events *events, void *arg,
                       struct consumer **ret_consumer);

@@ -5,7 +5,7 @@
  *
  *      events: a peer's messages go to the replica as they are read; all else only says that a
  *              turn is due
- *      turn:   completions (journal, jobs) → requests (unless the replica is full) → flush
+ *      turn:   completions (journal, jobs) → reads → requests (unless the replica is full) → flush
  *      write:  each connection's frames, with one call (transport)
  *      tasks:  for the journal, posted to its thread or, if small, performed here
  *
@@ -250,6 +250,23 @@ static void on_message(void *arg, const struct message *message)
     }
 }
 
+static void take_reads(struct group *self)
+{
+    struct mail *mail = mailbox_take(&self->reads);
+
+    while (mail != NULL) {
+        struct group_read *read = (struct group_read *)mail;
+
+        mail = mail->next;
+        if (working(self)) {
+            replica_read(self->replica, &read->read);
+        } else {
+            read->read.err = ERR_SHUTDOWN;
+            read->done(read);
+        }
+    }
+}
+
 static void take_damage(struct group *self)
 {
     struct damage_report reports[GROUP_DAMAGE_MAX];
@@ -407,6 +424,10 @@ static void turn(struct group *self)
     if (working(self) && now_ms() >= replica_deadline_ms(self->replica)) {
         check(self, replica_tick(self->replica, &info), &info);
     }
+    take_reads(self);
+    if (working(self)) {
+        check(self, replica_read_flush(self->replica, &info), &info);
+    }
     take_requests(self);
     take_captures(self);
     if (working(self)) {
@@ -502,6 +523,7 @@ static void init(struct group *self, const struct group_options *options,
     (void)uv_check_start(&self->check, on_check);
     self->check.data = self;
     mailbox_init(&self->requests, self->options.mailbox_size_max, wake, self);
+    mailbox_init(&self->reads, self->options.mailbox_size_max, wake, self);
     mailbox_init(&self->adoptions, ADOPTIONS_SIZE_MAX, wake, self);
     mailbox_init(&self->completions, SIZE_MAX, wake, self);
     mailbox_init(&self->captures, CAPTURES_MAX * sizeof(struct group_capture), wake, self);
@@ -513,10 +535,12 @@ static void fini(struct group *self)
     int rv;
 
     mailbox_close(&self->requests);
+    mailbox_close(&self->reads);
     mailbox_close(&self->adoptions);
     mailbox_close(&self->completions);
     mailbox_close(&self->captures);
     mailbox_fini(&self->requests);
+    mailbox_fini(&self->reads);
     mailbox_fini(&self->adoptions);
     mailbox_fini(&self->completions);
     mailbox_fini(&self->captures);
@@ -635,6 +659,7 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     ASSERT(rv == 0);
     mailbox_close(&self->requests);
     mailbox_close(&self->captures);
+    mailbox_close(&self->reads);
     mailbox_close(&self->adoptions);
     post_tasks(self); /* Those of the last turn. */
     group_lock(self);
@@ -645,6 +670,7 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     /* What came too late: each is answered or given back. The state is CLOSED. */
     take_completions(self);
     take_adoptions(self);
+    take_reads(self);
     take_requests(self);
     take_captures(self);
     replica_fail(self->replica, ERR_SHUTDOWN);

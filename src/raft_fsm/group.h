@@ -101,6 +101,17 @@ struct group_capture {
 /* Any thread. ERR_BUSY when too many wait, ERR_SHUTDOWN. */
 enum err group_capture(struct group *self, struct group_capture *capture);
 
+/* Someone who wants a read index (replica.h), embedded by its owner. */
+struct group_read {
+    struct mail mail;
+    struct replica_read read; /* err and index by the group */
+    /* Called on the raft thread, exactly once after group_read returned OK, as a request's. */
+    void (*done)(struct group_read *read);
+};
+
+/* Any thread. ERR_SHUTDOWN. */
+enum err group_read(struct group *self, struct group_read *read);
+
 /* A connection that a peer made to us. */
 struct group_connection {
     uint64_t peer_id;

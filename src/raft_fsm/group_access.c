@@ -45,6 +45,20 @@ enum err group_capture(struct group *self, struct group_capture *capture)
     return mailbox_post(&self->captures, &capture->mail, sizeof *capture);
 }
 
+static void on_read_done(struct replica_read *base)
+{
+    struct group_read *read = CONTAINER_OF(base, struct group_read, read);
+
+    read->done(read);
+}
+
+enum err group_read(struct group *self, struct group_read *read)
+{
+    ASSERT(read->done != NULL);
+    read->read.done = on_read_done;
+    return mailbox_post(&self->reads, &read->mail, sizeof *read);
+}
+
 enum err group_adopt(struct group *self, const struct group_connection *connection)
 {
     struct adoption *adoption = malloc(sizeof *adoption);

@@ -43,6 +43,7 @@ struct group {
     struct group_inbound *inbound; /* from them */
 
     struct mailbox requests;    /* struct group_request */
+    struct mailbox reads;       /* struct group_read */
     struct mailbox adoptions;   /* struct adoption */
     struct mailbox completions; /* struct completion */
     struct mailbox captures;    /* struct group_capture */

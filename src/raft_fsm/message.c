@@ -33,15 +33,18 @@ static const struct shape {
     uint8_t flags;  /* the ones that exist */
     uint8_t fields; /* how many of a to d are in use; the others are zero */
     bool body;      /* may have one */
+    bool known;     /* there is such a type */
 } shapes[] = {
-    [MESSAGE_APPEND] = {.fields = 4, .body = true},
-    [MESSAGE_APPEND_RESULT] = {.flags = FLAG_STALE | FLAG_HOLES, .fields = 2},
-    [MESSAGE_VOTE] = {.flags = FLAG_PRE | FLAG_DISRUPT, .fields = 2},
-    [MESSAGE_VOTE_RESULT] = {.flags = FLAG_PRE | FLAG_GRANTED, .fields = 0},
-    [MESSAGE_SNAPSHOT] = {.fields = 4, .body = true},
-    [MESSAGE_TIMEOUT_NOW] = {.fields = 2},
-    [MESSAGE_FETCH] = {.fields = 4},
-    [MESSAGE_FETCH_RESULT] = {.fields = 4, .body = true},
+    [MESSAGE_APPEND] = {.known = true, .fields = 4, .body = true},
+    [MESSAGE_APPEND_RESULT] = {.known = true, .flags = FLAG_STALE | FLAG_HOLES, .fields = 2},
+    [MESSAGE_VOTE] = {.known = true, .flags = FLAG_PRE | FLAG_DISRUPT, .fields = 2},
+    [MESSAGE_VOTE_RESULT] = {.known = true, .flags = FLAG_PRE | FLAG_GRANTED, .fields = 0},
+    [MESSAGE_SNAPSHOT] = {.known = true, .fields = 4, .body = true},
+    [MESSAGE_TIMEOUT_NOW] = {.known = true, .fields = 2},
+    [MESSAGE_FETCH] = {.known = true, .fields = 4},
+    [MESSAGE_FETCH_RESULT] = {.known = true, .fields = 4, .body = true},
+    [MESSAGE_CONFIRM] = {.known = true, .fields = 1},
+    [MESSAGE_CONFIRM_RESULT] = {.known = true, .fields = 1},
 };
 
 /* ---- ownership ---- */
@@ -151,6 +154,10 @@ static uint8_t header_fields(const struct message *self, uint64_t fields[FIELD_C
         fields[2] = self->fetch_result.end;
         fields[3] = (uint64_t)(int64_t)self->fetch_result.err;
         return 0;
+    case MESSAGE_CONFIRM:
+    case MESSAGE_CONFIRM_RESULT:
+        fields[0] = self->confirm.round;
+        return 0;
     }
     ASSERT(false); /* A message has a type. */
     return 0;
@@ -249,7 +256,7 @@ static enum err decode_header(const uint8_t *header, size_t size, struct input *
         return err_set(info, ERR_PROTOCOL, "a message header of %zu bytes", size);
     }
     type = header[POSITION_TYPE];
-    if (type < MESSAGE_APPEND || type > MESSAGE_FETCH_RESULT) {
+    if (type < MESSAGE_APPEND || type > MESSAGE_CONFIRM_RESULT || !shapes[type].known) {
         return err_set(info, ERR_PROTOCOL, "a message of unknown type %u", type);
     }
     shape = &shapes[type];
@@ -465,6 +472,11 @@ static enum err decode_rest(struct input *input, struct message *message, struct
         return ERR_OK;
     case MESSAGE_FETCH_RESULT:
         return decode_fetch_result(input, message, info);
+    case MESSAGE_CONFIRM:
+    case MESSAGE_CONFIRM_RESULT:
+        message->confirm.round = input->fields[0];
+        return input->fields[0] > 0 ? ERR_OK
+                                    : err_set(info, ERR_PROTOCOL, "a confirmation of no round");
     }
     ASSERT(false); /* decode_header lets only known types through. */
     return ERR_PROTOCOL;

@@ -1,8 +1,9 @@
 /*
  * What replicas say to each other, in our own terms, and its form on the wire.
  *
- * Raft's messages (append to timeout_now) go to the driver; fetch and its result move batches to a
- * replica that has holes. Messages may be lost; those of one sender to one receiver never
+ * Raft's messages (append to timeout_now) go to the driver, and so do confirm and its result, with
+ * which a leader asks whether it still leads. Fetch and its result move batches to a replica that
+ * has holes. Messages may be lost; those of one sender to one receiver never
  * overtake each other (the driver relies on it), and leftovers of an older connection never follow
  * messages of a newer one.
  *
@@ -23,6 +24,8 @@
  *      TIMEOUT_NOW    -                  last_index  last_term   0           0         -
  *      FETCH          -                  topic_id    offset      end         size_max  -
  *      FETCH_RESULT   -                  topic_id    offset      end         code i64  batches
+ *      CONFIRM        -                  round       0           0           0         -
+ *      CONFIRM_RESULT -                  round       0           0           0         -
  */
 #ifndef QUORLOG_RAFT_FSM_MESSAGE_H
 #define QUORLOG_RAFT_FSM_MESSAGE_H
@@ -49,6 +52,8 @@ enum message_type {
     MESSAGE_TIMEOUT_NOW,
     MESSAGE_FETCH,
     MESSAGE_FETCH_RESULT,
+    MESSAGE_CONFIRM = 16,
+    MESSAGE_CONFIRM_RESULT,
 };
 
 /* A raft snapshot: what stands for all entries up to index. */
@@ -107,6 +112,9 @@ struct message {
             enum err err;         /* OK, TOPIC_UNKNOWN, RANGE, HOLE, CORRUPT, BUSY, … */
             struct slice batches; /* owns a reference; empty unless err is OK */
         } fetch_result;
+        struct {
+            uint64_t round; /* of the leader of `term`; > 0 */
+        } confirm;          /* CONFIRM_RESULT: the one that is answered */
     };
 };
 

@@ -103,6 +103,9 @@ uint64_t raft_driver_deadline_ms(const struct raft_driver *self)
         deadline = beat;
     }
     deadline = deadline < self->quiet_ms ? self->quiet_ms : deadline;
+    if (self->round_ms != 0 && self->round_ms < deadline) {
+        deadline = self->round_ms;
+    }
     return self->news_ms != 0 && self->news_ms < deadline ? self->news_ms : deadline;
 }
 
@@ -143,6 +146,9 @@ enum err raft_driver_tick(struct raft_driver *self, uint64_t now_ms)
     self->now_ms = now_ms;
     if (self->news_ms != 0 && now_ms >= self->news_ms) {
         raft_driver_send_commit(self);
+    }
+    if (self->round_ms != 0 && now_ms >= self->round_ms) {
+        raft_driver_send_confirms(self);
     }
     if (self->barrier_due) {
         err = raft_driver_settle(self);
@@ -442,12 +448,6 @@ bool raft_driver_installing(const struct raft_driver *self)
 size_t raft_driver_memory(const struct raft_driver *self)
 {
     return self->log.size;
-}
-
-bool raft_driver_read_ready(const struct raft_driver *self)
-{
-    return self->core.state == RAFT_LEADER &&
-           raft_driver_term_of(self, self->applied) == self->core.current_term;
 }
 
 const struct entry *raft_driver_entry(const struct raft_driver *self, uint64_t index)

@@ -3,7 +3,7 @@
  *
  * This file pair is the only one that sees <raft.h>. libraft 0.22.1 decides elections, replication
  * and commitment; it does no I/O, keeps no payload and reads no clock, and it has sharp edges: the
- * driver surrounds it with the rules R1–R17, which are numbered and explained in the .c file where
+ * driver surrounds it with the rules R1–R20, which are numbered and explained in the .c file where
  * each is kept. Memory ownership differs in other releases, hence the exact version.
  *
  * The driver does no I/O and has no thread, no clock and no randomness of its own either: the
@@ -23,6 +23,8 @@
  *   D4  In memory: every entry from first_index to last_index, and the newest snapshot.
  *   D5  No message of an older term reaches the core; no rejection or success that libraft invents
  *       reaches a peer.
+ *   D6  A confirmed round of reads: when it began, no other leader of a later term had been
+ *       elected, and its index covers everything that was committed by then.
  */
 #ifndef QUORLOG_RAFT_FSM_RAFT_DRIVER_H
 #define QUORLOG_RAFT_FSM_RAFT_DRIVER_H
@@ -186,6 +188,17 @@ enum err raft_driver_change(struct raft_driver *self, uint64_t now_ms,
 enum err raft_driver_transfer(struct raft_driver *self, uint64_t now_ms, uint64_t id);
 bool raft_driver_transferring(const struct raft_driver *self);
 
+/*
+ * Leader only: begins a round, in which the voters are asked whether they still follow this term.
+ * When it is confirmed (raft_driver_read_confirmed has reached *ret_round), *ret_index is a read
+ * index for every read that had arrived before this call: a replica that has applied it shows all
+ * that had been acknowledged by then, by whatever leader (D6). No log is written, no clock trusted.
+ * ERR_NOT_LEADER; ERR_AGAIN while raft_driver_read_ready is false. A round that is not confirmed
+ * when another begins, or leadership ends, is given up.
+ */
+enum err raft_driver_read_begin(struct raft_driver *self, uint64_t now_ms, uint64_t *ret_round,
+                                uint64_t *ret_index);
+
 /* ---- accessors ---- */
 
 enum raft_role raft_driver_role(const struct raft_driver *self);
@@ -199,9 +212,12 @@ uint64_t raft_driver_stored_index(const struct raft_driver *self); /* durable he
 bool raft_driver_installing(const struct raft_driver *self);
 size_t raft_driver_memory(const struct raft_driver *self); /* bytes of entries held */
 
-/* Leader only: may serve linearizable reads once a majority confirms the term (an entry of its own
- * term is applied). */
+/* Leader only: may begin a round of reads (R20). */
 bool raft_driver_read_ready(const struct raft_driver *self);
+
+/* The last round of reads, of those that this driver began in its present term as leader, that is
+ * confirmed; 0: none. */
+uint64_t raft_driver_read_confirmed(const struct raft_driver *self);
 
 /* The membership in force (the newest in the log, committed or not). */
 void raft_driver_membership(const struct raft_driver *self, struct membership *ret_membership);

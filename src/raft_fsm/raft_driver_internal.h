@@ -8,9 +8,11 @@
  *      raft_driver_receive.c  rules on what peers say
  *      raft_driver_send.c     rules on what we say
  *      raft_driver_change.c   members and leadership
+ *      raft_driver_read.c     rounds that confirm a term, for reads
  *      raft_driver_log.c      the entries in memory
  *
- * Rules R1–R17 are needed because of what libraft 0.22.1 does; each is explained where it is kept.
+ * Rules R1–R17 are needed because of what libraft 0.22.1 does, R18–R20 for reads, of which it knows
+ * nothing; each is explained where it is kept.
  *
  * Memory, in 0.22.1 (it differs in other releases):
  *   - A payload is never copied. The core reads that of a RAFT_CHANGE only, in our block, and frees
@@ -52,6 +54,7 @@ struct raft_driver_peer {
     uint64_t sent_ms;
     uint64_t heard_ms; /* an answer in our term; 0: none yet */
     uint64_t commit;
+    uint64_t confirmed; /* the last round that it answered, in our term; 0: none */
 };
 
 struct raft_driver {
@@ -88,6 +91,10 @@ struct raft_driver {
     bool rejected;                    /* an AppendEntries was, in this step */
     const struct message *vote_asked; /* R7: the vote request that this step is about */
     const struct snapshot *event_snapshot; /* that this step is about */
+
+    uint64_t round;       /* of reads, the last one begun; counts on from term to term */
+    uint64_t first_round; /* R19: of our term as leader */
+    uint64_t round_ms;    /* when it is asked for again; 0: it need not be */
 
     struct raft_driver_peer peers[MEMBERSHIP_MAX];
     enum raft_event_type event; /* that this step is about */
@@ -174,9 +181,20 @@ enum err raft_driver_submit(struct raft_driver *self, struct block *block, uint3
 void raft_driver_fill(struct raft_entry *to, const struct entry *entries, unsigned count,
                       void *batch);
 
+/* ---- raft_driver_read.c ---- */
+
+/* We begin to lead: what was confirmed before is void. */
+void raft_driver_read_reset(struct raft_driver *self);
+
+/* Asks those voters again that have not answered. */
+void raft_driver_send_confirms(struct raft_driver *self);
+
+void raft_driver_receive_confirm(struct raft_driver *self, const struct message *message);
+void raft_driver_receive_confirm_result(struct raft_driver *self, const struct message *message);
+
 /* ---- raft_driver_send.c ---- */
 
-/* What we know of a peer; the slot of the one that was told nothing for longest, if it has none. */
+/* The record of what was last said to a peer; one is taken over when all are in use. */
 struct raft_driver_peer *raft_driver_peer(struct raft_driver *self, uint64_t id);
 
 /* Translates and sends one message of the core. */

@@ -430,6 +430,12 @@ enum err raft_driver_receive(struct raft_driver *self, uint64_t now_ms,
     case MESSAGE_TIMEOUT_NOW:
         err = receive_timeout_now(self, message);
         break;
+    case MESSAGE_CONFIRM:
+        raft_driver_receive_confirm(self, message);
+        break;
+    case MESSAGE_CONFIRM_RESULT:
+        raft_driver_receive_confirm_result(self, message);
+        break;
     case MESSAGE_FETCH:
     case MESSAGE_FETCH_RESULT:
         ASSERT(false); /* Not the driver's. */

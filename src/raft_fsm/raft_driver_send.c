@@ -7,7 +7,6 @@
 
 #include "base/assert.h"
 
-/* The record of what was last said to a peer; one is taken over when all are in use. */
 struct raft_driver_peer *raft_driver_peer(struct raft_driver *self, uint64_t id)
 {
     struct raft_driver_peer *free_one = &self->peers[0];
@@ -16,7 +15,8 @@ struct raft_driver_peer *raft_driver_peer(struct raft_driver *self, uint64_t id)
         if (self->peers[i].id == id) {
             return &self->peers[i];
         }
-        if (self->peers[i].sent_ms < free_one->sent_ms) {
+        if (free_one->id != 0 &&
+            (self->peers[i].id == 0 || self->peers[i].sent_ms < free_one->sent_ms)) {
             free_one = &self->peers[i];
         }
     }

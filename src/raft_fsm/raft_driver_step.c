@@ -266,11 +266,13 @@ static void take_state(struct raft_driver *self)
 {
     self->barrier_due = false;
     self->news_ms = 0;
+    self->round_ms = 0;
     if (self->core.state != RAFT_LEADER) {
         return;
     }
     memset(self->peers, 0, sizeof self->peers);
     self->led_ms = self->now_ms;
+    raft_driver_read_reset(self);
     /* R14: the core writes its barrier only when there is something uncommitted in its log. A
      * leader that has not committed in its own term knows neither what is committed nor that it
      * may change the membership, so it begins with one always. */

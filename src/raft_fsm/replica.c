@@ -423,6 +423,7 @@ void replica_fail(struct replica *self, enum err err)
 {
     replica_fail_pending(self, err);
     replica_fail_queue(self, err);
+    replica_fail_reads(self, err);
 }
 
 void replica_close(struct replica *self)
@@ -442,6 +443,9 @@ static enum err settle(struct replica *self, enum err err, struct err_info *info
     if (err == ERR_OK) {
         replica_bind_disks(self);
         err = replica_maybe_snapshot(self, info);
+    }
+    if (err == ERR_OK) {
+        err = replica_read_flush(self, info);
     }
     if (self->changed) {
         self->changed = false;
@@ -514,6 +518,8 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     case MESSAGE_VOTE_RESULT:
     case MESSAGE_SNAPSHOT:
     case MESSAGE_TIMEOUT_NOW:
+    case MESSAGE_CONFIRM:
+    case MESSAGE_CONFIRM_RESULT:
     default:
         err = raft_driver_receive(self->driver, replica_now_ms(self), message);
         err = err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);

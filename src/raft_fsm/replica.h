@@ -13,6 +13,12 @@
  *     applied          the entry comes back committed: every command's result → proposal->done
  *     or lost          leadership went: done with ERR_LEADERSHIP_LOST, outcome unknown
  *
+ *   Life of a read index (for a read that must see all that was acknowledged before it):
+ *     replica_read        queued
+ *     replica_read_flush  all that is queued shares a round of the driver's
+ * (raft_driver_read_begin) confirmed           done with the index; or leadership went:
+ * ERR_NOT_LEADER
+ *
  *   Life of a snapshot:
  *     entries_size since the last one > snapshot_size → state copied → job: sync the logs, write
  *     the snapshot file → driver compacts → journal is trimmed, deleted topics' files go
@@ -34,7 +40,8 @@
  * Any result but those documented means that the node must stop: a disk failed or safety is broken.
  *
  * Invariants:
- *   R1  Every proposal's done is called exactly once, never from inside replica_propose.
+ *   R1  Every proposal's done is called exactly once, never from inside replica_propose; every
+ *       read's, never from inside replica_read.
  *   R2  A result other than LEADERSHIP_LOST is that of the command's own entry, applied here.
  *   R3  The journal is trimmed only up to what the snapshot on the disk covers.
  */
@@ -125,12 +132,12 @@ enum err replica_open(const struct replica_options *options, const struct replic
                       struct replica **ret_replica, struct journal **ret_journal,
                       struct err_info *info);
 
-/* Every proposal that is not done is done, now, with err. */
+/* Every proposal and read that is not done is done, now, with err. */
 void replica_fail(struct replica *self, enum err err);
 
-/* Ends it: every proposal that is not done is done with ERR_SHUTDOWN. No job and no journal task
- * may be under way. Only memory and files are given back; a replica may be closed at any time and
- * opened again (a crash does the same). */
+/* Ends it: every proposal and read that is not done is done with ERR_SHUTDOWN. No job and no
+ * journal task may be under way. Only memory and files are given back; a replica may be closed at
+ * any time and opened again (a crash does the same). */
 void replica_close(struct replica *self);
 
 /* When replica_tick wants to be called, monotonic milliseconds. Ask after every call. */
@@ -151,6 +158,22 @@ enum err replica_flush(struct replica *self, struct err_info *info);
 /* True while so much is queued or in flight, or leadership is being handed over, that the host
  * should take no more proposals. */
 bool replica_full(const struct replica *self);
+
+/* Someone who wants to know an entry that a replica must have applied to show everything that was
+ * acknowledged before the asking. Owned by the caller; must stay in place until done is called. */
+struct replica_read {
+    struct replica_read *next; /* the replica's, until done */
+    enum err err;              /* ERR_OK, ERR_NOT_LEADER, or what replica_fail was given */
+    uint64_t index;            /* the entry's */
+    void (*done)(struct replica_read *read);
+};
+
+/* Queues a read; done comes later, from replica_read_flush or any other call. */
+void replica_read(struct replica *self, struct replica_read *read);
+
+/* Begins a round for what is queued, if none is under way. Call it when all that waits has been
+ * queued. */
+enum err replica_read_flush(struct replica *self, struct err_info *info);
 
 /* Tasks, performed in order; freed by the replica. */
 enum err replica_journal_done(struct replica *self, struct journal_task *list,

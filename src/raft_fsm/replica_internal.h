@@ -129,6 +129,15 @@ struct binding {
     struct proposal proposal;
 };
 
+/* Who waits for a read index, newest first. */
+struct reads {
+    struct replica_read *queue; /* for the next round */
+    struct replica_read *asked; /* for the one under way */
+    uint64_t term;              /* of that one, and its number and index */
+    uint64_t round;
+    uint64_t index;
+};
+
 struct replica {
     struct replica_options options; /* strings are owned copies below */
     char address[MEMBER_ADDRESS_SIZE];
@@ -146,6 +155,8 @@ struct replica {
     struct pending *pending;
     struct pending **pending_tail;
     size_t pending_size; /* bytes of frames */
+
+    struct reads reads;
 
     uint64_t size_since_snapshot; /* bytes of frames applied since the last one */
     struct taking taking;
@@ -188,6 +199,9 @@ bool replica_handing_over(const struct replica *self);
 uint64_t replica_handover_deadline_ms(const struct replica *self);
 enum err replica_handover_step(struct replica *self, struct err_info *info);
 void replica_bind_disks(struct replica *self);
+
+/* replica_read.c */
+void replica_fail_reads(struct replica *self, enum err err);
 
 /* replica_snapshot.c */
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info);

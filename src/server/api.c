@@ -33,6 +33,7 @@ static const struct {
     ROW(TOPIC_DELETE, &quorlog__topic_delete_request__descriptor, api_topic_delete),
     ROW(TOPIC_LIST, &quorlog__topic_list_request__descriptor, api_topic_list),
     ROW(TOPIC_DESCRIBE, &quorlog__topic_describe_request__descriptor, api_topic_describe),
+    ROW(READ_INDEX, NULL, api_read_index),
     ROW(CURSOR_SET, &quorlog__cursor_set_request__descriptor, api_cursor_set),
     ROW(CURSOR_GET, &quorlog__cursor_get_request__descriptor, api_cursor_get),
     ROW(CURSOR_LIST, &quorlog__cursor_list_request__descriptor, api_cursor_list),

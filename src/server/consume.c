@@ -12,6 +12,7 @@
 #include "raft_fsm/catalog.h"
 #include "server/api.h"
 #include "server/elsewhere.h"
+#include "server/freshness.h"
 #include "server/front.h"
 #include "server/seek.h"
 
@@ -23,6 +24,7 @@ enum {
 
 enum reading_state {
     READING_DECIDING,
+    READING_CONFIRMING,
     READING_APPLYING,
     READING_WAITING,
     READING_BLOCKED,
@@ -50,6 +52,7 @@ struct reading {
     uint32_t wait_ms;
     uint32_t deadline_ms;
     uint64_t at_least;
+    struct freshness freshness;
     int64_t credit; /* bytes; streams */
     struct deadline deadline;
     uint64_t end_seen; /* WAITING: what was not enough */
@@ -86,6 +89,9 @@ static void move(struct reading *self, enum reading_state state)
     ASSERT(self->state == READING_DECIDING || state == READING_DECIDING || state == READING_OVER);
     if (waits(self->state)) {
         DL_DELETE2(readings->waiting, self, prev, next_waiting);
+    }
+    if (state != READING_CONFIRMING) {
+        freshness_forget(&self->freshness, self->front);
     }
     self->state = state;
     if (waits(state)) {
@@ -191,7 +197,7 @@ static void on_deadline(struct deadline *deadline)
 {
     struct reading *self = CONTAINER_OF(deadline, struct reading, deadline);
 
-    ASSERT(waits(self->state));
+    ASSERT(waits(self->state) || self->state == READING_CONFIRMING);
     self->expired = true;
     move(self, READING_DECIDING);
     step(self);
@@ -209,6 +215,7 @@ static void send_batches(struct reading *self, const struct slice *body, uint64_
     reply.log_start = log_start(self->topic->log);
     reply.log_end = log_end(self->topic->log);
     reply.node_id = self->front->node->identity.node_id;
+    reply.applied_index = group_applied_index(self->front->node->group);
     self->announced = true;
     session_send(self->request.session, QUORLOG__FRAME_TYPE__FRAME_CONSUME_REPLY, self->request.id,
                  &reply.base, body);
@@ -423,7 +430,7 @@ static bool wait_for(struct reading *self, enum reading_state state, uint64_t wa
 {
     struct failure failure;
 
-    ASSERT(waits(state));
+    ASSERT(waits(state) || state == READING_CONFIRMING);
     if (wait_ms > 0 && self->deadline.place == 0 &&
         front_deadline(self->front, &self->deadline, front_now_ms(self->front) + wait_ms) !=
             ERR_OK) {
@@ -432,11 +439,41 @@ static bool wait_for(struct reading *self, enum reading_state state, uint64_t wa
         return true;
     }
     move(self, state);
-    if (ready(self)) { /* It happened between the look and the list. */
+    if (waits(state) && ready(self)) { /* It happened between the look and the list. */
         move(self, READING_DECIDING);
         return false;
     }
     return true;
+}
+
+static void on_index_known(struct index_wait *wait)
+{
+    struct reading *self = CONTAINER_OF(wait, struct reading, freshness.wait);
+
+    ASSERT(self->state == READING_CONFIRMING);
+    move(self, READING_DECIDING);
+    step(self);
+}
+
+/* Returns whether the decision is made: it waits to be told, or has failed. */
+static bool confirm(struct reading *self)
+{
+    struct failure failure;
+
+    if (self->stream && self->at_least == 0 && freshness_renew(&self->freshness)) {
+        self->expired = false;
+        deadlines_cancel(&self->front->deadlines, &self->deadline);
+    }
+    if (freshness_confirmed(&self->freshness, self->front, &self->at_least)) {
+        return false;
+    }
+    if (self->expired) {
+        freshness_explain_unconfirmed(&self->freshness, self->front, &failure);
+        fail(self, &failure);
+        return true;
+    }
+    freshness_wait(&self->freshness, self->front, on_index_known);
+    return wait_for(self, READING_CONFIRMING, self->deadline_ms);
 }
 
 /* next for everything but a time; false: a worker has to look for it. */
@@ -473,7 +510,8 @@ static bool position(struct reading *self)
 static bool at_end(struct reading *self, uint64_t end)
 {
     bool beyond = self->next > end;
-    uint64_t wait_ms = self->stream ? (beyond ? self->deadline_ms : 0) : self->wait_ms;
+    uint64_t stream_ms = beyond ? self->deadline_ms : freshness_renew_ms(&self->freshness);
+    uint64_t wait_ms = self->stream ? stream_ms : self->wait_ms;
 
     ASSERT(self->next >= end);
     if ((self->expired && (beyond || !self->stream)) || (!self->stream && wait_ms == 0)) {
@@ -523,14 +561,14 @@ static bool decide(struct reading *self)
     struct node *node = self->front->node;
     struct failure failure;
 
+    if (confirm(self)) {
+        return true;
+    }
     if (group_applied_index(node->group) < self->at_least) {
         if (!self->expired) {
             return wait_for(self, READING_APPLYING, self->deadline_ms);
         }
-        (void)failure_set(&failure, ERR_TIMEOUT,
-                          "node %" PRIu64 " had applied entry %" PRIu64 " only, not %" PRIu64
-                          ", when the deadline passed: try another node",
-                          node->identity.node_id, group_applied_index(node->group), self->at_least);
+        freshness_explain_behind(&self->freshness, self->front, self->at_least, &failure);
         fail(self, &failure);
         return true;
     }
@@ -608,6 +646,11 @@ static enum err check(const Quorlog__ConsumeRequest *request, struct failure *fa
         return failure_set(failure, ERR_INVALID, "consume '%s': unknown kind of start: %d",
                            request->topic, (int)request->start);
     }
+    if (request->linearizable && request->max_lag_ms > 0) {
+        return failure_set(failure, ERR_INVALID,
+                           "consume '%s': linearizable and max_lag_ms exclude each other",
+                           request->topic);
+    }
     return ERR_OK;
 }
 
@@ -634,6 +677,7 @@ static struct reading *new_reading(struct session *session, const struct frame *
     self->wait_ms = request->wait_ms;
     self->deadline_ms = request->deadline_ms == 0 ? DEADLINE_DEFAULT_MS : request->deadline_ms;
     self->at_least = request->at_least;
+    freshness_init(&self->freshness, front, request->linearizable, request->max_lag_ms);
     DL_APPEND2(front->readings.all, self, all_prev, all_next);
     request_begin(&self->request, session, frame, sizeof *self);
     return self;

@@ -1,8 +1,10 @@
 /*
  * A reading: one CONSUME or CONSUME_STREAM request, from its frame to its end.
  *
- *                    at_least is not applied yet
- *          DECIDING ------------------------------> APPLYING --applied--> DECIDING
+ *                    linearizable, max_lag: no read index yet
+ *          DECIDING ------------------------------> CONFIRMING --known, deadline--> DECIDING
+ *             |      at_least, or that index, is not applied yet
+ *             +------------------------------------> APPLYING --applied, deadline--> DECIDING
  *             |      nothing there yet
  *             +------------------------------------> WAITING --records, deadline--> DECIDING
  *             |      no credit, or too much waits to be sent

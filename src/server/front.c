@@ -79,10 +79,11 @@ static void look_at_group(struct front *self)
         return;
     }
     if (changes_wait(&self->changes) || self->readings.waiting != NULL ||
-        self->cursor_views.waiting != NULL) {
+        self->cursor_views.waiting != NULL || self->indexes.waits != NULL) {
         front_watch(self);
     }
     changes_published(self);
+    read_indexes_published(self);
     readings_published(self);
     cursor_views_published(self);
 }
@@ -97,6 +98,12 @@ void front_answer(struct front *self, struct group_request *request)
 void front_captured(struct front *self, struct group_capture *capture)
 {
     enum err err = mailbox_post_always(&self->captures, &capture->mail, 0);
+    ASSERT(err == ERR_OK); /* Closed only after the group has stopped. */
+}
+
+void front_index_answer(struct front *self, struct group_read *read)
+{
+    enum err err = mailbox_post_always(&self->indexes_answered, &read->mail, 0);
 
     ASSERT(err == ERR_OK); /* As above. */
 }
@@ -129,8 +136,8 @@ void front_check_finished(struct front *self)
         return;
     }
     if (self->state != FRONT_FINISHING || self->sessions != NULL || self->remotes.list != NULL ||
-        self->readings.all != NULL || self->statuses.list != NULL || self->changes.count > 0 ||
-        self->works.under_way > 0) {
+        self->readings.all != NULL || self->indexes.state != INDEX_IDLE ||
+        self->statuses.list != NULL || self->changes.count > 0 || self->works.under_way > 0) {
         return;
     }
     self->state = FRONT_FINISHED;
@@ -143,6 +150,7 @@ static void stop(struct front *self)
     self->state = FRONT_STOPPING;
     changes_stop(self);
     readings_stop(self);
+    read_indexes_stop(self);
     statuses_stop(self);
 }
 
@@ -215,6 +223,7 @@ static void on_woken(void *arg)
     struct mail *letters = mailbox_take(&self->letters);
     struct mail *answers = mailbox_take(&self->answers);
     struct mail *captures = mailbox_take(&self->captures);
+    struct mail *indexes = mailbox_take(&self->indexes_answered);
 
     while (answers != NULL) {
         struct mail *next = answers->next;
@@ -227,6 +236,12 @@ static void on_woken(void *arg)
 
         manifest_captured(CONTAINER_OF(captures, struct group_capture, mail));
         captures = next;
+    }
+    while (indexes != NULL) {
+        struct mail *next = indexes->next;
+
+        read_indexes_answered(self, CONTAINER_OF(indexes, struct group_read, mail));
+        indexes = next;
     }
     changes_retry(self); /* An answer is room for what was held back. */
     look_at_group(self);
@@ -286,9 +301,11 @@ void front_finish(struct front *self)
     mailbox_close(&self->letters);
     mailbox_close(&self->answers);
     mailbox_close(&self->captures);
+    mailbox_close(&self->indexes_answered);
     mailbox_fini(&self->letters);
     mailbox_fini(&self->answers);
     mailbox_fini(&self->captures);
+    mailbox_fini(&self->indexes_answered);
     deadlines_fini(&self->deadlines);
     waker_fini(&self->waker);
     rv = uv_loop_close(&self->loop);
@@ -332,7 +349,9 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
     mailbox_init(&self->letters, LETTERS_SIZE_MAX, wake, self);
     mailbox_init(&self->answers, SIZE_MAX, wake, self);
     mailbox_init(&self->captures, SIZE_MAX, wake, self);
+    mailbox_init(&self->indexes_answered, SIZE_MAX, wake, self);
     changes_init(self);
+    read_indexes_init(self);
     rv = uv_thread_create(&self->thread, run, self);
     if (rv == 0) {
         return ERR_OK;
@@ -343,9 +362,11 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
     mailbox_close(&self->letters);
     mailbox_close(&self->answers);
     mailbox_close(&self->captures);
+    mailbox_close(&self->indexes_answered);
     mailbox_fini(&self->letters);
     mailbox_fini(&self->answers);
     mailbox_fini(&self->captures);
+    mailbox_fini(&self->indexes_answered);
     self->node = NULL;
     err = err_from_uv(rv);
 err_after_waker:

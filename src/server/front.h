@@ -1,7 +1,7 @@
 /*
  * A front thread: a loop with its share of the connections, of what they ask for, and of links to
  * other nodes. All that a front owns is touched by its own thread only; others reach it through
- * its two mailboxes (letters, answers of the group) and front_published.
+ * its mailboxes (letters, answers of the group) and front_published.
  *
  *      RUNNING --stop letter--> STOPPING --finish letter--> FINISHING --all closed--> thread ends
  *
@@ -24,6 +24,7 @@
 #include "server/deadline.h"
 #include "server/elsewhere.h"
 #include "server/node.h"
+#include "server/read_index.h"
 #include "server/remote.h"
 #include "server/status.h"
 #include "server/work.h"
@@ -52,6 +53,7 @@ struct front {
     struct mailbox letters;
     struct mailbox answers;  /* struct group_request, done */
     struct mailbox captures; /* struct group_capture, done */
+    struct mailbox indexes_answered; /* struct group_read, done */
     struct letter stop;
     struct letter finish;
     bool finish_asked;
@@ -63,6 +65,7 @@ struct front {
     struct changes changes;
     struct readings readings;
     struct cursor_views cursor_views;
+    struct read_indexes indexes;
     struct statuses statuses;
     struct elsewheres elsewheres;
     struct remotes remotes;
@@ -83,6 +86,7 @@ void front_finish(struct front *self);
 void front_published(struct front *self);
 void front_answer(struct front *self, struct group_request *request);
 void front_captured(struct front *self, struct group_capture *capture);
+void front_index_answer(struct front *self, struct group_read *read);
 
 /* (own thread) Milliseconds of the loop's clock. */
 uint64_t front_now_ms(const struct front *self);

@@ -60,6 +60,7 @@ static void retry(struct front *front)
 {
     changes_retry(front);
     elsewheres_retry(front);
+    read_indexes_retry(front);
     statuses_retry(front);
 }
 

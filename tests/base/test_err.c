@@ -25,6 +25,7 @@ START_TEST(numbers_go_down_from_zero_and_never_move)
     ck_assert_int_eq(ERR_HOLE, -37);
     ck_assert_int_eq(ERR_WRONG_DISK, -50);
     ck_assert_int_eq(ERR_CURSOR_CONFLICT, -47);
+    ck_assert_int_eq(ERR_LAGGING, -44);
 }
 END_TEST
 

@@ -76,6 +76,7 @@ struct fake_node {
     unsigned seen[TYPES];
     unsigned accepted;
     uint64_t streamed;
+    struct fake_asked asked;
 };
 
 /* ---- the loop ---- */
@@ -382,6 +383,7 @@ static void read_batches(const struct fake_node *self, const struct fake_topic *
     reply.log_start = topic->start;
     reply.log_end = end;
     reply.node_id = self->id;
+    reply.applied_index = self->settings.applied_index;
     for (size_t i = 0; i < topic->batch_count; i++) {
         const struct fake_batch *batch = &topic->batches[i];
         uint64_t next = batch->base_offset + batch->record_count;
@@ -412,6 +414,10 @@ static bool find_start(struct fake_node *self, const Quorlog__ConsumeRequest *re
     uint64_t offset = request->offset;
     uint64_t end;
 
+    self->asked = (struct fake_asked){.at_least = request->at_least,
+                                      .linearizable = request->linearizable,
+                                      .max_lag_ms = request->max_lag_ms,
+                                      .deadline_ms = request->deadline_ms};
     if (topic == NULL) {
         pack_error(answer, self, ERR_TOPIC_UNKNOWN, false);
         return false;
@@ -719,6 +725,11 @@ void fake_node_release(struct fake_node *self)
     }
 }
 
+const struct fake_asked *fake_node_asked(const struct fake_node *self)
+{
+    return &self->asked;
+}
+
 static struct fake_rule take_rule(struct fake_node *self, uint16_t type)
 {
     struct fake_rule found = {.action = FAKE_ANSWER};
@@ -823,6 +834,7 @@ static void say_hello(struct client_conn *conn, const struct frame *frame)
         reply.protocol_version = settings->version == 0 ? 1 : settings->version;
         reply.cluster_id = (char *)(settings->cluster_id == NULL ? "c1" : settings->cluster_id);
         reply.node_id = conn->node->id;
+        reply.leader_id = settings->leads ? conn->node->id : 0;
         reply.version = "0.1.0";
         reply.frame_size_max = 32 << 20;
         reply.batch_size_max = settings->batch_size_max == 0 ? 1 << 20 : settings->batch_size_max;

@@ -117,12 +117,23 @@ struct fake_node_settings {
     unsigned version;     /* 0: 1 */
     const char *cluster_id;
     unsigned batch_size_max;
-    bool speaks_no_frames; /* sends bytes that are none when it accepts */
-    bool mute;             /* reads and answers nothing but the hello, not even pings */
-    uint64_t visible_end;  /* shows records below it only; 0: all */
-    unsigned batches_max;  /* in an answer; 0: by size */
+    bool speaks_no_frames;  /* sends bytes that are none when it accepts */
+    bool mute;              /* reads and answers nothing but the hello, not even pings */
+    uint64_t visible_end;   /* shows records below it only; 0: all */
+    unsigned batches_max;   /* in an answer; 0: by size */
+    bool leads;             /* its hello says so; else it says nothing of a leader */
+    uint64_t applied_index; /* in answers to CONSUME */
 };
 struct fake_node_settings *fake_node_settings(struct fake_node *self);
+
+/* What the last CONSUME or CONSUME_STREAM asked for. */
+struct fake_asked {
+    uint64_t at_least;
+    bool linearizable;
+    uint32_t max_lag_ms;
+    uint32_t deadline_ms;
+};
+const struct fake_asked *fake_node_asked(const struct fake_node *self);
 
 /* Bytes of bodies that were sent on streams. */
 uint64_t fake_node_streamed(const struct fake_node *self);

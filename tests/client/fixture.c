@@ -40,7 +40,7 @@ void fixture_teardown(void)
 
 void fixture_connect(bool both, uint64_t timeout_ms)
 {
-    struct client_options options = {.timeout_ms = timeout_ms};
+    struct client_options options = {.timeout_ms = timeout_ms, .reader_first = 1};
     struct err_info info;
     char servers[100];
 
@@ -57,9 +57,12 @@ void fixture_hurry(void)
         .silent_ms = 100,
         .leaderless_ms = 100,
         .stalled_ms = 300,
+        .try_ms = 100,
+        .answer_ms = 100,
     };
 
     channel_set_times(client_channel(f.client), &times);
+    channel_set_times(client_reading_channel(f.client), &times);
 }
 
 void on_answered(void *arg, const struct client_error *error, const uint8_t *reply,

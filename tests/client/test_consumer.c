@@ -376,21 +376,25 @@ START_TEST(reading_goes_on_with_the_next_node)
 }
 END_TEST
 
-static bool second_was_asked_twice(void *arg)
+static bool second_was_asked(void *arg)
 {
-    (void)arg;
-    return fake_node_seen(f.two, TYPE(CONSUME)) >= 2;
+    return fake_node_seen(f.two, TYPE(CONSUME)) >= *(const unsigned *)arg;
 }
 
 START_TEST(next_node_that_is_behind_is_waited_for)
 {
+    unsigned times = 1;
+
     append(6, 10);
     fake_node_settings(f.one)->batches_max = 2;
     fake_node_settings(f.two)->visible_end = _i == 0 ? 10 : 30; /* below, or where we are */
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK);
     script(f.one, TYPE(CONSUME), FAKE_DROP, ERR_OK);
     start(true, (struct consumer_options){.start = CONSUMER_EARLIEST});
-    loop_run_until_true(&f.loop, second_was_asked_twice, NULL);
+    loop_run_until_true(&f.loop, second_was_asked, &times);
+    fake_node_settings(f.one)->hello_error = ERR_BUSY; /* It is gone. */
+    times = 2;
+    loop_run_until_true(&f.loop, second_was_asked, &times);
     fake_node_settings(f.two)->visible_end = 0;
     wait_for_end(ERR_OK);
     ck_assert_uint_eq(got.count, 60);

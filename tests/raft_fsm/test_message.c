@@ -132,6 +132,11 @@ static void make_all(struct message messages[16])
     messages[n++].fetch_result.batches = make_slice("batches", 7);
     messages[n].type = MESSAGE_FETCH_RESULT;
     messages[n++].fetch_result.err = ERR_TOPIC_UNKNOWN;
+    messages[n].type = MESSAGE_CONFIRM;
+    messages[n++].confirm.round = 7;
+    messages[n].type = MESSAGE_CONFIRM_RESULT;
+    messages[n++].confirm.round = 7;
+    ck_assert_uint_lt(n, 16);
 }
 
 static void free_all(struct message messages[16])

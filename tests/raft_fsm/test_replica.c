@@ -321,6 +321,63 @@ START_TEST(what_is_in_flight_is_bounded_and_the_rest_waits)
 }
 END_TEST
 
+struct asked_read {
+    struct replica_read read;
+    bool done;
+};
+
+static void on_read(struct replica_read *read)
+{
+    struct asked_read *asked = (struct asked_read *)read;
+
+    ck_assert(!asked->done);
+    asked->done = true;
+}
+
+static void ask_index(struct asked_read *asked)
+{
+    *asked = (struct asked_read){.read.done = on_read};
+    replica_read(host.replica, &asked->read);
+    ck_assert(!asked->done); /* R1 */
+}
+
+START_TEST(reads_share_an_index_that_covers_what_was_acknowledged_and_write_nothing)
+{
+    uint64_t topic_id = make_topic("t");
+    struct err_info info = {0};
+    struct asked_read reads[3];
+    struct asked produce;
+    struct replica_status status;
+
+    propose_batch(&produce, topic_id, 100);
+    flush();
+    pump();
+    for (unsigned i = 0; i < 3; i++) {
+        ask_index(&reads[i]);
+    }
+    ck_assert_int_eq(replica_read_flush(host.replica, &info), ERR_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert(reads[i].done);
+        ck_assert_int_eq(reads[i].read.err, ERR_OK);
+        ck_assert_uint_ge(reads[i].read.index, produce.proposal.result.raft_index);
+    }
+    replica_status(host.replica, &status);
+    ck_assert_uint_eq(status.last_index, produce.proposal.result.raft_index);
+    ck_assert_ptr_null(host.tasks);
+}
+END_TEST
+
+START_TEST(reads_that_wait_are_told_when_the_replica_ends)
+{
+    struct asked_read read;
+
+    ask_index(&read);
+    replica_fail(host.replica, ERR_SHUTDOWN);
+    ck_assert(read.done);
+    ck_assert_int_eq(read.read.err, ERR_SHUTDOWN);
+}
+END_TEST
+
 START_TEST(what_a_client_causes_is_a_result)
 {
     struct asked create;
@@ -506,6 +563,9 @@ static Suite *suite(void)
     tcase_add_test(proposals, large_commands_get_entries_of_their_own);
     tcase_add_test(proposals, what_is_in_flight_is_bounded_and_the_rest_waits);
     tcase_add_test(proposals, what_a_client_causes_is_a_result);
+    tcase_add_test(proposals,
+                   reads_share_an_index_that_covers_what_was_acknowledged_and_write_nothing);
+    tcase_add_test(proposals, reads_that_wait_are_told_when_the_replica_ends);
     tcase_add_test(proposals, closing_answers_what_is_queued_and_what_is_pending);
     suite_add_tcase(s, proposals);
     tcase_add_checked_fixture(restarts, setup, teardown);

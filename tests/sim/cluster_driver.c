@@ -119,6 +119,34 @@ static void fini(struct cluster *self)
     oracle_fini(&self->oracle);
 }
 
+/* As a process that is stopped, and goes on as if nothing had been. */
+static void pause(struct cluster *self, struct node *node)
+{
+    if (node != NULL && node->driver != NULL && self->now_ms >= node->paused_ms) {
+        node->paused_ms = self->now_ms + prng_range(&self->prng, 200, 4000);
+        cluster_trace(self, "n%u pauses until %llu", node->id, U(node->paused_ms));
+        events_push(&self->events, node->paused_ms, EVENT_READ, node->id, node->incarnation, NULL);
+    }
+}
+
+/* From every node that thinks it leads, mostly. */
+static void read_everywhere(struct cluster *self)
+{
+    if (!self->healed && prng_percent(&self->prng, 2)) {
+        pause(self, prng_percent(&self->prng, 80)
+                        ? cluster_leader(self)
+                        : &self->nodes[prng_range(&self->prng, 1, CLUSTER_NODES)]);
+    }
+    for (unsigned i = 1; i <= CLUSTER_NODES; i++) {
+        struct node *node = &self->nodes[i];
+
+        if (node->driver != NULL && self->now_ms >= node->paused_ms &&
+            prng_percent(&self->prng, 70)) {
+            node_read(node);
+        }
+    }
+}
+
 static void client(struct cluster *self)
 {
     struct prng *prng = &self->prng;
@@ -127,8 +155,11 @@ static void client(struct cluster *self)
     if (prng_percent(prng, 70)) {
         node = cluster_leader(self);
     }
-    if (node != NULL && node->driver != NULL && !self->closing) {
+    if (node != NULL && node->driver != NULL && !self->closing && self->now_ms >= node->paused_ms) {
         node_propose(node);
+    }
+    if (self->options.reads) {
+        read_everywhere(self);
     }
     events_push(&self->events, self->now_ms + prng_range(prng, 10, 200), EVENT_CLIENT, 0, 0, NULL);
 }
@@ -197,6 +228,12 @@ static unsigned straggler(struct cluster *self)
 
 static void dispatch(struct cluster *self, const struct event *event)
 {
+    if (event->node != 0 && self->now_ms < self->nodes[event->node].paused_ms) {
+        /* Events of one time keep their order. */
+        events_push(&self->events, self->nodes[event->node].paused_ms, event->type, event->node,
+                    event->generation, event->message);
+        return;
+    }
     if (event->type == EVENT_CLIENT) {
         client(self);
     } else if (event->type == EVENT_NEMESIS) {

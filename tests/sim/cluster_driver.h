@@ -6,6 +6,10 @@
  * restarts, partitions, loss, stalls, full disks' queues, snapshots and installs, failed installs,
  * membership changes, transfers. Then all is healed and must make progress (40 s) and converge (as
  * soon as 48 s and at most 148 s after). All the while, the oracle and raft_driver_check.
+ *
+ * With `reads`, clients ask nodes for read indexes, those that lead and those that only think so;
+ * an index must cover everything that any node had applied when the read began. Nodes pause, too,
+ * and a read is the first that they meet afterwards.
  */
 #ifndef QUORLOG_TESTS_SIM_CLUSTER_DRIVER_H
 #define QUORLOG_TESTS_SIM_CLUSTER_DRIVER_H
@@ -20,7 +24,7 @@
 #include "sim/oracle.h"
 #include "sim/prng.h"
 
-enum { CLUSTER_NODES = NET_NODES_MAX - 1 };
+enum { CLUSTER_NODES = NET_NODES_MAX - 1, NODE_READS_MAX = 16 };
 
 struct cluster_stats {
     uint64_t seeds;
@@ -35,6 +39,8 @@ struct cluster_stats {
     uint64_t truncations;
     uint64_t messages;
     uint64_t proposals;
+    uint64_t reads; /* that were confirmed */
+    uint64_t reads_lost;
     uint64_t calls;
     uint64_t virtual_ms;
 };
@@ -43,12 +49,21 @@ struct cluster_options {
     uint64_t seed;
     bool reorder; /* else FIFO */
     bool long_stalls;
+    bool reads;         /* linearizable ones, all the time */
     unsigned news_ms;   /* as in raft_driver_options */
     unsigned rules_off; /* as in raft_driver_options */
     bool trace;         /* to stdout */
 };
 
 struct cluster;
+
+/* A linearizable read that waits at a node. */
+struct node_read {
+    uint64_t mark;  /* what some node had applied when it came */
+    uint64_t round; /* 0: it has not begun */
+    uint64_t index;
+    uint64_t since_ms;
+};
 
 struct node {
     struct cluster *cluster; /* borrowed */
@@ -66,6 +81,10 @@ struct node {
 
     uint64_t timer_ms; /* of the EVENT_TIMER that counts; UINT64_MAX: none */
     uint64_t timer_generation;
+
+    uint64_t paused_ms; /* what happens before waits until then */
+    struct node_read reads[NODE_READS_MAX];
+    unsigned read_count;
 
     bool taking; /* a snapshot is being written */
     struct snapshot taken;
@@ -114,6 +133,8 @@ void node_crash(struct node *self);
 /* One of its events. */
 void node_take(struct node *self, const struct event *event);
 void node_propose(struct node *self);
+/* A read comes to it; refused when it does not lead. */
+void node_read(struct node *self);
 /* Whether it was begun. */
 bool node_change(struct node *self, const struct membership *membership);
 void node_transfer(struct node *self, uint64_t id);

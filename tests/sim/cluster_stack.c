@@ -114,6 +114,9 @@ static void init(struct cluster_stack *self, const struct stack_options *options
         events_push(&self->events, 500, EVENT_CLIENT, 0, i, NULL);
     }
     events_push(&self->events, 2500, EVENT_NEMESIS, 0, 0, NULL);
+    if (options->reads) {
+        events_push(&self->events, 500, EVENT_READ, 0, 0, NULL);
+    }
 }
 
 static void fini(struct cluster_stack *self)
@@ -247,6 +250,8 @@ static void dispatch(struct cluster_stack *self, const struct event *event)
                     EVENT_CLIENT, 0, event->generation, NULL);
     } else if (event->type == EVENT_CLIENT) {
         stack_request_take((struct stack_request *)(uintptr_t)event->generation);
+    } else if (event->type == EVENT_READ) {
+        stack_read_act(self);
     } else if (event->type == EVENT_NEMESIS) {
         if (!self->healed) {
             stack_nemesis_act(self);

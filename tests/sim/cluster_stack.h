@@ -42,6 +42,8 @@ struct stack_stats {
     uint64_t unknown;
     uint64_t cursors;   /* changes that were made … */
     uint64_t conflicts; /* … and that were not, since another was expected */
+    uint64_t reads; /* that had an index */
+    uint64_t reads_lost;
     uint64_t elections;
     uint64_t kills;
     uint64_t power_losses;
@@ -64,6 +66,7 @@ struct stack_options {
     unsigned nodes;  /* 3 or 5; 0: drawn */
     unsigned broken; /* enum stack_break */
     bool cursors;    /* clients set cursors, and compare */
+    bool reads;      /* linearizable ones, all the time */
     bool trace;      /* to stdout */
 };
 
@@ -205,6 +208,7 @@ void stack_node_crash(struct stack_node *self, bool power_loss, uint64_t down_ms
 /* One of its events. */
 void stack_node_take(struct stack_node *self, const struct event *event);
 void stack_node_propose(struct stack_node *self, struct proposal *proposal);
+void stack_node_read(struct stack_node *self, struct replica_read *read);
 void stack_node_resign(struct stack_node *self);
 
 /* ---- stack_client.c ---- */
@@ -216,6 +220,11 @@ void stack_client_act(struct cluster_stack *cluster, struct stack_client *self);
 /* A request or its answer arrives. */
 void stack_request_take(struct stack_request *self);
 void stack_request_free(struct stack_request *self);
+
+/* ---- stack_read.c ---- */
+
+/* Some reader asks some node; and so on. */
+void stack_read_act(struct cluster_stack *cluster);
 
 /* ---- stack_nemesis.c ---- */
 

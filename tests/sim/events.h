@@ -18,6 +18,7 @@ enum event_type {
     EVENT_ADMIN, /* someone wants other members as soon as this node leads */
     EVENT_CLIENT,
     EVENT_NEMESIS,
+    EVENT_READ, /* a read comes to a node that was paused */
 };
 
 struct event {

@@ -108,6 +108,51 @@ static void maybe_snapshot(struct node *self)
                 EVENT_SNAPSHOT, self->id, self->incarnation, NULL);
 }
 
+/* Those that wait for a round have it; the others begin the next one, together. */
+static void serve_reads(struct node *self)
+{
+    struct cluster *cluster = self->cluster;
+    uint64_t confirmed = raft_driver_read_confirmed(self->driver);
+    uint64_t round = 0;
+    uint64_t index = 0;
+    unsigned kept = 0;
+
+    if (raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {
+        cluster->stats->reads_lost += self->read_count;
+        self->read_count = 0;
+        return;
+    }
+    for (unsigned i = 0; i < self->read_count; i++) {
+        struct node_read *read = &self->reads[i];
+
+        if (read->round == 0 || read->round > confirmed) {
+            round = read->round;
+            self->reads[kept++] = *read;
+        } else if (read->index < read->mark) {
+            oracle_violation(&cluster->oracle,
+                             "a read at node %u in term %llu gets index %llu, but %llu was applied "
+                             "when it came, %llu ms ago",
+                             self->id, U(raft_driver_term(self->driver)), U(read->index),
+                             U(read->mark), U(cluster->now_ms - read->since_ms));
+        } else {
+            cluster->stats->reads++;
+        }
+    }
+    self->read_count = kept;
+    if (kept == 0 || self->reads[0].round != 0) {
+        return; /* One round at a time: what waits shares the next one. */
+    }
+    ASSERT(round == 0);
+    if (raft_driver_read_begin(self->driver, cluster->now_ms, &round, &index) == ERR_OK) {
+        cluster_trace(cluster, "n%u round %llu for %u reads, index %llu", self->id, U(round), kept,
+                      U(index));
+        for (unsigned i = 0; i < kept; i++) {
+            self->reads[i].round = round;
+            self->reads[i].index = index;
+        }
+    }
+}
+
 /* After every call of the driver. */
 static void called(struct node *self, enum err err)
 {
@@ -131,6 +176,7 @@ static void called(struct node *self, enum err err)
     observe(self);
     maybe_snapshot(self);
     work(self);
+    serve_reads(self);
     arm(self);
 }
 
@@ -177,8 +223,12 @@ static bool on_disk(const struct node *self, uint64_t index, const struct entry 
 static void trace_message(const struct node *self, const char *what, const struct message *message)
 {
     const struct cluster *cluster = self->cluster;
-    const char *const names[] = {"?",           "append",   "append_result", "vote",
-                                 "vote_result", "snapshot", "timeout_now"};
+    const char *const names[MESSAGE_CONFIRM_RESULT + 1] = {
+        [MESSAGE_APPEND] = "append",     [MESSAGE_APPEND_RESULT] = "append_result",
+        [MESSAGE_VOTE] = "vote",         [MESSAGE_VOTE_RESULT] = "vote_result",
+        [MESSAGE_SNAPSHOT] = "snapshot", [MESSAGE_TIMEOUT_NOW] = "timeout_now",
+        [MESSAGE_CONFIRM] = "confirm",   [MESSAGE_CONFIRM_RESULT] = "confirm_result",
+    };
     char text[128] = "";
 
     if (!cluster->options.trace) {
@@ -202,6 +252,8 @@ static void trace_message(const struct node *self, const char *what, const struc
     } else if (message->type == MESSAGE_SNAPSHOT) {
         (void)snprintf(text, sizeof text, "index %llu^%llu", U(message->snapshot.index),
                        U(message->snapshot.term));
+    } else if (message->type == MESSAGE_CONFIRM || message->type == MESSAGE_CONFIRM_RESULT) {
+        (void)snprintf(text, sizeof text, "round %llu", U(message->confirm.round));
     }
     cluster_trace(cluster, "%s %u>%u t%llu %s %s", what, (unsigned)message->from,
                   (unsigned)message->to, U(message->term), names[message->type], text);
@@ -417,6 +469,8 @@ void node_crash(struct node *self)
     self->incarnation++;
     self->timer_ms = UINT64_MAX;
     self->timer_generation++;
+    self->read_count = 0;
+    self->paused_ms = 0;
     disk_crash(&self->disk, &self->cluster->prng);
     crash_snapshots(self);
     cluster_trace(self->cluster, "n%u crashes: snapshot %llu log %llu to %llu", self->id,
@@ -534,6 +588,8 @@ void node_take(struct node *self, const struct event *event)
         }
     } else if (event->generation != self->incarnation) {
         return;
+    } else if (event->type == EVENT_READ) {
+        node_read(self);
     } else if (event->type == EVENT_ADMIN) {
         nemesis_change(self->cluster, self);
     } else if (event->type == EVENT_WRITTEN) {
@@ -574,6 +630,16 @@ void node_propose(struct node *self)
         }
     }
     called(self, err == ERR_NOT_LEADER ? ERR_OK : err);
+}
+
+void node_read(struct node *self)
+{
+    if (raft_driver_role(self->driver) != RAFT_ROLE_LEADER || self->read_count == NODE_READS_MAX) {
+        return;
+    }
+    self->reads[self->read_count++] =
+        (struct node_read){.mark = self->cluster->oracle.last, .since_ms = self->cluster->now_ms};
+    called(self, ERR_OK);
 }
 
 bool node_change(struct node *self, const struct membership *membership)

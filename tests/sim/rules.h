@@ -19,7 +19,7 @@ static inline bool rules_parse(const char *text, unsigned *ret_rules)
             return false;
         }
         number = strtoul(text + 1, &end, 10);
-        if (end == text + 1 || number < 1 || number > 17) {
+        if (end == text + 1 || number < 1 || number > 20) {
             return false;
         }
         rules |= 1u << number;

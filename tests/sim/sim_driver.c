@@ -1,5 +1,5 @@
 /*
- * sim_driver --seed N [--count K] [--jobs J] [--fifo|--reorder] [--long-stalls] [--news]
+ * sim_driver --seed N [--count K] [--jobs J] [--fifo|--reorder] [--long-stalls] [--news] [--reads]
  *            [--rules-off R5,R8] [--trace] [--stats]
  *
  * Runs the seeds N … N+K-1, each a whole history of a cluster (cluster_driver.h), in J processes. A
@@ -32,7 +32,7 @@ struct arguments {
 static void usage(void)
 {
     (void)fputs("usage: sim_driver --seed N [--count K] [--jobs J] [--fifo|--reorder] "
-                "[--long-stalls] [--news] [--rules-off R5,R8] [--trace] [--stats]\n",
+                "[--long-stalls] [--news] [--reads] [--rules-off R5,R8] [--trace] [--stats]\n",
                 stderr);
     exit(2);
 }
@@ -79,6 +79,8 @@ static struct arguments parse(int argc, char **argv)
             self.cluster.long_stalls = true;
         } else if (strcmp(argv[i], "--news") == 0) {
             self.cluster.news_ms = NEWS_MS;
+        } else if (strcmp(argv[i], "--reads") == 0) {
+            self.cluster.reads = true;
         } else if (strcmp(argv[i], "--trace") == 0) {
             self.cluster.trace = true;
         } else if (strcmp(argv[i], "--stats") == 0) {
@@ -104,12 +106,13 @@ static void run_seed(const void *arg, uint64_t seed, void *stats)
 static void print_stats(const struct cluster_stats *sum, double seconds)
 {
     (void)printf("seeds %llu committed %llu elections %llu crashes %llu snapshots %llu installs "
-                 "%llu failed %llu changes %llu transfers %llu messages %llu proposals %llu calls "
-                 "%llu virtual_s %llu seconds %.1f seeds/s %.1f\n",
+                 "%llu failed %llu changes %llu transfers %llu messages %llu proposals %llu reads "
+                 "%llu lost %llu calls %llu virtual_s %llu seconds %.1f seeds/s %.1f\n",
                  U(sum->seeds), U(sum->committed), U(sum->elections), U(sum->crashes),
                  U(sum->snapshots), U(sum->installs), U(sum->install_failures), U(sum->changes),
-                 U(sum->transfers), U(sum->messages), U(sum->proposals), U(sum->calls),
-                 U(sum->virtual_ms / 1000), seconds, (double)sum->seeds / seconds);
+                 U(sum->transfers), U(sum->messages), U(sum->proposals), U(sum->reads),
+                 U(sum->reads_lost), U(sum->calls), U(sum->virtual_ms / 1000), seconds,
+                 (double)sum->seeds / seconds);
 }
 
 int main(int argc, char **argv)
@@ -132,11 +135,12 @@ int main(int argc, char **argv)
     double seconds;
     uint64_t bad;
 
-    (void)snprintf(
-        command, sizeof command, "sim_driver %s%s%s%s%s", /* Cut is still a hint. */
-        cluster->reorder ? "--reorder" : "--fifo", cluster->long_stalls ? " --long-stalls" : "",
-        cluster->news_ms > 0 ? " --news" : "", arguments.rules != NULL ? " --rules-off " : "",
-        arguments.rules != NULL ? arguments.rules : "");
+    (void)snprintf(command, sizeof command, "sim_driver %s%s%s%s%s%s", /* Cut is still a hint. */
+                   cluster->reorder ? "--reorder" : "--fifo",
+                   cluster->long_stalls ? " --long-stalls" : "",
+                   cluster->news_ms > 0 ? " --news" : "", cluster->reads ? " --reads" : "",
+                   arguments.rules != NULL ? " --rules-off " : "",
+                   arguments.rules != NULL ? arguments.rules : "");
     bad = campaign_run(&campaign, &stats, &seconds);
     if (arguments.stats) {
         print_stats(&stats, seconds);

@@ -1,6 +1,6 @@
 /*
- * sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--break ack-early|no-dedup|no-sync|
- *           ballot] [--until-red] [--trace] [--stats]
+ * sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] [--break
+ * ack-early|no-dedup|no-sync| ballot] [--until-red] [--trace] [--stats]
  *
  * Runs the seeds N … N+K-1, each a whole history of a cluster (cluster_stack.h), in J processes. A
  * seed that fails says what was violated and how to run it again. Exit code 0 when none failed, 1
@@ -31,7 +31,7 @@ struct arguments {
 
 static void usage(void)
 {
-    (void)fputs("usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] "
+    (void)fputs("usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] "
                 "[--break ack-early|no-dedup|no-sync|ballot] [--cursors] [--until-red] [--trace] "
                 "[--stats]\n",
                 stderr);
@@ -81,7 +81,9 @@ static struct arguments parse(int argc, char **argv)
             self.stack.trace = true;
             continue;
         }
-        if (strcmp(argv[i], "--cursors") == 0) {
+        if (strcmp(argv[i], "--reads") == 0) {
+            self.stack.reads = true;
+        } else if (strcmp(argv[i], "--cursors") == 0) {
             self.stack.cursors = true;
             continue;
         }
@@ -127,6 +129,7 @@ static void run_seed(const void *arg, uint64_t seed, void *stats)
 
 static void print_stats(const struct stack_stats *sum, double seconds)
 {
+    (void)printf("reads %llu lost %llu ", U(sum->reads), U(sum->reads_lost));
     (void)printf("seeds %llu answered %llu duplicates %llu unknown %llu cursors %llu conflicts "
                  "%llu entries %llu elections "
                  "%llu kills %llu power losses %llu deaths in calls %llu failed calls %llu "
@@ -167,7 +170,8 @@ int main(int argc, char **argv)
                    stack->nodes == 3   ? " --nodes 3"
                    : stack->nodes == 5 ? " --nodes 5"
                                        : "",
-                   stack->cursors ? " --cursors" : "", arguments.broken != NULL ? " --break " : "",
+                   stack->reads ? " --reads" : "", stack->cursors ? " --cursors" : "",
+                   arguments.broken != NULL ? " --break " : "",
                    arguments.broken != NULL ? arguments.broken : "");
     bad = campaign_run(&campaign, &stats, &seconds);
     if (arguments.stats) {

@@ -676,6 +676,15 @@ void stack_node_propose(struct stack_node *self, struct proposal *proposal)
     }
 }
 
+void stack_node_read(struct stack_node *self, struct replica_read *read)
+{
+    struct err_info info = {0};
+
+    ASSERT(self->replica != NULL);
+    replica_read(self->replica, read);
+    turn(self, replica_read_flush(self->replica, &info), &info);
+}
+
 void stack_node_resign(struct stack_node *self)
 {
     struct err_info info = {.text = ""};

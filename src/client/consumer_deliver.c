@@ -1,0 +1,159 @@
+/*
+ * From what nodes sent to records: each batch is verified before anything of it is delivered.
+ */
+#include "client/consumer_internal.h"
+#include "client/share.h"
+
+#include <stdlib.h>
+
+#include <utlist.h>
+
+#include "base/assert.h"
+
+/* Records are delivered for so long before others on the loop have their turn. */
+enum { TURN_MS = 10 };
+
+void consumer_drop_chunk(struct consumer *self, struct chunk *chunk)
+{
+    ASSERT(self->queued >= chunk->size);
+    self->queued -= chunk->size;
+    DL_DELETE(self->chunks, chunk);
+    block_unref(chunk->block);
+    free(chunk);
+}
+
+/* What came from the node does not verify: nothing after it can be delivered. Another may have it
+ * whole. */
+static void refuse_damaged(struct consumer *self, struct err_info *info)
+{
+    (void)err_prefix(info, info->code, "topic '%s', offset %llu, from %s", self->topic,
+                     (unsigned long long)self->next,
+                     channel_server(self->channel)); /* Told below. */
+    while (self->chunks != NULL) {
+        consumer_drop_chunk(self, self->chunks);
+    }
+    self->in_batch = false;
+    self->ask = self->next; /* I2 */
+    consumer_refuse_node(self, &(struct client_error){.err = info->code,
+                                                      .retryable = err_retryable(info->code),
+                                                      .text = info->text});
+}
+
+bool consumer_is_complete(const struct consumer *self)
+{
+    if (self->options.records_max != 0 && self->count >= self->options.records_max) {
+        return true;
+    }
+    return !self->options.follow && self->end_known && self->placed && self->next >= self->end;
+}
+
+/* Opens the next batch of the first chunk. */
+static enum err open_batch(struct consumer *self, struct err_info *info)
+{
+    struct chunk *chunk = self->chunks;
+    struct batch_header *header = &self->header;
+    enum err err;
+
+    ASSERT(!self->in_batch && chunk->left > 0);
+    if (chunk->left <= BATCH_HEADER_SIZE) {
+        return err_set(info, ERR_CORRUPT, "%zu bytes are no batch", chunk->left);
+    }
+    err = batch_header_decode(
+        chunk->at, chunk->left > UINT32_MAX ? UINT32_MAX : (uint32_t)chunk->left, header, info);
+    if (err == ERR_OK) {
+        err = batch_check_body(header, chunk->at + BATCH_HEADER_SIZE, info);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (header->base_offset > self->next) {
+        return err_set(info, ERR_CORRUPT, "the next batch begins at %llu: records are missing",
+                       (unsigned long long)header->base_offset);
+    }
+    record_reader_start(&self->reader, chunk->at + BATCH_HEADER_SIZE,
+                        header->size - BATCH_HEADER_SIZE);
+    self->offset = header->base_offset;
+    self->in_batch = true;
+    self->token = header->raft_index > self->token ? header->raft_index : self->token;
+    chunk->at += header->size;
+    chunk->left -= header->size;
+    return ERR_OK;
+}
+
+/* The chunk is used up. */
+static enum err close_chunk(struct consumer *self, struct err_info *info)
+{
+    struct chunk *chunk = self->chunks;
+
+    ASSERT(!self->in_batch && chunk->left == 0);
+    if (self->next != chunk->next_offset) {
+        return err_set(info, ERR_CORRUPT, "the node's batches end at %llu, not at %llu as it says",
+                       (unsigned long long)self->next, (unsigned long long)chunk->next_offset);
+    }
+    consumer_drop_chunk(self, chunk);
+    return ERR_OK;
+}
+
+/* One record of the open batch, or its end. */
+static enum err deliver_one(struct consumer *self, struct err_info *info)
+{
+    struct client_record record;
+    enum err err = record_reader_next(&self->reader, &record);
+    uint64_t end = batch_end_offset(&self->header);
+
+    if (err == ERR_AGAIN && self->offset == end) {
+        self->in_batch = false;
+        return ERR_OK;
+    }
+    if (err == ERR_NOMEM) {
+        return err_set(info, err, "%s", err_text(err));
+    }
+    if (err != ERR_OK || self->offset == end) {
+        return err_set(info, ERR_CORRUPT, "the batch does not hold the %u records that it should",
+                       self->header.record_count);
+    }
+    self->offset++;
+    if (self->offset <= self->next) {
+        return ERR_OK; /* Before what was asked for. */
+    }
+    ASSERT(self->offset == self->next + 1); /* I1 */
+    record.offset = self->next;
+    record.append_time_us = self->header.append_time_us;
+    self->next = self->offset;
+    self->refusals = 0;
+    if (self->options.share_count > 0 &&
+        share_of(&record, self->options.share_count) != self->options.share) {
+        return ERR_OK;
+    }
+    self->count++;
+    self->delivering = true;
+    self->events.record(self->arg, &record);
+    self->delivering = false;
+    return ERR_OK;
+}
+
+/* Delivers until paused, freed, complete, out of records or out of time. */
+void consumer_deliver(struct consumer *self, uint64_t now_ns)
+{
+    struct err_info info;
+    unsigned done = 0;
+    enum err err;
+
+    while (!self->paused && !self->freed && self->chunks != NULL && !consumer_is_complete(self)) {
+        done++;
+        if (done % 256 == 0 && channel_now_ns() - now_ns > TURN_MS * NS_PER_MS) {
+            channel_wake(self->channel, &self->user, 0);
+            return;
+        }
+        if (self->in_batch) {
+            err = deliver_one(self, &info);
+        } else if (self->chunks->left > 0) {
+            err = open_batch(self, &info);
+        } else {
+            err = close_chunk(self, &info);
+        }
+        if (err != ERR_OK) {
+            refuse_damaged(self, &info);
+        }
+    }
+}

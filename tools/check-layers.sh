@@ -90,7 +90,7 @@ check() {
             public["raft_fsm/membership_plan.h"]; public["raft_fsm/recovery.h"]
             public["raft_fsm/cursors.h"]
             public["raft_fsm/manifest.h"]; public["raft_fsm/ballot.h"]
-            public["archive/chain.h"]; public["archive/proof.h"]; public["archive/backup.h"]
+            public["raft_fsm/chain.h"]; public["archive/proof.h"]; public["archive/backup.h"]
             public["archive/restore.h"]
             public["server/server.h"]; public["server/restore.h"]; public["client/client.h"]
             public["client/cursor.h"]; public["client/share.h"]

@@ -305,9 +305,9 @@ static enum err walk_file(const struct backup *self, const struct backup_topic *
         return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
     }
     err = backup_read_store(store, file->size, walker, info);
-    if (err == ERR_OK && walker->chain.next != file->end) {
+    if (err == ERR_OK && walker->chain.offset != file->end) {
         err = err_set(info, ERR_CORRUPT, "'%s' ends at offset %" PRIu64 ", not at %" PRIu64, path,
-                      walker->chain.next, file->end);
+                      walker->chain.offset, file->end);
     }
     store_unref(store);
     return err;
@@ -326,7 +326,7 @@ enum err backup_walk(const struct backup *self, const struct backup_topic *topic
     if (err != ERR_OK) {
         return err;
     }
-    ASSERT(IMPLIES(topic->file_count > 0, walker.chain.next == topic->end));
+    ASSERT(IMPLIES(topic->file_count > 0, walker.chain.offset == topic->end));
     if (topic->file_count > 0 && memcmp(walker.chain.digest, topic->digest, DIGEST_SIZE) != 0) {
         return err_set(info, ERR_CORRUPT, "'%s': topic '%s' does not lead to the manifest's digest",
                        self->dir, topic->name);

@@ -33,7 +33,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "archive/chain.h"
+#include "raft_fsm/chain.h"
 #include "base/io.h"
 #include "raft_fsm/manifest.h"
 

@@ -276,7 +276,7 @@ static struct backup_topic *current(struct backup_writer *self)
 static enum err add_file(struct backup_writer *self, uint64_t base, uint64_t size,
                          struct err_info *info)
 {
-    const struct backup_file file = {.base = base, .end = self->chain.next, .size = size};
+    const struct backup_file file = {.base = base, .end = self->chain.offset, .size = size};
     enum err err = backup_push_file(current(self), &file);
 
     ASSERT(file.base < file.end);
@@ -356,7 +356,7 @@ static enum err enter(struct backup_writer *self, struct err_info *info)
     } else {
         chain_init(&self->chain, topic->start, NULL);
     }
-    if (self->chain.next == topic->end) {
+    if (self->chain.offset == topic->end) {
         return err;
     }
     backup_dir_name(topic, name);
@@ -393,7 +393,7 @@ static enum err link_segment(struct backup_writer *self, const char *from, uint6
     struct backup_walker walker = {.chain = self->chain};
     char path[IO_PATH_SIZE];
     struct store *store;
-    enum err err = backup_file_path(self->new.dir, current(self), walker.chain.next, path, info);
+    enum err err = backup_file_path(self->new.dir, current(self), walker.chain.offset, path, info);
     int rv;
 
     *ret_linked = false;
@@ -405,11 +405,11 @@ static enum err link_segment(struct backup_writer *self, const char *from, uint6
     if (rv < 0) {
         return ERR_OK; /* Another file system, or gone: it is copied. */
     }
-    err = store_open(self->io, path, walker.chain.next, &store, info);
+    err = store_open(self->io, path, walker.chain.offset, &store, info);
     if (err == ERR_OK) {
         err = backup_read_store(store, store_size(store), &walker, info);
-        if (err == ERR_OK && walker.chain.next == end && store_sync(store, info) == ERR_OK) {
-            uint64_t base = self->chain.next;
+        if (err == ERR_OK && walker.chain.offset == end && store_sync(store, info) == ERR_OK) {
+            uint64_t base = self->chain.offset;
 
             self->chain = walker.chain;
             self->totals.linked += store_size(store);
@@ -444,12 +444,12 @@ static enum err link_segments(struct backup_writer *self, struct err_info *info)
     err = err == ERR_OK ? backup_list_bases(self->io, dir, &bases, info) : err;
     /* The last one is not sealed: it grows. */
     for (size_t i = 0; i + 1 < bases.count && err == ERR_OK; i++) {
-        if (bases.items[i] == self->chain.next && bases.items[i + 1] <= topic->end && linked) {
+        if (bases.items[i] == self->chain.offset && bases.items[i + 1] <= topic->end && linked) {
             err = close_store(self, info);
             (void)snprintf(name, sizeof name, "%020" PRIu64 ".store", bases.items[i]); /* fits */
             err = err == ERR_OK ? io_path(path, dir, name, info) : err;
             err = err == ERR_OK ? link_segment(self, path, bases.items[i + 1], &linked, info) : err;
-        } else if (bases.items[i] > self->chain.next && bases.items[i + 1] <= topic->end &&
+        } else if (bases.items[i] > self->chain.offset && bases.items[i + 1] <= topic->end &&
                    linked) {
             self->until = bases.items[i];
             break;
@@ -470,13 +470,13 @@ enum err backup_next(struct backup_writer *self, bool *ret_wanted, struct backup
         if (!self->entered) {
             err = enter(self, info);
         }
-        if (err == ERR_OK && self->chain.next < current(self)->end) {
+        if (err == ERR_OK && self->chain.offset < current(self)->end) {
             err = link_segments(self, info);
         }
-        if (err == ERR_OK && self->chain.next < current(self)->end) {
+        if (err == ERR_OK && self->chain.offset < current(self)->end) {
             *ret_wanted = true;
             *ret_want = (struct backup_want){
-                .name = current(self)->name, .offset = self->chain.next, .end = self->until};
+                .name = current(self)->name, .offset = self->chain.offset, .end = self->until};
             return ERR_OK;
         }
         err = err == ERR_OK ? leave(self, info) : err;
@@ -488,18 +488,18 @@ enum err backup_next(struct backup_writer *self, bool *ret_wanted, struct backup
 enum err backup_add(struct backup_writer *self, const uint8_t *batches, size_t size,
                     struct err_info *info)
 {
-    uint64_t base = self->chain.next;
+    uint64_t base = self->chain.offset;
     size_t done = 0;
     enum err err = ERR_OK;
 
-    ASSERT(self->entered && self->chain.next < self->until);
-    while (err == ERR_OK && done < size && self->chain.next < self->until) {
+    ASSERT(self->entered && self->chain.offset < self->until);
+    while (err == ERR_OK && done < size && self->chain.offset < self->until) {
         uint32_t batch = 0;
 
         err = chain_batch(&self->chain, batches + done, size - done, &batch, info);
         done += batch;
     }
-    if (err == ERR_OK && self->chain.next > self->until) {
+    if (err == ERR_OK && self->chain.offset > self->until) {
         err = err_set(info, ERR_CORRUPT, "a batch reaches beyond offset %" PRIu64, self->until);
     }
     if (err != ERR_OK) {

@@ -151,9 +151,9 @@ enum err proof_end(struct proof_writer *self, struct err_info *info)
     char line[PROOF_SUM_LINE_SIZE];
     char text[96];
 
-    ASSERT(self->chain.known && self->chain.next > 0);
+    ASSERT(self->chain.known && self->chain.offset > 0);
     (void)snprintf(text, sizeof text, "{\"head\":{\"offset\":%" PRIu64 ",\"digest\":\"",
-                   self->chain.next); /* fits */
+                   self->chain.offset); /* fits */
     put(self, text);
     put_hex(self, self->chain.digest, DIGEST_SIZE);
     put(self, "\"}}\n");
@@ -213,14 +213,14 @@ static enum err check_first(struct checker *self, struct err_info *info)
     }
     err = chain_batch(&chain, first.batch.data, first.batch.size, &size, info);
     if (err == ERR_OK && (size != first.batch.size || first.offset < proof->header.base_offset ||
-                          first.offset >= chain.next)) {
+                          first.offset >= chain.offset)) {
         err = wrong(self, info, "the batch does not hold the offset");
     }
     if (err == ERR_OK) {
         memcpy(proof->topic, first.topic, sizeof proof->topic);
         proof->offset = first.offset;
         memcpy(self->digest, chain.digest, DIGEST_SIZE);
-        self->next = chain.next;
+        self->next = chain.offset;
         err = buf_append(&proof->body, first.batch.data + BATCH_HEADER_SIZE,
                          size - BATCH_HEADER_SIZE);
     }

@@ -24,7 +24,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "archive/chain.h"
+#include "raft_fsm/chain.h"
 #include "base/buf.h"
 #include "base/err.h"
 

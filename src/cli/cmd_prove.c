@@ -138,7 +138,7 @@ static int begin(struct prove *self, FILE *file, const struct batch_header *firs
 static int add_links(struct prove *self)
 {
     Quorlog__ProofRequest request = QUORLOG__PROOF_REQUEST__INIT;
-    uint64_t before = self->writer.chain.next;
+    uint64_t before = self->writer.chain.offset;
     struct reply answer;
     struct err_info info;
     int code;
@@ -154,7 +154,7 @@ static int add_links(struct prove *self)
             code = fail("%s; 'quorlog verify --deep' tells more", info.text);
         }
     }
-    if (code == EXIT_OK && self->writer.chain.next == before) {
+    if (code == EXIT_OK && self->writer.chain.offset == before) {
         code = fail("the node does not tell what follows offset %llu", (unsigned long long)before);
     }
     reply_fini(&answer);
@@ -170,11 +170,11 @@ static int write_proof(struct prove *self, FILE *file)
     if (code == EXIT_OK) {
         code = begin(self, file, &first);
     }
-    while (code == EXIT_OK && self->writer.chain.next < self->head) {
+    while (code == EXIT_OK && self->writer.chain.offset < self->head) {
         code = add_links(self);
     }
     if (code == EXIT_OK &&
-        (self->writer.chain.next != self->head ||
+        (self->writer.chain.offset != self->head ||
          memcmp(self->writer.chain.digest, self->head_digest, DIGEST_SIZE) != 0)) {
         code = fail("the batches do not lead to the head; 'quorlog verify --deep' tells more");
     }

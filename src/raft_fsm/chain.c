@@ -4,67 +4,102 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "raft_fsm/command.h"
 
-/* Adds one batch, whose body verifies. */
-static enum err add(struct chain *self, const struct batch_header *header, const uint8_t *body,
-                    struct err_info *info)
+void chain_init(struct chain *self, uint64_t offset, const uint8_t *digest)
+{
+    ASSERT(self != NULL);
+    *self = (struct chain){.offset = offset, .known = digest != NULL || offset == 0};
+    if (digest != NULL && offset > 0) {
+        memcpy(self->digest, digest, DIGEST_SIZE);
+    }
+}
+
+enum err chain_header(struct chain *self, const struct batch_header *header,
+                      const uint8_t body_digest[DIGEST_SIZE], struct err_info *info)
 {
     uint8_t digest[DIGEST_SIZE];
 
+    ASSERT(header->record_count > 0 && header->size > BATCH_HEADER_SIZE);
     if (header->base_offset != self->offset) {
         return err_set(info, ERR_CORRUPT,
-                       "a batch at offset %" PRIu64 " came where %" PRIu64 " belongs",
+                       "a batch begins at offset %" PRIu64 " where one at %" PRIu64 " belongs",
                        header->base_offset, self->offset);
     }
-    if (header->record_count > UINT64_MAX - header->base_offset) {
-        return err_set(info, ERR_CORRUPT, "the batch at offset %" PRIu64 " has no end",
-                       header->base_offset);
-    }
-    digest_bytes(body, header->size - BATCH_HEADER_SIZE, digest);
-    digest_chain(self->digest, header, digest, digest);
+    digest_chain(self->digest, header, body_digest, digest);
     if (self->known && memcmp(digest, header->digest, DIGEST_SIZE) != 0) {
         return err_set(info, ERR_CORRUPT,
-                       "the batch at offset %" PRIu64 " does not follow on the one before it",
-                       self->offset);
+                       "the digest of the batch at offset %" PRIu64
+                       " does not follow from its contents and the batch before",
+                       header->base_offset);
     }
     memcpy(self->digest, header->digest, DIGEST_SIZE);
     self->known = true;
-    self->offset = batch_end_offset(header);
+    self->offset = batch_end_offset(header); /* C1 */
     return ERR_OK;
 }
 
-enum err chain_follow(struct chain *self, const uint8_t *batches, size_t size,
-                      struct err_info *info)
+enum err chain_link(struct chain *self, const uint8_t link[CHAIN_LINK_SIZE], struct err_info *info)
+{
+    struct batch_header header;
+    enum err err = batch_header_decode(link, CHAIN_BATCH_SIZE_MAX, &header, info);
+
+    ASSERT(self != NULL);
+    return err != ERR_OK ? err : chain_header(self, &header, link + BATCH_HEADER_SIZE, info);
+}
+
+enum err chain_batch(struct chain *self, const uint8_t *bytes, size_t size, uint32_t *ret_size,
+                     struct err_info *info)
+{
+    struct batch_header header;
+    uint8_t body_digest[DIGEST_SIZE];
+    enum err err;
+
+    ASSERT(bytes != NULL);
+    if (size < BATCH_HEADER_SIZE) {
+        return err_set(info, ERR_CORRUPT, "%zu bytes are too few for a batch", size);
+    }
+    err = batch_header_decode(bytes, CHAIN_BATCH_SIZE_MAX, &header, info);
+    if (err == ERR_OK && header.size > size) {
+        err = err_set(info, ERR_CORRUPT,
+                      "of the batch at offset %" PRIu64 ", %" PRIu32 " bytes, only %zu are there",
+                      header.base_offset, header.size, size);
+    }
+    err = err != ERR_OK ? err : batch_check_body(&header, bytes + BATCH_HEADER_SIZE, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    digest_bytes(bytes + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE, body_digest);
+    err = chain_header(self, &header, body_digest, info);
+    if (err == ERR_OK) {
+        *ret_size = header.size;
+    }
+    return err;
+}
+
+enum err chain_batches(struct chain *self, const uint8_t *bytes, size_t size, size_t *ret_done,
+                       struct err_info *info)
+{
+    enum err err = ERR_OK;
+
+    *ret_done = 0;
+    while (err == ERR_OK && *ret_done < size) {
+        uint32_t batch_size = 0;
+
+        err = chain_batch(self, bytes + *ret_done, size - *ret_done, &batch_size, info);
+        *ret_done += batch_size;
+    }
+    ASSERT(err != ERR_OK || *ret_done == size);
+    return err;
+}
+
+enum err chain_follow(struct chain *self, const uint8_t *bytes, size_t size, struct err_info *info)
 {
     struct chain chain = *self;
-    size_t position = 0;
+    size_t done;
+    enum err err = chain_batches(&chain, bytes, size, &done, info);
 
-    while (position < size) {
-        struct batch_header header;
-        enum err err;
-
-        if (size - position < BATCH_HEADER_SIZE) {
-            return err_set(info, ERR_CORRUPT, "the header of a batch is cut off");
-        }
-        err = batch_header_decode(batches + position, COMMAND_BATCH_SIZE_MAX, &header, info);
-        if (err != ERR_OK) {
-            return err;
-        }
-        if (header.size > size - position) {
-            return err_set(info, ERR_CORRUPT, "a batch of %u bytes is cut off", header.size);
-        }
-        err = batch_check_body(&header, batches + position + BATCH_HEADER_SIZE, info);
-        if (err == ERR_OK) {
-            err = add(&chain, &header, batches + position + BATCH_HEADER_SIZE, info);
-        }
-        if (err != ERR_OK) {
-            return err;
-        }
-        position += header.size;
+    if (err == ERR_OK) {
+        *self = chain;
     }
-    ASSERT(position == size);
-    ASSERT(chain.offset >= self->offset);
-    *self = chain;
-    return ERR_OK;
+    return err;
 }

@@ -2,6 +2,7 @@
 
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "base/assert.h"
 
@@ -73,4 +74,44 @@ void digest_chain(const uint8_t previous[DIGEST_SIZE], const struct batch_header
 
     batch_header_encode(header, bytes);
     hash_parts(parts, sizeof parts / sizeof parts[0], ret_digest);
+}
+
+void digest_to_text(const uint8_t digest[DIGEST_SIZE], char ret_text[DIGEST_TEXT_SIZE])
+{
+    static const char digits[] = "0123456789abcdef";
+
+    ASSERT(digest != NULL);
+    for (size_t i = 0; i < DIGEST_SIZE; i++) {
+        ret_text[2 * i] = digits[digest[i] >> 4];
+        ret_text[2 * i + 1] = digits[digest[i] & 15];
+    }
+    ret_text[2 * DIGEST_SIZE] = '\0';
+}
+
+static int digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool digest_from_text(const char *text, uint8_t ret_digest[DIGEST_SIZE])
+{
+    uint8_t digest[DIGEST_SIZE];
+
+    if (strlen(text) != 2 * DIGEST_SIZE) {
+        return false;
+    }
+    for (size_t i = 0; i < DIGEST_SIZE; i++) {
+        int high = digit(text[2 * i]);
+        int low = digit(text[2 * i + 1]);
+
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        digest[i] = (uint8_t)(high << 4 | low);
+    }
+    memcpy(ret_digest, digest, DIGEST_SIZE);
+    return true;
 }

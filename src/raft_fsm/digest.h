@@ -11,6 +11,7 @@
 #ifndef QUORLOG_RAFT_FSM_DIGEST_H
 #define QUORLOG_RAFT_FSM_DIGEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,5 +26,10 @@ void digest_bytes(const void *data, size_t size, uint8_t ret_digest[DIGEST_SIZE]
  * ret_digest may be the same. */
 void digest_chain(const uint8_t previous[DIGEST_SIZE], const struct batch_header *header,
                   const uint8_t body_digest[DIGEST_SIZE], uint8_t ret_digest[DIGEST_SIZE]);
+
+/* 64 hexadecimal digits and a zero, and back: lower case, exactly; false for anything else. */
+enum { DIGEST_TEXT_SIZE = 2 * DIGEST_SIZE + 1 };
+void digest_to_text(const uint8_t digest[DIGEST_SIZE], char ret_text[DIGEST_TEXT_SIZE]);
+bool digest_from_text(const char *text, uint8_t ret_digest[DIGEST_SIZE]);
 
 #endif

@@ -36,18 +36,18 @@ static enum err read_header(struct inspect *self)
     return err;
 }
 
-/* Reads and verifies from chain->next on; what was verified is counted. */
+/* Reads and verifies from chain->offset on; what was verified is counted. */
 static enum err check_from(struct inspect *self, struct chain *chain, size_t size_max)
 {
     struct block *block;
     uint64_t end;
     size_t done;
-    enum err err = log_read(self->log, chain->next, self->end, size_max, &block, &end, &self->info);
+    enum err err = log_read(self->log, chain->offset, self->end, size_max, &block, &end, &self->info);
 
     if (err != ERR_OK) {
         return err;
     }
-    ASSERT(end > chain->next);
+    ASSERT(end > chain->offset);
     err = chain_batches(chain, block->data, block->size, &done, &self->info);
     self->size += done;
     block_unref(block);
@@ -75,7 +75,7 @@ static void check(struct inspect *self)
                 err = check_from(self, &chain, 1);
             }
         }
-        self->next = chain.next;
+        self->next = chain.offset;
     }
     if (err == ERR_AGAIN) {
         err = ERR_OK; /* The end of what is to be looked at. */

@@ -1,6 +1,6 @@
 /*
  * Looking closely into a log, for a thread of the pool: a batch's header, whether a range of
- * batches verifies, or the links of the digest chain over a range (archive/chain.h).
+ * batches verifies, or the links of the digest chain over a range (raft_fsm/chain.h).
  */
 #ifndef QUORLOG_SERVER_INSPECT_H
 #define QUORLOG_SERVER_INSPECT_H
@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "archive/chain.h"
+#include "raft_fsm/chain.h"
 #include "base/block.h"
 #include "base/err.h"
 #include "log/log.h"

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "archive/chain.h"
+#include "raft_fsm/chain.h"
 #include "base/block.h"
 
 enum { CHAINED_MAX = 256, CHAINED_SIZE_MAX = 1 << 20 };

@@ -1,4 +1,4 @@
-#include "archive/chain.h"
+#include "raft_fsm/chain.h"
 
 #include <check.h>
 #include <string.h>
@@ -30,7 +30,7 @@ START_TEST(batches_lead_from_zeros_to_the_digest_of_the_last)
     ck_assert(chain.known);
     ck_assert_int_eq(chain_batches(&chain, t.bytes, t.size, &done, NULL), ERR_OK);
     ck_assert_uint_eq(done, t.size);
-    ck_assert_uint_eq(chain.next, 6);
+    ck_assert_uint_eq(chain.offset, 6);
     ck_assert_mem_eq(chain.digest, t.digest, DIGEST_SIZE);
 }
 END_TEST
@@ -76,7 +76,7 @@ START_TEST(a_changed_byte_is_found_in_its_batch)
         chain_init(&chain, 0, NULL);
         ck_assert_int_eq(chain_batches(&chain, t.bytes, t.size, &done, &info), ERR_CORRUPT);
         ck_assert_uint_eq(done, t.positions[at]);
-        ck_assert_uint_eq(chain.next, at == 0 ? 0 : batch_end_offset(&t.headers[at - 1])); /* C2 */
+        ck_assert_uint_eq(chain.offset, at == 0 ? 0 : batch_end_offset(&t.headers[at - 1])); /* C2 */
         ck_assert_int_ne(info.text[0], '\0');
         t.bytes[i] ^= (uint8_t)(1u << i % 8);
     }
@@ -118,7 +118,7 @@ START_TEST(links_lead_where_the_batches_lead)
         }
         ck_assert_int_eq(chain_link(&chain, link, NULL), ERR_OK);
     }
-    ck_assert_uint_eq(chain.next, t.end);
+    ck_assert_uint_eq(chain.offset, t.end);
     ck_assert_mem_eq(chain.digest, t.digest, DIGEST_SIZE);
 }
 END_TEST

@@ -168,7 +168,7 @@ START_TEST(links_lead_to_the_head_from_any_place)
         for (size_t at = 0; at < self.links->size; at += CHAIN_LINK_SIZE) {
             ck_assert_int_eq(chain_link(&chain, self.links->data + at, NULL), ERR_OK);
         }
-        ck_assert_uint_eq(chain.next, self.next);
+        ck_assert_uint_eq(chain.offset, self.next);
         next = self.next;
         inspect_fini(&self);
     }

@@ -1,7 +1,7 @@
 #include <check.h>
 #include <string.h>
 
-#include "archive/chain.h"
+#include "raft_fsm/chain.h"
 #include "lab.h"
 #include "lib/runner.h"
 #include "raft_fsm/manifest.h"

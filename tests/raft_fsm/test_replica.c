@@ -159,6 +159,74 @@ static void teardown(void)
     mem_io_fini(&host.disk);
 }
 
+/* ---- members ---- */
+
+static void step(struct member_step *to, enum member_goal_kind kind, uint64_t id)
+{
+    struct err_info info = {0};
+
+    *to = (struct member_step){.goal = {.kind = kind, .id = id}, .surveyed = true};
+    strcpy(to->goal.address, "b:1");
+    host.now_ns += 100000000; /* A leader begins its term with a barrier. */
+    ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
+    pump();
+    ck_assert_int_eq(replica_member_step(host.replica, to, &info), ERR_OK);
+    ck_assert_int_eq(replica_flush(host.replica, &info), ERR_OK);
+    pump();
+}
+
+START_TEST(a_step_is_taken_and_the_next_one_waits_for_the_node)
+{
+    struct replica_status status;
+    struct member_step asked;
+
+    step(&asked, MEMBER_GOAL_ADD, 2);
+    ck_assert_msg(asked.plan.action == MEMBER_CHANGE, "%s", asked.plan.info.text);
+    replica_status(host.replica, &status);
+    ck_assert_uint_eq(status.membership.count, 2);
+    ck_assert_int_eq(membership_find(&status.membership, 2)->role, MEMBER_STANDBY);
+    step(&asked, MEMBER_GOAL_ADD, 2);
+    ck_assert_int_eq(asked.plan.action, MEMBER_WAIT);
+    step(&asked, MEMBER_GOAL_REMOVE, 2);
+    ck_assert_msg(asked.plan.action == MEMBER_CHANGE, "%s", asked.plan.info.text);
+    replica_status(host.replica, &status);
+    ck_assert_uint_eq(status.membership.count, 1);
+    step(&asked, MEMBER_GOAL_TRANSFER, 0);
+    ck_assert_int_eq(asked.plan.action, MEMBER_REFUSE);
+    ck_assert_int_eq(asked.plan.info.code, ERR_UNSAFE);
+}
+END_TEST
+
+START_TEST(disks_of_members_are_bound_once_there_are_others)
+{
+    struct err_info info = {0};
+    struct member_step asked;
+    struct nodes disks;
+
+    replica_learn_disk(host.replica, 1, 0xabc);
+    replica_learn_disk(host.replica, 3, 0xdef); /* No member. */
+    ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
+    pump();
+    ck_assert_uint_eq(replica_disk_count(host.replica), 0);
+    step(&asked, MEMBER_GOAL_ADD, 2);
+    ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
+    ck_assert_int_eq(replica_flush(host.replica, &info), ERR_OK);
+    pump();
+    ck_assert_uint_eq(replica_disk_id(host.replica, 1), 0xabc);
+    replica_learn_disk(host.replica, 1, 0x123);
+    ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
+    pump();
+    ck_assert_uint_eq(replica_disk_id(host.replica, 1), 0xabc);
+    ck_assert_uint_eq(replica_disk_id(host.replica, 3), 0);
+    replica_disks(host.replica, &disks);
+    ck_assert_uint_eq(disks.count, 1);
+    close_replica(); /* Replayed from the journal. */
+    open_replica(1 << 20);
+    pump();
+    ck_assert_uint_eq(replica_disk_id(host.replica, 1), 0xabc);
+}
+END_TEST
+
 /* ---- proposals ---- */
 
 struct asked {
@@ -557,6 +625,8 @@ static Suite *suite(void)
     TCase *restarts = tcase_create("restarts");
 
     tcase_add_checked_fixture(proposals, setup, teardown);
+    tcase_add_test(proposals, a_step_is_taken_and_the_next_one_waits_for_the_node);
+    tcase_add_test(proposals, disks_of_members_are_bound_once_there_are_others);
     tcase_add_test(proposals, a_sole_voter_leads_at_once);
     tcase_add_test(proposals, nothing_is_answered_before_it_is_durable);
     tcase_add_test(proposals, what_waits_is_packed_into_one_entry_and_answered_in_order);

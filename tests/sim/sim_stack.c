@@ -166,7 +166,7 @@ int main(int argc, char **argv)
     double seconds;
     uint64_t bad;
 
-    (void)snprintf(command, sizeof command, "sim_stack%s%s%s%s", /* Cut is still a hint. */
+    (void)snprintf(command, sizeof command, "sim_stack%s%s%s%s%s", /* Cut is still a hint. */
                    stack->nodes == 3   ? " --nodes 3"
                    : stack->nodes == 5 ? " --nodes 5"
                                        : "",

@@ -324,7 +324,7 @@ static enum err open_store(struct backup_writer *self, uint64_t base, struct err
 static enum err write_batches(struct backup_writer *self, uint64_t base, const uint8_t *batches,
                               size_t size, struct err_info *info)
 {
-    const struct iovec part = {.iov_base = (void *)(uintptr_t)batches, .iov_len = size};
+    const struct iovec part = {.iov_base = (void *)batches, .iov_len = size};
     enum err err = ERR_OK;
 
     if (size == 0) {

@@ -144,7 +144,7 @@ static enum err fetch(struct backup_run *self, struct backup_writer *writer,
     uint64_t rate = self->progress.rate;
     enum err err;
 
-    request.topic = (char *)(uintptr_t)want->name; /* not written to */
+    request.topic = (char *)want->name; /* not written to */
     request.start = QUORLOG__START__START_OFFSET;
     request.offset = want->offset;
     request.bytes_max = rate > 0 && rate < CHUNK_SIZE ? (uint32_t)rate : CHUNK_SIZE;

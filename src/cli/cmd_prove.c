@@ -49,7 +49,7 @@ static int ask_header(struct prove *self, uint64_t offset, struct batch_header *
     struct reply answer;
     int code;
 
-    request.topic = (char *)(uintptr_t)self->topic; /* not written to */
+    request.topic = (char *)self->topic; /* not written to */
     request.offset = offset;
     code = question_ask(self->client, QUORLOG__FRAME_TYPE__FRAME_DIGEST, &request.base,
                         &quorlog__digest_reply__descriptor, &answer);
@@ -73,7 +73,7 @@ static int ask_header(struct prove *self, uint64_t offset, struct batch_header *
 /* Where the proof begins and ends. */
 static int place(struct prove *self, struct batch_header *ret_first)
 {
-    struct batch_header header;
+    struct batch_header header = {0};
     int code = ask_header(self, self->offset, ret_first);
 
     if (code == EXIT_OK && ret_first->base_offset > 0) {
@@ -112,7 +112,7 @@ static int begin(struct prove *self, FILE *file, const struct batch_header *firs
         .topic = self->topic, .offset = self->offset, .previous = self->previous};
     int code;
 
-    request.topic = (char *)(uintptr_t)self->topic; /* not written to */
+    request.topic = (char *)self->topic; /* not written to */
     request.start = QUORLOG__START__START_OFFSET;
     request.offset = self->offset;
     request.bytes_max = 1; /* One batch always comes. */
@@ -143,7 +143,7 @@ static int add_links(struct prove *self)
     struct err_info info;
     int code;
 
-    request.topic = (char *)(uintptr_t)self->topic; /* not written to */
+    request.topic = (char *)self->topic; /* not written to */
     request.offset = before;
     request.end = self->head;
     code = question_ask(self->client, QUORLOG__FRAME_TYPE__FRAME_PROOF, &request.base,
@@ -163,7 +163,7 @@ static int add_links(struct prove *self)
 
 static int write_proof(struct prove *self, FILE *file)
 {
-    struct batch_header first;
+    struct batch_header first = {0};
     struct err_info info;
     int code = place(self, &first);
 

@@ -84,7 +84,7 @@ static void ask_headers(struct comparison *self, uint64_t offset)
     };
     struct ask asks[FLEET_MAX] = {0};
 
-    request.topic = (char *)(uintptr_t)self->topic; /* not written to */
+    request.topic = (char *)self->topic; /* not written to */
     request.offset = offset;
     for (unsigned i = 0; i < self->fleet->count; i++) {
         if (is_asked(self, i)) {
@@ -410,7 +410,7 @@ void compare_deep(struct comparison *self, struct progress *progress)
     for (unsigned i = 0; i < self->fleet->count; i++) {
         deep->next[i] = self->copies[i].start;
         quorlog__digest_request__init(&deep->requests[i]);
-        deep->requests[i].topic = (char *)(uintptr_t)self->topic; /* not written to */
+        deep->requests[i].topic = (char *)self->topic; /* not written to */
         deep->requests[i].check = true;
         deep->requests[i].end = self->common;
         deep->requests[i].bytes_max = (uint32_t)size;

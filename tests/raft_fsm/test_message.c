@@ -106,6 +106,8 @@ static void make_all(struct message messages[16])
     messages[n].append_result.rejected = 5;
     messages[n].append_result.last_index = 4;
     messages[n++].append_result.stale = true;
+    messages[n].type = MESSAGE_APPEND_RESULT;
+    messages[n++].append_result.holes = true;
     messages[n].type = MESSAGE_VOTE;
     messages[n].vote.last_index = 77;
     messages[n].vote.last_term = 6;

@@ -85,7 +85,7 @@ void digest_to_text(const uint8_t digest[DIGEST_SIZE], char ret_text[DIGEST_TEXT
         ret_text[2 * i] = digits[digest[i] >> 4];
         ret_text[2 * i + 1] = digits[digest[i] & 15];
     }
-    ret_text[2 * DIGEST_SIZE] = '\0';
+    ret_text[DIGEST_TEXT_SIZE - 1] = '\0';
 }
 
 static int digit(char c)
@@ -100,7 +100,7 @@ bool digest_from_text(const char *text, uint8_t ret_digest[DIGEST_SIZE])
 {
     uint8_t digest[DIGEST_SIZE];
 
-    if (strlen(text) != 2 * DIGEST_SIZE) {
+    if (strlen(text) != DIGEST_TEXT_SIZE - 1) {
         return false;
     }
     for (size_t i = 0; i < DIGEST_SIZE; i++) {

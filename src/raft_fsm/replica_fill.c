@@ -6,8 +6,9 @@
  *       │                     │   silent, lacks it: another peer
  *       │                     │   does not follow: refused, another peer
  *       ├── met, or its turn is over: the next topic's lowest hole
- *       ├── nobody has it: other holes, then a rest; where chunk after chunk was refused: what was
- * put │   in is dropped └── the end does not meet what is above: what was put in is dropped, loudly
+ *       ├── nobody has it: other holes, then a rest
+ *       ├── chunk after chunk was refused: what was put in is dropped
+ *       └── the end does not meet what is above: what was put in is dropped, loudly
  *
  * The next chunk is asked for as soon as one came, while that one is checked: at most one is on its
  * way, one waits and one is being checked, whatever the size of the hole. Rates are kept by a

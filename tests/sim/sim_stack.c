@@ -1,6 +1,6 @@
 /*
- * sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] [--break
- * ack-early|no-dedup|no-sync| ballot] [--until-red] [--trace] [--stats]
+ * sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] [--cursors]
+ *           [--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] [--stats]
  *
  * Runs the seeds N … N+K-1, each a whole history of a cluster (cluster_stack.h), in J processes. A
  * seed that fails says what was violated and how to run it again. Exit code 0 when none failed, 1
@@ -31,10 +31,11 @@ struct arguments {
 
 static void usage(void)
 {
-    (void)fputs("usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] "
-                "[--break ack-early|no-dedup|no-sync|ballot] [--cursors] [--until-red] [--trace] "
-                "[--stats]\n",
-                stderr);
+    (void)fputs(
+        "usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] [--cursors] "
+        "[--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] "
+        "[--stats]\n",
+        stderr);
     exit(2);
 }
 
@@ -54,10 +55,9 @@ static unsigned broken(const char *text)
         const char *name;
         enum stack_break bit;
     } names[] = {
-        {"ack-early", STACK_BREAK_ACK_EARLY},
-        {"no-dedup", STACK_BREAK_NO_DEDUP},
-        {"no-sync", STACK_BREAK_NO_SYNC},
-        {"ballot", STACK_BREAK_BALLOT},
+        {"ack-early", STACK_BREAK_ACK_EARLY}, {"no-dedup", STACK_BREAK_NO_DEDUP},
+        {"no-sync", STACK_BREAK_NO_SYNC},     {"ballot", STACK_BREAK_BALLOT},
+        {"fill", STACK_BREAK_FILL},
     };
 
     for (size_t i = 0; text != NULL && i < sizeof names / sizeof names[0]; i++) {
@@ -137,12 +137,11 @@ static void print_stats(const struct stack_stats *sum, double seconds)
                  "dropped %llu resigned %llu damaged %llu messages %llu virtual_s %llu "
                  "seconds %.1f seeds/s %.2f\n",
                  U(sum->seeds), U(sum->answered), U(sum->duplicates), U(sum->unknown),
-                 U(sum->cursors), U(sum->conflicts),
-                 U(sum->entries), U(sum->elections), U(sum->kills), U(sum->power_losses),
-                 U(sum->deaths), U(sum->failed_calls), U(sum->snapshots), U(sum->installs),
-                 U(sum->filled), U(sum->refused), U(sum->dropped), U(sum->resigned),
-                 U(sum->damaged), U(sum->messages), U(sum->virtual_ms / 1000), seconds,
-                 (double)sum->seeds / seconds);
+                 U(sum->cursors), U(sum->conflicts), U(sum->entries), U(sum->elections),
+                 U(sum->kills), U(sum->power_losses), U(sum->deaths), U(sum->failed_calls),
+                 U(sum->snapshots), U(sum->installs), U(sum->filled), U(sum->refused),
+                 U(sum->dropped), U(sum->resigned), U(sum->damaged), U(sum->messages),
+                 U(sum->virtual_ms / 1000), seconds, (double)sum->seeds / seconds);
 }
 
 int main(int argc, char **argv)

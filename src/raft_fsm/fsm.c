@@ -300,9 +300,8 @@ static enum err check_last(struct fsm *self, struct log *log, const struct manif
     enum err err = fsm_check_end(log, topic, &damage);
 
     if (err == ERR_CORRUPT && self->holes_allowed) {
-        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "damage_found",
-                   "topic=%s places=1 first=%s", topic->name,
-                   diag_quote(quoted, sizeof quoted, damage.text));
+        diag_event(self->diag, DIAG_ERROR, "raft_fsm", "damage_found", "topic=%s places=1 first=%s",
+                   topic->name, diag_quote(quoted, sizeof quoted, damage.text));
         return log_punch(log, topic->end - 1, topic->end, info);
     }
     if (err != ERR_OK && info != NULL) {

@@ -113,8 +113,9 @@ uint64_t fsm_records_applied(const struct fsm *self);
 /* The state as a manifest (deep copy). */
 enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest);
 
-/* Making the logs durable: as log_sync_begin/run/end, for all topics. run on any thread; one sync at a time. What fsm_manifest gave before begin is durable after an
- * end that is OK. An end without a run gives it up: ERR_CANCELED, and F5. */
+/* Making the logs durable: as log_sync_begin/run/end, for all topics. run on any thread; one sync
+ * at a time. What fsm_manifest gave before begin is durable after an end that is OK. An end without
+ * a run gives it up: ERR_CANCELED, and F5. */
 struct fsm_sync;
 enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync); /* NULL: nothing dirty */
 enum err fsm_sync_run(struct fsm_sync *sync, struct err_info *info);
@@ -131,8 +132,8 @@ struct topic *fsm_find_promised(struct fsm *self, uint64_t id);
 /*
  * Makes another replica's manifest the state, at once: what it promises and the logs lack becomes
  * holes. Topics that it does not have are deleted; their directories go with fsm_forget, for the
- * manifest's applied index. Durable only when the logs were synced (fsm_sync_*) and the manifest was
- * saved, in that order; a crash before finds the old state. Not while a sync is under way.
+ * manifest's applied index. Durable only when the logs were synced (fsm_sync_*) and the manifest
+ * was saved, in that order; a crash before finds the old state. Not while a sync is under way.
  *
  * ERR_INVALID for a manifest that is not ahead of the state, ERR_DIVERGED when the two cannot have
  * the same history: nothing was changed. ERR_IO, ERR_NOSPACE, ERR_NOMEM, ERR_CORRUPT: F5.
@@ -165,7 +166,8 @@ struct fsm_hole {
 };
 void fsm_hole_fini(struct fsm_hole *self); /* also fine on an empty one */
 
-/* The lowest hole of the next topic that has one; topics take turns. ERR_NOT_FOUND when none has. */
+/* The lowest hole of the next topic that has one; topics take turns. ERR_NOT_FOUND when none has.
+ */
 enum err fsm_next_hole(struct fsm *self, struct fsm_hole *ret_hole);
 
 /*

@@ -42,8 +42,8 @@ static enum err differs(const struct step *step, const struct topic *topic,
                    step->entry->index);
 }
 
-/* The log holds the batch already, from before a restart: it must be equal. Where it was lost since,
- * whoever fills the hole compares. */
+/* The log holds the batch already, from before a restart: it must be equal. Where it was lost
+ * since, whoever fills the hole compares. */
 static enum err compare_batch(const struct step *step, const struct topic *topic,
                               const struct batch_header *header)
 {

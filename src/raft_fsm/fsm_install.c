@@ -4,9 +4,10 @@
  * Happy path: everything is compared before anything is changed; then the topics become what the
  * manifest says, each log's end moves to the promised one, and what lies between is a hole.
  *
- * Failure modes: a crash before the manifest is saved finds the old state: the logs' files below the
- * old ends are untouched, holes above them are cut away at opening, directories of topics that the
- * old state does not have are removed. A failure in the middle stops the node and comes to the same.
+ * Failure modes: a crash before the manifest is saved finds the old state: the logs' files below
+ * the old ends are untouched, holes above them are cut away at opening, directories of topics that
+ * the old state does not have are removed. A failure in the middle stops the node and comes to the
+ * same.
  */
 #include <inttypes.h>
 #include <stdlib.h>

@@ -37,8 +37,7 @@ static enum err add_item(struct fsm_sync *sync, struct topic *topic)
     return ERR_OK;
 }
 
-static enum err add_items(struct fsm_sync *sync, struct topic **topics,
-                          size_t count)
+static enum err add_items(struct fsm_sync *sync, struct topic **topics, size_t count)
 {
     enum err err = ERR_OK;
 

@@ -491,6 +491,9 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     if (message->to != self->options.id || message->from == self->options.id) {
         return ERR_OK; /* Not for us: a node took over another's address. */
     }
+    if (message->type == MESSAGE_APPEND_RESULT) {
+        replica_note_peer(self, message);
+    }
     switch (message->type) {
     case MESSAGE_FETCH:
         err = replica_receive_fetch(self, message, info);
@@ -498,10 +501,8 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     case MESSAGE_FETCH_RESULT:
         err = replica_receive_fetch_result(self, message, info);
         break;
-    case MESSAGE_APPEND_RESULT:
-        replica_note_peer(self, message);
-        /* fallthrough */
     case MESSAGE_APPEND:
+    case MESSAGE_APPEND_RESULT:
     case MESSAGE_VOTE:
     case MESSAGE_VOTE_RESULT:
     case MESSAGE_SNAPSHOT:

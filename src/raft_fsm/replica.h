@@ -19,7 +19,8 @@
  *
  *   Life of an install (this replica was too far behind):
  *     driver asks → the manifest is the state at once, what the logs lack are holes → job: sync,
- *     write the snapshot file → journal reset → driver goes on, entries are applied above the holes.
+ *     write the snapshot file → journal reset → driver goes on, entries are applied above the
+ * holes.
  *
  *   Life of a hole (from an install; from files that were gone or damaged; from damage found):
  *     FETCH chunk by chunk from any replica that has it → job: verify against the digest chain →
@@ -73,11 +74,11 @@ struct replica_options {
     size_t inflight_size_max;      /* bytes proposed and not yet applied; 0: 16 MiB */
     uint64_t journal_segment_size; /* 0: 64 MiB */
     uint64_t segment_size_max;     /* of topics; 0: 64 MiB */
-    uint64_t fill_rate;            /* bytes a second that are asked for to fill holes; 0: no limit */
-    size_t fill_chunk_size;        /* bytes asked for at once; 0: 1 MiB, which is the most, too */
-    uint64_t scrub_rate;           /* bytes a second read again to find damage; 0: none */
-    uint64_t seed;                 /* 0: from the clock's random */
-    bool no_direct;                /* as in journal_options */
+    uint64_t fill_rate;     /* bytes a second that are asked for to fill holes; 0: no limit */
+    size_t fill_chunk_size; /* bytes asked for at once; 0: 1 MiB, which is the most, too */
+    uint64_t scrub_rate;    /* bytes a second read again to find damage; 0: none */
+    uint64_t seed;          /* 0: from the clock's random */
+    bool no_direct;         /* as in journal_options */
 };
 
 /* A piece of work that may block for long: the host calls run on another thread (one job at a
@@ -163,8 +164,8 @@ void replica_job_discard(struct replica *self, struct replica_job *job);
  * voter is up to date yet (ask again), ERR_NOT_LEADER. */
 enum err replica_resign(struct replica *self);
 
-/* A read of a topic met damage at or a little behind `offset`: it is looked at, and punched if others
- * have it. Takes effect with replica_tick. */
+/* A read of a topic met damage at or a little behind `offset`: it is looked at, and punched if
+ * others have it. Takes effect with replica_tick. */
 void replica_report_damage(struct replica *self, uint64_t topic_id, uint64_t offset);
 
 /* What others may want to know; cheap. */
@@ -179,13 +180,13 @@ struct replica_status {
     uint64_t last_index;
     uint64_t snapshot_index;
     bool installing;
-    uint64_t records; /* applied since start */
-    uint64_t memory;  /* bytes of entries held */
-    uint64_t holes;   /* ranges of topics that are not here; 0: complete */
-    uint64_t missing; /* records in them */
-    uint64_t filled;  /* bytes put into holes since start */
-    uint64_t fill_rate;      /* bytes a second, lately */
-    uint64_t fill_left_s;    /* seconds until the last hole is filled; 0: not known, or none */
+    uint64_t records;         /* applied since start */
+    uint64_t memory;          /* bytes of entries held */
+    uint64_t holes;           /* ranges of topics that are not here; 0: complete */
+    uint64_t missing;         /* records in them */
+    uint64_t filled;          /* bytes put into holes since start */
+    uint64_t fill_rate;       /* bytes a second, lately */
+    uint64_t fill_left_s;     /* seconds until the last hole is filled; 0: not known, or none */
     uint64_t scrub_batches;   /* verified by the scrubber since start */
     uint64_t scrub_bytes;     /* of them */
     uint64_t scrub_damage;    /* places where it found damage, those that reads met included */

@@ -74,8 +74,7 @@ enum err replica_receive_fetch(struct replica *self, const struct message *messa
                 .err = ERR_BUSY,
             },
     };
-    struct fetch_job *job =
-        self->fetches_served < FETCHES_MAX ? calloc(1, sizeof *job) : NULL;
+    struct fetch_job *job = self->fetches_served < FETCHES_MAX ? calloc(1, sizeof *job) : NULL;
 
     (void)info; /* As above. */
     if (job == NULL) {

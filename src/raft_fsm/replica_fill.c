@@ -6,8 +6,8 @@
  *       │                     │   silent, lacks it: another peer
  *       │                     │   does not follow: refused, another peer
  *       ├── met, or its turn is over: the next topic's lowest hole
- *       ├── nobody has it: other holes, then a rest; where chunk after chunk was refused: what was put
- *       │   in is dropped
+ *       ├── nobody has it: other holes, then a rest
+ *       ├── chunk after chunk was refused: what was put in is dropped
  *       └── the end does not meet what is above: what was put in is dropped, loudly
  *
  * The next chunk is asked for as soon as one came, while that one is checked: at most one is on its
@@ -24,18 +24,17 @@
 #include "raft_fsm/replica_internal.h"
 
 enum {
-    ANSWER_MS = 3000,      /* a peer that says nothing for so long is silent … */
-    SILENT_MS = 3000,      /* … and is not asked for so long */
+    ANSWER_MS = 3000, /* a peer that says nothing for so long is silent … */
+    SILENT_MS = 3000, /* … and is not asked for so long */
     BUSY_MS = 100,
-    REFUSED_MS = 10000,    /* nor one that gave what does not follow, … */
-    DIVERGED_MS = 60000,   /* … or does not meet what is above */
-    REST_MS = 1000,        /* when nobody has any of what is missing */
-    REFUSED_MAX = 3,       /* in a row: it is what was put in that is wrong */
-    TURN_CHUNKS = 16,      /* of one topic, before the next one's turn */
-    SYNC_CHUNKS = 32,      /* put in, of full size, between two syncs */
-    RATE_MS = 1000,        /* rates are measured over so long */
+    REFUSED_MS = 10000,  /* nor one that gave what does not follow, … */
+    DIVERGED_MS = 60000, /* … or does not meet what is above */
+    REST_MS = 1000,      /* when nobody has any of what is missing */
+    REFUSED_MAX = 3,     /* in a row: it is what was put in that is wrong */
+    TURN_CHUNKS = 16,    /* of one topic, before the next one's turn */
+    SYNC_CHUNKS = 32,    /* put in, of full size, between two syncs */
+    RATE_MS = 1000,      /* rates are measured over so long */
 };
-
 
 struct check_job {
     struct job job;
@@ -150,8 +149,7 @@ void replica_fill_status(const struct replica *self, struct replica_status *stat
     status->filled = fill->bytes;
     if (holes.holes > 0 && lately) {
         status->fill_rate = fill->byte_rate;
-        status->fill_left_s =
-            fill->record_rate == 0 ? 0 : holes.missing / fill->record_rate + 1;
+        status->fill_left_s = fill->record_rate == 0 ? 0 : holes.missing / fill->record_rate + 1;
     }
 }
 
@@ -393,8 +391,7 @@ static enum err finish_check(struct replica *self, struct job *base, struct err_
     } else {
         err = put_in(self, job, info);
     }
-    if (err == ERR_OK && is_open(fill) && fill->waiting.block != NULL &&
-        !start_check(self)) {
+    if (err == ERR_OK && is_open(fill) && fill->waiting.block != NULL && !start_check(self)) {
         rewind(fill); /* Memory is short: it is asked for again. */
     }
     free_check(job);
@@ -589,8 +586,7 @@ enum err replica_receive_fetch_result(struct replica *self, const struct message
     struct fill *fill = &self->fill;
     const struct slice *batches = &message->fetch_result.batches;
 
-    if (!is_open(fill) || !fill->asked ||
-        message->fetch_result.topic_id != fill->hole.topic->id ||
+    if (!is_open(fill) || !fill->asked || message->fetch_result.topic_id != fill->hole.topic->id ||
         message->fetch_result.offset != fill->next) {
         return ERR_OK; /* An answer to a question of long ago. */
     }

@@ -5,8 +5,8 @@
 #include "raft_fsm/replica_internal.h"
 
 enum {
-    RESIGN_AGAIN_MS = 1000,  /* nobody could take over */
-    RESIGNED_MS = 10000,     /* it was tried: proposals are refused meanwhile */
+    RESIGN_AGAIN_MS = 1000, /* nobody could take over */
+    RESIGNED_MS = 10000,    /* it was tried: proposals are refused meanwhile */
     HEARD_LATELY_MS = 2000,
 };
 

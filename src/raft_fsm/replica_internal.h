@@ -64,12 +64,12 @@ struct fill {
     struct slice waiting; /* a chunk that came while one is checked; owns a reference */
     uint64_t waiting_end;
     uint64_t waiting_peer; /* who sent it */
-    bool checking;       /* a chunk is being checked, by a job */
-    uint64_t number;     /* of the hole under way: chunks of earlier ones are void */
-    unsigned chunks;     /* put in in this turn */
-    unsigned in_vain;    /* holes in a row that nobody had anything for */
+    bool checking;         /* a chunk is being checked, by a job */
+    uint64_t number;       /* of the hole under way: chunks of earlier ones are void */
+    unsigned chunks;       /* put in in this turn */
+    unsigned in_vain;      /* holes in a row that nobody had anything for */
     uint64_t rest_until_ms;
-    uint64_t unsynced;   /* bytes put in since the last sync began */
+    uint64_t unsynced;     /* bytes put in since the last sync began */
     uint64_t resign_at_ms; /* a leader with holes tries again */
     struct fill_peers peers;
 

@@ -116,7 +116,8 @@ def catch_up(cluster, away, trickle):
     expect(served[0] == str(mark["offset"]).encode(), f"read {served}")
     expect(has_holes(cluster, away), "the gap was filled before a new record could be read")
     progress = wait_for("it gets on", lambda: (n := node(cluster, away)) and
-                        n["missing"] < before["missing"] and n["filled"] > 0 and n, 60)
+                        n["missing"] < before["missing"] and n["filled"] > 0 and
+                        n["fill_left_s"] > 0 and n, 60)
     expect(progress["missing"] > 0, "nothing was missing any more")
     # kill -9 in the middle: what was put in stays.
     cluster.kill(away)

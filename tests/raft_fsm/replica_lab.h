@@ -1,6 +1,6 @@
 /*
- * Three replicas in one process, on disks in memory, a clock that the test moves, and a network that
- * it may bend. One topic, "t".
+ * Three replicas in one process, on disks in memory, a clock that the test moves, and a network
+ * that it may bend. One topic, "t".
  */
 #ifndef QUORLOG_TESTS_RAFT_FSM_REPLICA_LAB_H
 #define QUORLOG_TESTS_RAFT_FSM_REPLICA_LAB_H

@@ -134,7 +134,8 @@ int main(void)
 
     tcase_add_checked_fixture(follow, setup, NULL);
     tcase_add_test(follow, batches_that_follow_move_the_chain_behind_them);
-    tcase_add_test(follow, where_the_digest_below_is_unknown_the_first_batch_is_believed_and_no_other);
+    tcase_add_test(follow,
+                   where_the_digest_below_is_unknown_the_first_batch_is_believed_and_no_other);
     tcase_add_test(follow, a_batch_out_of_its_place_is_refused);
     tcase_add_test(follow, a_digest_that_does_not_follow_is_refused);
     tcase_add_test(follow, another_body_with_right_checksums_is_refused);

@@ -133,7 +133,8 @@ static enum err install(struct node *self, struct fsm *fsm)
     return fsm_forget(fsm, manifest.applied_index, NULL);
 }
 
-/* A life with a few entries, an install, and the rest of the entries, while the holes are filled. */
+/* A life with a few entries, an install, and the rest of the entries, while the holes are filled.
+ */
 static enum err live_installing(struct node *self, struct io *io, struct fsm **ret_fsm)
 {
     enum err err;

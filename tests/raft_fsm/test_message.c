@@ -106,6 +106,8 @@ static void make_all(struct message messages[16])
     messages[n].append_result.rejected = 5;
     messages[n].append_result.last_index = 4;
     messages[n++].append_result.stale = true;
+    messages[n].type = MESSAGE_APPEND_RESULT;
+    messages[n++].append_result.holes = true;
     messages[n].type = MESSAGE_VOTE;
     messages[n].vote.last_index = 77;
     messages[n].vote.last_term = 6;
@@ -219,7 +221,10 @@ START_TEST(fields_are_what_was_sent)
     ck_assert_uint_eq(decoded.append.entries[3].index, 14);
     ck_assert_uint_eq(decoded.append.entries[3].size, 15);
     message_fini(&decoded);
-    to_wire(&messages[11], &wire);
+    to_wire(&messages[3], &wire);
+    ck_assert_int_eq(from_wire(&wire, MESSAGE_HEADER_SIZE, wire.body_size, &decoded), ERR_OK);
+    ck_assert(decoded.append_result.holes && !decoded.append_result.stale);
+    to_wire(&messages[12], &wire);
     ck_assert_int_eq(from_wire(&wire, MESSAGE_HEADER_SIZE, wire.body_size, &decoded), ERR_OK);
     ck_assert_int_eq(decoded.fetch_result.err, ERR_TOPIC_UNKNOWN);
     ck_assert_ptr_null(decoded.fetch_result.batches.block);

@@ -164,8 +164,8 @@ static void forge(struct message *message, bool chained)
         uint8_t digest[DIGEST_SIZE];
         struct batch_header header;
 
-        ck_assert_int_eq(
-            batch_header_decode(bytes, (uint32_t)(batches->size - at), &header, NULL), ERR_OK);
+        ck_assert_int_eq(batch_header_decode(bytes, (uint32_t)(batches->size - at), &header, NULL),
+                         ERR_OK);
         bytes[BATCH_HEADER_SIZE + 9] ^= 1;
         header.body_crc32c = crc32c(bytes + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE);
         if (chained) {
@@ -367,8 +367,8 @@ START_TEST(a_leader_with_holes_gives_leadership_away)
 {
     make_holes();
     lab_run(500);
-    ck_assert_int_eq(
-        raft_driver_transfer(replica_driver(lab_leader()->replica), lab.now_ms, 3), ERR_OK);
+    ck_assert_int_eq(raft_driver_transfer(replica_driver(lab_leader()->replica), lab.now_ms, 3),
+                     ERR_OK);
     lab_run_until(node_3_leads); /* It votes and may lead as others may. */
     lab_run_until(another_leads);
     ck_assert(lab_said("event=resigned_with_holes"));

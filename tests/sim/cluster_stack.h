@@ -7,7 +7,8 @@
  * lost by one node or by all, in the middle of any system call; calls that fail; partitions, lost
  * and late messages, slow disks, transfers of leadership; files of topics that are lost, fetched
  * chunks with other contents. Then all is healed: within 20 s clients
- * must get on, and within 60 s more all nodes must be equal, without a hole. All the while, the oracle.
+ * must get on, and within 60 s more all nodes must be equal, without a hole. All the while, the
+ * oracle.
  *
  * A node that is told of a failed call has to end (crash-stop), and is started again.
  */
@@ -46,11 +47,11 @@ struct stack_stats {
     uint64_t failed_calls;
     uint64_t snapshots;
     uint64_t installs;
-    uint64_t filled;     /* holes */
-    uint64_t refused;    /* chunks */
-    uint64_t dropped;    /* fillings that were begun again */
-    uint64_t resigned;   /* because of holes */
-    uint64_t damaged;    /* nodes that lost files of topics */
+    uint64_t filled;   /* holes */
+    uint64_t refused;  /* chunks */
+    uint64_t dropped;  /* fillings that were begun again */
+    uint64_t resigned; /* because of holes */
+    uint64_t damaged;  /* nodes that lost files of topics */
     uint64_t messages;
     uint64_t entries;
     uint64_t virtual_ms;
@@ -174,8 +175,8 @@ struct cluster_stack {
     unsigned wire;     /* percent of messages that are encoded and decoded */
     unsigned body_max; /* bytes */
     unsigned nemesis_ms;
-    bool damage;       /* files of topics are lost */
-    unsigned lies;     /* percent of fetched chunks that are not what they should be */
+    bool damage;          /* files of topics are lost */
+    unsigned lies;        /* percent of fetched chunks that are not what they should be */
     unsigned open_faults; /* percent of starts in which the disk dies or fails */
 };
 

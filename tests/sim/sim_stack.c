@@ -1,6 +1,6 @@
 /*
  * sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--break ack-early|no-dedup|no-sync|
- *           ballot] [--until-red] [--trace] [--stats]
+ *           ballot|fill] [--until-red] [--trace] [--stats]
  *
  * Runs the seeds N … N+K-1, each a whole history of a cluster (cluster_stack.h), in J processes. A
  * seed that fails says what was violated and how to run it again. Exit code 0 when none failed, 1
@@ -32,7 +32,7 @@ struct arguments {
 static void usage(void)
 {
     (void)fputs("usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] "
-                "[--break ack-early|no-dedup|no-sync|ballot] [--until-red] [--trace] [--stats]\n",
+                "[--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] [--stats]\n",
                 stderr);
     exit(2);
 }
@@ -57,6 +57,7 @@ static unsigned broken(const char *text)
         {"no-dedup", STACK_BREAK_NO_DEDUP},
         {"no-sync", STACK_BREAK_NO_SYNC},
         {"ballot", STACK_BREAK_BALLOT},
+        {"fill", STACK_BREAK_FILL},
     };
 
     for (size_t i = 0; text != NULL && i < sizeof names / sizeof names[0]; i++) {
@@ -130,8 +131,8 @@ static void print_stats(const struct stack_stats *sum, double seconds)
                  U(sum->seeds), U(sum->answered), U(sum->duplicates), U(sum->unknown),
                  U(sum->entries), U(sum->elections), U(sum->kills), U(sum->power_losses),
                  U(sum->deaths), U(sum->failed_calls), U(sum->snapshots), U(sum->installs),
-                 U(sum->filled), U(sum->refused), U(sum->dropped), U(sum->resigned), U(sum->damaged),
-                 U(sum->messages), U(sum->virtual_ms / 1000), seconds,
+                 U(sum->filled), U(sum->refused), U(sum->dropped), U(sum->resigned),
+                 U(sum->damaged), U(sum->messages), U(sum->virtual_ms / 1000), seconds,
                  (double)sum->seeds / seconds);
 }
 

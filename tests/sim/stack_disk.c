@@ -59,6 +59,25 @@ static int sync_or_die(struct io *io, int fd)
 
 /* ---- broken builds ---- */
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t size = strlen(text);
+
+    return size >= strlen(end) && strcmp(text + size - strlen(end), end) == 0;
+}
+
+/* Puts `to` where `from` is among the files that fill holes. */
+static bool exchange_fill_fd(struct stack_disk *self, int from, int to)
+{
+    for (size_t i = 0; i < sizeof self->fill_fds / sizeof self->fill_fds[0]; i++) {
+        if (self->fill_fds[i] == from) {
+            self->fill_fds[i] = to;
+            return true;
+        }
+    }
+    return false;
+}
+
 static int open_watched(struct io *io, const char *path, int flags, mode_t mode)
 {
     struct stack_disk *self = from(io);
@@ -71,6 +90,11 @@ static int open_watched(struct io *io, const char *path, int flags, mode_t mode)
     fd = self->table.open(io, path, flags, mode);
     if (fd >= 0 && name != NULL && strcmp(name, "/ballot") == 0) {
         self->ballot_fd = fd;
+    }
+    if (fd >= 0 && ends_with(path, ".fill")) {
+        bool room = exchange_fill_fd(self, -1, fd);
+
+        ASSERT(room);
     }
     return fd;
 }
@@ -100,6 +124,13 @@ static int do_not_sync(struct io *io, int fd)
     return 0; /* That is what is broken. */
 }
 
+static int sync_all_but_fills(struct io *io, int fd)
+{
+    struct stack_disk *self = from(io);
+
+    return exchange_fill_fd(self, fd, fd) ? 0 : sync_or_die(io, fd);
+}
+
 static int close_watched(struct io *io, int fd)
 {
     struct stack_disk *self = from(io);
@@ -107,6 +138,7 @@ static int close_watched(struct io *io, int fd)
     if (fd == self->ballot_fd) {
         self->ballot_fd = -1;
     }
+    (void)exchange_fill_fd(self, fd, -1); /* It may be another file's. */
     return self->table.close(io, fd);
 }
 
@@ -117,6 +149,12 @@ void stack_disk_init(struct stack_disk *self, struct prng *prng, unsigned broken
     mem_io_set_hook(&self->mem, before_call, self);
     self->table = self->mem.io;
     self->mem.io.fdatasync = sync_or_die;
+    memset(self->fill_fds, -1, sizeof self->fill_fds);
+    if ((broken & STACK_BREAK_FILL) != 0) {
+        self->mem.io.open = open_watched;
+        self->mem.io.close = close_watched;
+        self->mem.io.fdatasync = sync_all_but_fills;
+    }
     if ((broken & (STACK_BREAK_BALLOT | STACK_BREAK_NO_SYNC)) != 0) {
         self->mem.io.open = open_watched;
         self->mem.io.close = close_watched;
@@ -156,4 +194,5 @@ void stack_disk_restart(struct stack_disk *self, bool power_loss)
     self->struck = false;
     self->plan = STACK_DISK_FINE;
     self->ballot_fd = -1;
+    memset(self->fill_fds, -1, sizeof self->fill_fds);
 }

@@ -19,6 +19,7 @@ enum stack_break {
     STACK_BREAK_NO_DEDUP = 2,  /* producers try again without their id and sequence */
     STACK_BREAK_NO_SYNC = 4,   /* nothing is ever synced */
     STACK_BREAK_BALLOT = 8,    /* ballots are not written */
+    STACK_BREAK_FILL = 16,     /* what is put into holes is never synced */
 };
 
 enum stack_disk_plan {
@@ -33,6 +34,7 @@ struct stack_disk {
     struct prng *prng; /* borrowed */
     unsigned broken;
     int ballot_fd;
+    int fill_fds[32]; /* of files that fill holes; -1: none */
     enum stack_disk_plan plan;
     unsigned countdown; /* changing calls until the plan strikes */
     bool dead;

@@ -71,9 +71,8 @@ static void choose_file(void *arg, const char *path, uint64_t size)
 static void lose_files(struct cluster_stack *self, struct stack_node *node)
 {
     struct prng *prng = &self->prng;
-    struct victims victims = {.prng = prng,
-                              .percent = prng_percent(prng, 30) ? 100
-                                                                : (unsigned)prng_range(prng, 1, 40)};
+    struct victims victims = {
+        .prng = prng, .percent = prng_percent(prng, 30) ? 100 : (unsigned)prng_range(prng, 1, 40)};
     struct io *io = &node->disk.mem.io;
 
     if (!self->damage || node->replica == NULL || !others_have_all(self, node)) {

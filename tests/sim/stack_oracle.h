@@ -153,7 +153,8 @@ void stack_oracle_entry(struct stack_oracle *self, unsigned node, const struct e
 void stack_oracle_state(struct stack_oracle *self, unsigned node, uint64_t index,
                         const struct fsm *fsm);
 
-/* Everything that was ever seen is there, but in topics that somebody deleted. (No hole is left.) */
+/* Everything that was ever seen is there, but in topics that somebody deleted. (No hole is left.)
+ */
 void stack_oracle_final(struct stack_oracle *self, unsigned node, struct catalog *catalog);
 
 #endif

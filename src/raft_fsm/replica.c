@@ -457,10 +457,8 @@ static enum err settle(struct replica *self, enum err err, struct err_info *info
 uint64_t replica_deadline_ms(const struct replica *self)
 {
     const uint64_t deadlines_ms[] = {
-        raft_driver_deadline_ms(self->driver),
-        replica_install_deadline_ms(self),
-        replica_fill_deadline_ms(self),
-        replica_resign_deadline_ms(self),
+        raft_driver_deadline_ms(self->driver), replica_install_deadline_ms(self),
+        replica_fill_deadline_ms(self),        replica_resign_deadline_ms(self),
         replica_scrub_deadline_ms(self),
         replica_handover_deadline_ms(self),
     };

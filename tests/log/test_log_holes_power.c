@@ -132,9 +132,29 @@ static const struct scenario scenarios[] = {
     {"truncate_front_over_the_hole", truncate_front_over_the_hole, true},
 };
 
+/* On a disk in memory: there are thousands of them. */
+static void make_disk(void)
+{
+    mem_io_init(&disk);
+    ck_assert_int_eq(disk.io.mkdir(&disk.io, "log", 0750), 0);
+    ck_assert_int_eq(disk.io.sync_dir(&disk.io, "/"), 0);
+    lab.f.options.io = &disk.io;
+    lab.f.options.dir = "log";
+}
+
+static void drop_disk(void)
+{
+    fixture_close(&lab.f);
+    ck_assert_uint_eq(mem_io_open_count(&disk), 0);
+    ck_assert_uint_eq(mem_io_mapped_count(&disk), 0);
+    mem_io_fini(&disk);
+    hole_lab_fini(&lab);
+}
+
 static void prepare(void)
 {
     hole_lab_init(&lab);
+    make_disk();
     hole_lab_open(&lab);
     ck_assert_int_eq(hole_lab_append(&lab, 10), ERR_OK);
     ck_assert_int_eq(hole_lab_skip(&lab, 20), ERR_OK);
@@ -142,7 +162,7 @@ static void prepare(void)
     ck_assert_int_eq(log_sync(lab.f.log, NULL), ERR_OK);
     note_synced();
     fixture_close(&lab.f);
-    faulty_io_init(&faulty, fixture_io());
+    faulty_io_init(&faulty, &disk.io);
     lab.f.options.io = &faulty.io;
 }
 
@@ -163,7 +183,7 @@ static void check_afterwards(const struct scenario *scenario, enum err err)
 
     memcpy(present, lab.present, sizeof present);
     fixture_close(&lab.f);
-    lab.f.options.io = fixture_io();
+    lab.f.options.io = &disk.io;
     hole_lab_open(&lab);
     ck_assert_uint_ge(log_end(lab.f.log), lab.f.options.durable_end);
     hole_lab_adopt(&lab); /* All of it is true. */
@@ -215,7 +235,7 @@ static unsigned run_once(const struct scenario *scenario, unsigned nth, int errn
         check_failed_state();
     }
     check_afterwards(scenario, err);
-    hole_lab_fini(&lab);
+    drop_disk();
     return count;
 }
 
@@ -245,7 +265,7 @@ START_TEST(a_punch_without_room_changes_nothing)
     log_check(lab.f.log);
     ck_assert_int_eq(hole_lab_punch(&lab, base_of(5), base_of(6)), ERR_OK);
     hole_lab_verify(&lab);
-    hole_lab_fini(&lab);
+    drop_disk();
 }
 END_TEST
 
@@ -342,11 +362,7 @@ static void run(uint64_t seed)
     hole_lab_init(&lab);
     memset(durable, 0, sizeof durable);
     lab.f.random = seed;
-    mem_io_init(&disk);
-    ck_assert_int_eq(disk.io.mkdir(&disk.io, "log", 0750), 0);
-    ck_assert_int_eq(disk.io.sync_dir(&disk.io, "/"), 0);
-    lab.f.options.io = &disk.io;
-    lab.f.options.dir = "log";
+    make_disk();
     hole_lab_open(&lab);
     for (int round = 0; round < ROUNDS; round++) {
         calls = 0;
@@ -369,11 +385,7 @@ static void run(uint64_t seed)
         open_after_crash();
     }
     ck_assert_uint_gt(crashes, ROUNDS / 5);
-    fixture_close(&lab.f);
-    ck_assert_uint_eq(mem_io_open_count(&disk), 0);
-    ck_assert_uint_eq(mem_io_mapped_count(&disk), 0);
-    mem_io_fini(&disk);
-    hole_lab_fini(&lab);
+    drop_disk();
 }
 
 START_TEST(after_a_crash_what_was_synced_is_there_and_the_rest_is_true_or_a_hole)

@@ -91,6 +91,7 @@ void lab_start(unsigned id)
         .journal_segment_size = 64 * 1024,
         .segment_size_max = 8192,
         .fill_rate = lab.fill_rate,
+        .scrub_rate = lab.scrub_rate,
         .fill_chunk_size = 4000,
     };
     const struct replica_host host = {

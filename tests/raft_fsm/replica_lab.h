@@ -34,6 +34,7 @@ struct replica_lab {
     unsigned queue_count;
     lab_filter_cb filter;
     uint64_t fill_rate;
+    uint64_t scrub_rate;
     uint64_t topic_id;
     uint64_t random;
     char lines[64 * 1024]; /* log lines */

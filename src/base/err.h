@@ -83,7 +83,13 @@
     X(LIMIT, -34, NOT_WRITTEN, true, "a configured limit was reached")                             \
     X(UNSUPPORTED, -35, NOT_WRITTEN, false, "not supported")                                       \
     /* A committed entry contradicts what this node applied: safety is broken, stop the node. */   \
-    X(DIVERGED, -36, UNKNOWN, false, "this replica differs from the cluster")
+    X(DIVERGED, -36, UNKNOWN, false, "this replica differs from the cluster")                      \
+    /* A conditional append: the log's end was not the offset that was expected. */                \
+    X(EXPECT_FAILED, -40, NOT_WRITTEN, false, "the log does not end at the expected offset")       \
+    /* Committed and applied, but not every voter was known to have it on disk in time. */         \
+    X(NOT_CONFIRMED, -41, WRITTEN, false, "written, but not confirmed by every voter")             \
+    /* The epoch of this producer id cannot be raised any more. */                                 \
+    X(EPOCHS_USED_UP, -42, NOT_WRITTEN, false, "this producer id has no epochs left")
 
 enum err {
 #define ERR_ENUM(name, number, outcome, retryable, text) ERR_##name = (number),

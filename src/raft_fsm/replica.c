@@ -108,6 +108,7 @@ static void changed(void *arg)
     self->changed = true;
     if (self->driver != NULL && raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {
         replica_fail_pending(self, ERR_LEADERSHIP_LOST);
+        replica_fail_held(self);
     }
 }
 
@@ -362,6 +363,7 @@ enum err replica_open(const struct replica_options *options, const struct replic
     self->ballot.fd = -1;
     self->queue_tail = &self->queue;
     self->pending_tail = &self->pending;
+    replica_init_held(&self->held_acks);
     self->held_tail = &self->held;
     self->opening = true;
     err = make_dirs(self, info);
@@ -386,6 +388,7 @@ enum err replica_open(const struct replica_options *options, const struct replic
 
 void replica_fail(struct replica *self, enum err err)
 {
+    replica_fail_held(self);
     replica_fail_pending(self, err);
     replica_fail_queue(self, err);
 }
@@ -402,6 +405,7 @@ void replica_close(struct replica *self)
 static enum err settle(struct replica *self, enum err err, struct err_info *info)
 {
     if (err == ERR_OK) {
+        replica_confirm(self);
         err = replica_maybe_snapshot(self, info);
     }
     if (self->changed) {
@@ -415,8 +419,9 @@ uint64_t replica_deadline_ms(const struct replica *self)
 {
     uint64_t driver_ms = raft_driver_deadline_ms(self->driver);
     uint64_t install_ms = replica_install_deadline_ms(self);
+    uint64_t deadline_ms = driver_ms < install_ms ? driver_ms : install_ms;
 
-    return driver_ms < install_ms ? driver_ms : install_ms;
+    return deadline_ms < self->held_acks.deadline_ms ? deadline_ms : self->held_acks.deadline_ms;
 }
 
 enum err replica_tick(struct replica *self, struct err_info *info)
@@ -572,6 +577,8 @@ void replica_check(const struct replica *self)
     raft_driver_check(self->driver);
     fsm_check(self->fsm);
     ASSERT(IMPLIES(self->pending != NULL, raft_driver_role(self->driver) == RAFT_ROLE_LEADER));
+    ASSERT(IMPLIES(self->held_acks.first != NULL,
+                   raft_driver_role(self->driver) == RAFT_ROLE_LEADER));
     ASSERT(IMPLIES(self->pending == NULL, self->pending_size == 0));
     ASSERT(IMPLIES(self->queue == NULL, self->queue_size == 0));
     ASSERT(self->fetches_served <= 4);

@@ -11,6 +11,7 @@
  *     replica_propose  queued; refused at once when not the leader
  *     replica_flush    all that is queued is packed into few entries → driver → journal and peers
  *     applied          the entry comes back committed: every command's result → proposal->done
+ *                      (with acks_all when all voters have it, or time is up: replica_acks.c)
  *     or lost          leadership went: done with ERR_LEADERSHIP_LOST, outcome unknown
  *
  *   Life of a snapshot:
@@ -26,7 +27,8 @@
  *
  * Invariants:
  *   R1  Every proposal's done is called exactly once, never from inside replica_propose.
- *   R2  A result other than LEADERSHIP_LOST is that of the command's own entry, applied here.
+ *   R2  A result other than LEADERSHIP_LOST is that of the command's own entry, applied here;
+ *       NOT_CONFIRMED stands for OK where acks_all was not reached.
  *   R3  The journal is trimmed only up to what the snapshot on the disk covers.
  */
 #ifndef QUORLOG_RAFT_FSM_REPLICA_H
@@ -97,7 +99,14 @@ struct proposal {
     struct proposal *next; /* the replica's, until done */
     struct command
         command; /* owned by the proposal; freed (command_fini) by its owner after done */
+    /* Done when all voters have it on disk, or after confirm_ms with ERR_NOT_CONFIRMED. */
+    bool acks_all;
+    uint64_t confirm_ms;    /* counted from replica_propose */
+    uint64_t confirm_at_ms; /* the replica's */
     struct fsm_result result;
+    /* With OK and NOT_CONFIRMED: so many voters, of so many, were known to have it on disk. */
+    unsigned replicas;
+    unsigned voters;
     void (*done)(struct proposal *proposal);
 };
 

@@ -10,11 +10,22 @@
 /* An entry that we proposed and that is not applied yet, with the proposals whose commands it
  * holds, in order. */
 struct pending {
+    struct replica *replica;
     struct pending *next;
     uint64_t index;
     uint64_t term;
     size_t size; /* bytes of its frame */
     struct proposal *proposals;
+};
+
+/* Proposals with acks_all that are applied and that some voter lacks (replica_acks.c). */
+struct held {
+    struct proposal *first;
+    struct proposal **tail;
+    unsigned count;
+    size_t size;            /* bytes of their commands */
+    uint64_t deadline_ms;   /* the earliest */
+    uint64_t durable_index; /* what all voters had when they were looked through */
 };
 
 enum taking_state {
@@ -61,6 +72,8 @@ struct replica {
     struct pending **pending_tail;
     size_t pending_size; /* bytes of frames */
 
+    struct held held_acks;
+
     uint64_t size_since_snapshot; /* bytes of frames applied since the last one */
     struct taking taking;
     bool taking_job; /* its job is under way, also when the snapshot itself was dropped */
@@ -91,6 +104,16 @@ struct pending *replica_take_pending(struct replica *self, const struct entry *e
 void replica_answer(void *arg /* struct pending */, unsigned number,
                     const struct fsm_result *result);
 void replica_answered(struct replica *self, struct pending *pending);
+
+/* replica_acks.c */
+void replica_init_held(struct held *held);
+/* Counts the voters that have what the proposal wrote (its result is OK). True: held, since it asks
+ * for more; false: done, with the result that it has now. */
+bool replica_hold(struct replica *self, struct proposal *proposal);
+/* Something changed: those that all voters have are done. */
+void replica_confirm(struct replica *self);
+/* Nobody will know any more: all are done as written. */
+void replica_fail_held(struct replica *self);
 
 /* replica_snapshot.c */
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info);

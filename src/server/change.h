@@ -1,6 +1,6 @@
 /*
  * A change: a request that only the leader can carry out (produce, create and delete a topic, a
- * new producer id), from its frame to its answer.
+ * new producer id or epoch), from its frame to its answer.
  *
  *                     leader elsewhere                        answer
  *        +-----------------------------> SENT ------------------------------------> OVER
@@ -75,6 +75,10 @@ struct change {
     uint64_t hint;          /* who leads, as a node that refused it said; 0: nobody said */
     unsigned hints;         /* that were followed */
     char topic[TOPIC_NAME_SIZE_MAX + 1];
+    bool acks_all; /* PRODUCE: these three */
+    bool has_expect;
+    uint64_t expect_offset;
+    struct producer_claim claim; /* INIT_PRODUCER of an id that exists; id 0: of a new one */
     struct slice body; /* owns a reference */
     uint8_t body_digest[DIGEST_SIZE];
     bool digested;

@@ -18,6 +18,9 @@ struct client_request_options {
     const ProtobufCMessageDescriptor *reply; /* what must be in the reply's header */
     const char *topic;                       /* in, copied; NULL: the request names none */
     bool local;                              /* of a status request */
+    uint64_t producer_id;                    /* of a claim; 0: of a new one */
+    bool has_epoch;
+    uint16_t epoch;
     bool reads;                              /* changes nothing: its outcome is never "unknown" */
     bool repeatable;
     bool needs_leader;

@@ -47,7 +47,7 @@ static int ask(const struct invocation *invocation, struct call *call,
 
 static json_t *node_json(const Quorlog__NodeStatus *node)
 {
-    return json_pack(
+    json_t *object = json_pack(
         "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id",
         json_number(node->id), "address", json_text(node->address), "role", json_text(node->role),
         "state", json_text(node->state), "term", json_number(node->term), "applied",
@@ -59,6 +59,14 @@ static json_t *node_json(const Quorlog__NodeStatus *node)
         "journal_entries", json_number(node->journal_entries), "journal_bytes",
         json_number(node->journal_bytes), "records", json_number(node->records), "cpu_us",
         json_number(node->cpu_us), "memory", json_number(node->memory));
+    json_t *disk = json_pack("{s:o,s:o,s:o,s:b,s:b}", "disk_free", json_number(node->disk_free),
+                             "disk_size", json_number(node->disk_size), "disk_reserve",
+                             json_number(node->disk_reserve), "disk_short", node->disk_short,
+                             "disk_critical", node->disk_critical);
+
+    (void)json_object_update(object, disk); /* Out of memory: json_print aborts. */
+    json_decref(disk);
+    return object;
 }
 
 static void print_json(const Quorlog__StatusReply *status)
@@ -73,6 +81,15 @@ static void print_json(const Quorlog__StatusReply *status)
                          "term", json_number(status->term), "nodes", nodes));
 }
 
+/* How the disk of a node is, in a word. */
+static const char *disk_word(const Quorlog__NodeStatus *node)
+{
+    if (node->disk_critical) {
+        return "full";
+    }
+    return node->disk_short ? "short" : "ok";
+}
+
 static void print_table(const Quorlog__StatusReply *status)
 {
     char size[24];
@@ -83,18 +100,19 @@ static void print_table(const Quorlog__StatusReply *status)
     } else {
         printf("no leader\n");
     }
-    printf("%4s  %-24s %-8s %-12s %12s %8s %10s\n", "ID", "ADDRESS", "ROLE", "STATE", "APPLIED",
-           "LAG", "MEMORY");
+    printf("%4s  %-24s %-8s %-12s %12s %8s %10s %s\n", "ID", "ADDRESS", "ROLE", "STATE", "APPLIED",
+           "LAG", "MEMORY", "DISK");
     for (size_t i = 0; i < status->n_nodes; i++) {
         const Quorlog__NodeStatus *node = status->nodes[i];
 
         printf("%4llu  %-24s %-8s %-12s ", (unsigned long long)node->id, node->address, node->role,
                node->state);
         if (strcmp(node->state, "unreachable") == 0) {
-            printf("%12s %8s %10s\n", "-", "-", "-");
+            printf("%12s %8s %10s -\n", "-", "-", "-");
         } else {
-            printf("%12llu %8llu %10s\n", (unsigned long long)node->applied,
-                   (unsigned long long)node->lag, human_size(size, node->memory));
+            printf("%12llu %8llu %10s %s\n", (unsigned long long)node->applied,
+                   (unsigned long long)node->lag, human_size(size, node->memory),
+                   disk_word(node));
         }
     }
 }
@@ -135,6 +153,15 @@ static json_t *complaints(const Quorlog__StatusReply *status)
             (void)snprintf(text, sizeof text, "node %llu (%.256s) is %.64s", /* fits */
                            (unsigned long long)node->id, node->address,
                            node->holes > 0 ? "incomplete" : node->state);
+            (void)json_array_append_new(list, json_text(text)); /* As above. */
+        }
+        if (node->disk_short) {
+            char size[24];
+
+            (void)snprintf(text, sizeof text, /* fits */
+                           "node %llu (%.256s) is short of room on its disk: %s free",
+                           (unsigned long long)node->id, node->address,
+                           human_size(size, node->disk_free));
             (void)json_array_append_new(list, json_text(text)); /* As above. */
         }
     }

@@ -157,7 +157,9 @@ static void on_report(void *arg, const struct producer_report *report)
         self->acknowledged += report->count;
         return;
     }
-    set_failure(self, report->error->text);
+    if (err != ERR_CANCELED) {
+        set_failure(self, report->error->text);
+    } /* Else: interrupted, or a failure that is told already. */
     switch (client_error_outcome(report->error)) {
     case ERR_OUTCOME_WRITTEN:
         self->unconfirmed += report->count;

@@ -120,6 +120,9 @@ enum err fsm_sync_end(struct fsm *self, struct fsm_sync *sync);
  * sync is under way. */
 enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info);
 
+/* Whether there is something that fsm_forget would remove. */
+bool fsm_has_deleted(const struct fsm *self);
+
 /* A topic by id, also one that is deleted but not yet forgotten, with a reference; NULL if none.
  * For serving the batches that an older manifest promises. */
 struct topic *fsm_find_promised(struct fsm *self, uint64_t id);

@@ -22,6 +22,7 @@ _Static_assert(POSITION_FIELDS + FIELD_COUNT * 8 == MESSAGE_HEADER_SIZE, "the di
 
 enum {
     FLAG_STALE = 1,   /* APPEND_RESULT */
+    FLAG_NO_ROOM = 2, /* APPEND_RESULT */
     FLAG_PRE = 1,     /* VOTE, VOTE_RESULT */
     FLAG_DISRUPT = 2, /* VOTE */
     FLAG_GRANTED = 2, /* VOTE_RESULT */
@@ -34,7 +35,7 @@ static const struct shape {
     bool body;      /* may have one */
 } shapes[] = {
     [MESSAGE_APPEND] = {.fields = 4, .body = true},
-    [MESSAGE_APPEND_RESULT] = {.flags = FLAG_STALE, .fields = 2},
+    [MESSAGE_APPEND_RESULT] = {.flags = FLAG_STALE | FLAG_NO_ROOM, .fields = 2},
     [MESSAGE_VOTE] = {.flags = FLAG_PRE | FLAG_DISRUPT, .fields = 2},
     [MESSAGE_VOTE_RESULT] = {.flags = FLAG_PRE | FLAG_GRANTED, .fields = 0},
     [MESSAGE_SNAPSHOT] = {.fields = 4, .body = true},
@@ -119,7 +120,8 @@ static uint8_t header_fields(const struct message *self, uint64_t fields[FIELD_C
     case MESSAGE_APPEND_RESULT:
         fields[0] = self->append_result.rejected;
         fields[1] = self->append_result.last_index;
-        return flag(self->append_result.stale, FLAG_STALE);
+        return flag(self->append_result.stale, FLAG_STALE) |
+               flag(self->append_result.no_room, FLAG_NO_ROOM);
     case MESSAGE_VOTE:
         fields[0] = self->vote.last_index;
         fields[1] = self->vote.last_term;
@@ -437,6 +439,7 @@ static enum err decode_rest(struct input *input, struct message *message, struct
         message->append_result.rejected = input->fields[0];
         message->append_result.last_index = input->fields[1];
         message->append_result.stale = (input->flags & FLAG_STALE) != 0;
+        message->append_result.no_room = (input->flags & FLAG_NO_ROOM) != 0;
         return ERR_OK;
     case MESSAGE_VOTE:
         message->vote.last_index = input->fields[0];

@@ -71,6 +71,8 @@ static void append(void *arg, const struct entry *entries, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         task->entries[i] = entries[i];
         entry_ref(&entries[i]);
+        /* Once in the journal, once in the topics. */
+        replica_room_wrote(self, 2 * (uint64_t)entry_frame_size(entries[i].size));
     }
     replica_post_task(self, task);
 }
@@ -78,7 +80,13 @@ static void append(void *arg, const struct entry *entries, unsigned count)
 static void send_message(void *arg, const struct message *message)
 {
     struct replica *self = arg;
+    struct message told;
 
+    if (message->type == MESSAGE_APPEND_RESULT && replica_is_short(self)) {
+        told = *message; /* Owns nothing. */
+        told.append_result.no_room = true;
+        message = &told;
+    }
     self->host.send(self->host.arg, message);
 }
 
@@ -366,8 +374,13 @@ enum err replica_open(const struct replica_options *options, const struct replic
     replica_init_held(&self->held_acks);
     self->held_tail = &self->held;
     self->opening = true;
+    self->room = (struct room){.io = host->io,
+                               .dir = self->dir,
+                               .diag = host->diag,
+                               .reserve = options->disk_reserve};
     err = make_dirs(self, info);
     if (err == ERR_OK) {
+        room_init(&self->room); /* Before anything is written: it may free the ballast for that. */
         err = open_parts(self, ret_journal, info);
     }
     if (err != ERR_OK) {
@@ -421,6 +434,9 @@ uint64_t replica_deadline_ms(const struct replica *self)
     uint64_t install_ms = replica_install_deadline_ms(self);
     uint64_t deadline_ms = driver_ms < install_ms ? driver_ms : install_ms;
 
+    if (self->room.reserve > 0 && self->room_at_ms < deadline_ms) {
+        deadline_ms = self->room_at_ms;
+    }
     return deadline_ms < self->held_acks.deadline_ms ? deadline_ms : self->held_acks.deadline_ms;
 }
 
@@ -434,6 +450,10 @@ enum err replica_tick(struct replica *self, struct err_info *info)
         err = err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
     }
     if (err == ERR_OK) {
+        err = replica_room_tick(self);
+        err = err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
+    }
+    if (err == ERR_OK) {
         err = replica_install_tick(self, info);
     }
     return settle(self, err, info);
@@ -441,11 +461,19 @@ enum err replica_tick(struct replica *self, struct err_info *info)
 
 enum err replica_receive(struct replica *self, const struct message *message, struct err_info *info)
 {
+    struct message rest = *message; /* borrows what message owns */
     enum err err;
 
     if (message->to != self->options.id || message->from == self->options.id) {
         return ERR_OK; /* Not for us: a node took over another's address. */
     }
+    if (message->type == MESSAGE_APPEND_RESULT) {
+        replica_note_peer_room(self, message->from, message->append_result.no_room);
+    }
+    if (!replica_cut_growth(self, message, &rest)) {
+        return ERR_OK;
+    }
+    message = &rest;
     switch (message->type) {
     case MESSAGE_FETCH:
         err = replica_receive_fetch(self, message, info);
@@ -553,6 +581,11 @@ void replica_status(const struct replica *self, struct replica_status *ret_statu
         .installing = self->installing.state != INSTALLING_IDLE,
         .records = fsm_records_applied(self->fsm),
         .memory = raft_driver_memory(self->driver),
+        .disk_free = self->room.free,
+        .disk_size = self->room.total,
+        .disk_reserve = self->room.reserve,
+        .disk_short = self->room.state != ROOM_PLENTY,
+        .disk_critical = self->room.state == ROOM_CRITICAL,
     };
     raft_driver_membership(self->driver, &ret_status->membership);
 }

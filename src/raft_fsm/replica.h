@@ -14,6 +14,8 @@
  *                      (with acks_all when all voters have it, or time is up: replica_acks.c)
  *     or lost          leadership went: done with ERR_LEADERSHIP_LOST, outcome unknown
  *
+ *     or refused       ERR_NOSPACE: too few disks have room; nothing was proposed (replica_room.c)
+ *
  *   Life of a snapshot:
  *     entries_size since the last one > snapshot_size → state copied → job: sync the logs, write
  *     the snapshot file → driver compacts → journal is trimmed, deleted topics' files go
@@ -51,6 +53,8 @@
 
 struct replica;
 
+#define REPLICA_RESERVE_DEFAULT UINT64_MAX /* a twentieth of the disk, at most 256 MiB */
+
 struct replica_options {
     uint64_t id;
     const char *address; /* in, copied */
@@ -69,6 +73,8 @@ struct replica_options {
     uint64_t segment_size_max;     /* of topics; 0: 64 MiB */
     uint64_t seed;                 /* 0: from the clock's random */
     bool no_direct;                /* as in journal_options */
+    uint64_t disk_reserve;         /* bytes that are to stay free (room.h); 0: nobody looks;
+                                      REPLICA_RESERVE_DEFAULT: a part of the disk */
 };
 
 /* A piece of work that may block for long: the host calls run on another thread (one job at a
@@ -175,6 +181,11 @@ struct replica_status {
     bool installing;
     uint64_t records; /* applied since start */
     uint64_t memory;  /* bytes of entries held */
+    uint64_t disk_free; /* as last looked at; 0 when nobody looks, as the next ones */
+    uint64_t disk_size;
+    uint64_t disk_reserve;
+    bool disk_short;    /* nothing that grows data is begun here */
+    bool disk_critical; /* … nor taken from others */
     struct membership membership;
 };
 void replica_status(const struct replica *self, struct replica_status *ret_status);

@@ -6,6 +6,7 @@
 
 #include "raft_fsm/ballot.h"
 #include "raft_fsm/replica.h"
+#include "raft_fsm/room.h"
 
 /* An entry that we proposed and that is not applied yet, with the proposals whose commands it
  * holds, in order. */
@@ -74,6 +75,11 @@ struct replica {
 
     struct held held_acks;
 
+    struct room room;
+    uint64_t room_at_ms;                  /* when it is checked next */
+    uint64_t short_since_ms;              /* while it is short */
+    uint64_t short_peers[MEMBERSHIP_MAX]; /* those that said so last; 0: free */
+
     uint64_t size_since_snapshot; /* bytes of frames applied since the last one */
     struct taking taking;
     bool taking_job; /* its job is under way, also when the snapshot itself was dropped */
@@ -114,6 +120,18 @@ bool replica_hold(struct replica *self, struct proposal *proposal);
 void replica_confirm(struct replica *self);
 /* Nobody will know any more: all are done as written. */
 void replica_fail_held(struct replica *self);
+
+/* replica_room.c */
+bool replica_is_short(const struct replica *self);
+/* Checks the disk when it is time, and hands over when that is needed. What the driver says. */
+enum err replica_room_tick(struct replica *self);
+void replica_room_wrote(struct replica *self, uint64_t size);
+void replica_note_peer_room(struct replica *self, uint64_t id, bool no_room);
+/* Takes proposals that grow data out of the queue, and refuses them, where there is no room. */
+void replica_refuse_growth(struct replica *self);
+/* What of a message can be taken: in *ret_rest, which is a borrowing copy of it. False: nothing. */
+bool replica_cut_growth(const struct replica *self, const struct message *message,
+                        struct message *ret_rest);
 
 /* replica_snapshot.c */
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info);

@@ -215,6 +215,7 @@ enum err replica_flush(struct replica *self, struct err_info *info)
 {
     enum err err = ERR_OK;
 
+    replica_refuse_growth(self);
     while (err == ERR_OK && self->queue != NULL) {
         if (raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {
             replica_fail_queue(self, ERR_NOT_LEADER);

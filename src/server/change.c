@@ -281,6 +281,10 @@ static void tell_refusal(struct change *self, const struct fsm_result *result)
                           "the log ends at %" PRIu64 ", not at %" PRIu64 "; nothing was written",
                           result->log_end, self->expect_offset);
         failure.log_end = result->log_end;
+    } else if (result->err == ERR_NOSPACE) {
+        (void)failure_set(&failure, result->err,
+                          "the disks of too many nodes are nearly full (quorlog cluster status "
+                          "shows which); nothing was written");
     } else {
         (void)failure_set(&failure, result->err, "%s", err_text(result->err));
     }

@@ -70,6 +70,9 @@ enum {
     X(journal_segment_size, SIZE, "64M", 1 << 20, INT64_C(1) << 31, "bytes",                       \
       "size of a journal file")                                                                    \
     X(segment_size, SIZE, "64M", 4096, INT64_C(1) << 31, "bytes", "size of a topic's files")       \
+    X(disk_reserve, SIZE, "0", 0, INT64_C(1) << 50, "bytes",                                       \
+      "with less free than that on the disk nothing is written; 0: a twentieth of the disk, up "   \
+      "to 256M")                                                                                   \
     X(transfer_ms, TIME, "2s", 0, 60000, "ms",                                                     \
       "a stopping leader waits so long for another node to take over")                             \
     X(log_level, WORD, "info", 0, 0, "error|warn|info|debug", "what is told on standard error")    \

@@ -1,9 +1,13 @@
 /*
  * The raft thread. See group.h.
  *
- * Everything that reaches the thread wakes one waker; its callback is one turn:
+ * One round of the loop:
  *
- *      completions (journal, jobs) → messages → requests (unless the replica is full) → flush
+ *      events: a peer's messages go to the replica as they are read; all else only says that a
+ *              turn is due
+ *      turn:   completions (journal, jobs) → requests (unless the replica is full) → flush
+ *      write:  each connection's frames, with one call (transport)
+ *      tasks:  for the journal, posted to its thread or, if small, performed here
  *
  * so that all that waited is packed into one entry, one journal write and one message a peer. The
  * timer's callback is a turn, too. Nothing else touches the replica.
@@ -20,6 +24,8 @@
 #include "base/assert.h"
 #include "base/container.h"
 #include "raft_fsm/group_internal.h"
+
+enum { ADOPTIONS_SIZE_MAX = 64 * 1024 };
 
 static void turn(struct group *self);
 
@@ -48,12 +54,47 @@ static void post_journal(void *arg, struct journal_task *task)
 {
     struct group *self = arg;
 
-    if (self->journal_thread == NULL) {
-        task->next = NULL;
-        *self->early_tail = task;
-        self->early_tail = &task->next;
-    } else {
+    task->next = NULL;
+    *self->tasks_tail = task;
+    self->tasks_tail = &task->next;
+}
+
+static void take_journal_done(struct group *self, struct journal_task *list);
+
+/* Hands the tasks over to the journal's thread. */
+static void post_tasks(struct group *self)
+{
+    struct journal_task *task = self->tasks;
+
+    self->tasks = NULL;
+    self->tasks_tail = &self->tasks;
+    while (task != NULL) {
+        struct journal_task *next = task->next;
+
         journal_thread_post(self->journal_thread, task);
+        task = next;
+    }
+}
+
+/*
+ * The last thing before the loop waits. All messages of the turn are written, so a small write to
+ * the journal that is tried here holds up nobody but us, who would wait for it.
+ */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct group *self = prepare->data;
+    struct journal_task *task = self->tasks;
+
+    if (task == NULL || task->next != NULL || !journal_thread_try(self->journal_thread, task)) {
+        post_tasks(self);
+        return;
+    }
+    self->tasks = NULL;
+    self->tasks_tail = &self->tasks;
+    take_journal_done(self, task);
+    turn(self);
+    if (self->tasks != NULL) {
+        waker_wake(&self->waker); /* Or the loop would wait before it comes here again. */
     }
 }
 
@@ -108,7 +149,7 @@ static void on_job_done(uv_work_t *work, int status)
     if (self->jobs != NULL) {
         start_job(self);
     }
-    turn(self);
+    self->turn_due = true;
 }
 
 static void start_job(struct group *self)
@@ -156,43 +197,56 @@ static void publish(void *arg)
 
 /* ---- turns ---- */
 
+static void take_journal_done(struct group *self, struct journal_task *list)
+{
+    struct err_info info = {0};
+
+    if (working(self)) {
+        check(self, replica_journal_done(self->replica, list, &info), &info);
+        return;
+    }
+    while (list != NULL) {
+        struct journal_task *next = list->next;
+
+        journal_task_free(list);
+        list = next;
+    }
+}
+
 static void take_completions(struct group *self)
 {
     struct mail *mail = mailbox_take(&self->completions);
 
     while (mail != NULL) {
         struct completion *completion = (struct completion *)mail;
-        struct err_info info = {0};
 
         mail = mail->next;
-        if (working(self)) {
-            check(self, replica_journal_done(self->replica, completion->tasks, &info), &info);
-        } else {
-            while (completion->tasks != NULL) {
-                struct journal_task *next = completion->tasks->next;
-
-                journal_task_free(completion->tasks);
-                completion->tasks = next;
-            }
-        }
+        take_journal_done(self, completion->tasks);
         free(completion);
     }
 }
 
-static void take_messages(struct group *self)
+static void take_adoptions(struct group *self)
 {
-    struct mail *mail = mailbox_take(&self->messages);
+    struct mail *mail = mailbox_take(&self->adoptions);
 
     while (mail != NULL) {
-        struct incoming *incoming = (struct incoming *)mail;
-        struct err_info info = {0};
+        struct adoption *adoption = (struct adoption *)mail;
 
         mail = mail->next;
-        if (working(self) && group_is_current(self, incoming->message.from, incoming->generation)) {
-            check(self, replica_receive(self->replica, &incoming->message, &info), &info);
-        }
-        message_fini(&incoming->message);
-        free(incoming);
+        group_inbound_adopt(self->inbound, &adoption->connection);
+        free(adoption);
+    }
+}
+
+static void on_message(void *arg, const struct message *message)
+{
+    struct group *self = arg;
+    struct err_info info = {0};
+
+    if (working(self)) {
+        check(self, replica_receive(self->replica, message, &info), &info);
+        self->turn_due = true;
     }
 }
 
@@ -252,13 +306,27 @@ static void on_waker_stopped(void *arg)
     (void)arg; /* As above. */
 }
 
-static void on_peers_closed(void *arg)
+static void close_handles(struct group *self)
+{
+    waker_stop(&self->waker, on_waker_stopped);
+    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&self->check, on_handle_closed);
+    uv_close((uv_handle_t *)&self->prepare, on_handle_closed);
+}
+
+static void on_inbound_closed(void *arg)
 {
     struct group *self = arg;
 
     self->state = GROUP_CLOSED;
-    waker_stop(&self->waker, on_waker_stopped);
-    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
+    close_handles(self);
+}
+
+static void on_peers_closed(void *arg)
+{
+    struct group *self = arg;
+
+    group_inbound_close(self->inbound, on_inbound_closed, self);
 }
 
 /* Takes the steps to the end when stop was asked for. */
@@ -291,7 +359,7 @@ static void turn(struct group *self)
         return;
     }
     take_completions(self);
-    take_messages(self);
+    take_adoptions(self);
     if (working(self) && now_ms() >= replica_deadline_ms(self->replica)) {
         check(self, replica_tick(self->replica, &info), &info);
     }
@@ -307,7 +375,19 @@ static void turn(struct group *self)
 
 static void on_woken(void *arg)
 {
-    turn(arg);
+    struct group *self = arg;
+
+    self->turn_due = true;
+}
+
+static void on_check(uv_check_t *handle)
+{
+    struct group *self = handle->data;
+
+    if (self->turn_due) {
+        self->turn_due = false;
+        turn(self);
+    }
 }
 
 /* Any thread. */
@@ -352,7 +432,7 @@ static void init(struct group *self, const struct group_options *options,
     self->options = *options;
     set_defaults(&self->options);
     self->events = *events;
-    self->early_tail = &self->early;
+    self->tasks_tail = &self->tasks;
     self->jobs_tail = &self->jobs;
     self->work.data = self;
     atomic_init(&self->stop_at_ms, 0);
@@ -369,8 +449,14 @@ static void init(struct group *self, const struct group_options *options,
     rv = uv_timer_init(&self->loop, &self->timer);
     ASSERT(rv == 0);
     self->timer.data = self;
+    (void)uv_prepare_init(&self->loop, &self->prepare); /* Cannot fail, nor can the next. */
+    (void)uv_prepare_start(&self->prepare, on_prepare);
+    self->prepare.data = self;
+    (void)uv_check_init(&self->loop, &self->check); /* As above. */
+    (void)uv_check_start(&self->check, on_check);
+    self->check.data = self;
     mailbox_init(&self->requests, self->options.mailbox_size_max, wake, self);
-    mailbox_init(&self->messages, self->options.mailbox_size_max, wake, self);
+    mailbox_init(&self->adoptions, ADOPTIONS_SIZE_MAX, wake, self);
     mailbox_init(&self->completions, SIZE_MAX, wake, self);
 }
 
@@ -380,10 +466,10 @@ static void fini(struct group *self)
     int rv;
 
     mailbox_close(&self->requests);
-    mailbox_close(&self->messages);
+    mailbox_close(&self->adoptions);
     mailbox_close(&self->completions);
     mailbox_fini(&self->requests);
-    mailbox_fini(&self->messages);
+    mailbox_fini(&self->adoptions);
     mailbox_fini(&self->completions);
     waker_fini(&self->waker);
     rv = uv_loop_close(&self->loop);
@@ -396,9 +482,9 @@ static void fini(struct group *self)
 static void fini_unstarted(struct group *self)
 {
     group_peers_free(self->peers);
-    waker_stop(&self->waker, on_waker_stopped);
-    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
-    (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Closes the two. */
+    group_inbound_free(self->inbound);
+    close_handles(self);
+    (void)uv_run(&self->loop, UV_RUN_DEFAULT); /* Closes them. */
     fini(self);
 }
 
@@ -410,12 +496,7 @@ static enum err start_threads(struct group *self, struct journal *journal, struc
     if (err != ERR_OK) {
         return err_set(info, err, "the journal's thread cannot be started: %s", err_text(err));
     }
-    while (self->early != NULL) {
-        struct journal_task *next = self->early->next;
-
-        journal_thread_post(self->journal_thread, self->early);
-        self->early = next;
-    }
+    post_tasks(self); /* Those from opening. */
     if (pthread_create(&self->thread, NULL, thread_main, self) != 0) {
         journal_thread_stop(self->journal_thread);
         self->journal_thread = NULL;
@@ -460,6 +541,21 @@ enum err group_start(const struct group_options *options, const struct group_eve
         (void)err_set(info, err, "out of memory");
         goto err_after_init;
     }
+    err = group_inbound_new(
+        &(struct group_inbound_options){
+            .loop = &self->loop,
+            .self_id = options->replica.id,
+            .frame_size_max = self->options.frame_size_max,
+            .diag = options->diag,
+            .members = &self->members,
+            .arg = self,
+            .message = on_message,
+        },
+        &self->inbound);
+    if (err != ERR_OK) {
+        (void)err_set(info, err, "out of memory");
+        goto err_after_init;
+    }
     err = replica_open(&options->replica, &host, &self->replica, &journal, info);
     if (err != ERR_OK) {
         goto err_after_init;
@@ -488,7 +584,8 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     rv = pthread_join(self->thread, NULL);
     ASSERT(rv == 0);
     mailbox_close(&self->requests);
-    mailbox_close(&self->messages);
+    mailbox_close(&self->adoptions);
+    post_tasks(self); /* Those of the last turn. */
     group_lock(self);
     journal_thread = self->journal_thread;
     self->journal_thread = NULL;
@@ -496,7 +593,7 @@ void group_stop(struct group *self, uint64_t transfer_ms)
     journal_thread_stop(journal_thread);
     /* What came too late: each is answered or given back. The state is CLOSED. */
     take_completions(self);
-    take_messages(self);
+    take_adoptions(self);
     take_requests(self);
     replica_fail(self->replica, ERR_SHUTDOWN);
 }
@@ -505,5 +602,6 @@ void group_free(struct group *self)
 {
     replica_close(self->replica);
     group_peers_free(self->peers);
+    group_inbound_free(self->inbound);
     fini(self);
 }

@@ -2,13 +2,13 @@
  * A raft group on this node: a replica with a thread, a journal and connections to its peers.
  *
  * This is the module's public face. The raft thread runs a uv loop of its own; whoever is on
- * another thread talks to it through its mailbox (group_submit, group_deliver) and reads what it
+ * another thread talks to it through its mailboxes (group_submit, group_adopt) and reads what it
  * publishes (group_status, the catalog). A node may have several groups; nothing here is global.
  *
- *   front threads ── group_submit ──► mailbox ──► raft thread ── tasks ──► journal thread
- *        ▲                                          │  ▲  │                    │
- *        └──────────── request->done ───────────────┘  │  └── links ──► peers  │
- *   frames from peers ── group_deliver ────────────────┘◄──── durable ─────────┘
+ *   front threads ─ group_submit ─► mailbox ──► raft thread ─── tasks ──► journal thread
+ *        ▲                                       │  ▲  ▲  │                   │
+ *        └────────── request->done ──────────────┘  │  │  └── links ──► peers │
+ *   peers' sockets ─ group_adopt ─► messages ───────┘  └────── durable ───────┘
  *
  * When a disk fails or safety is broken the group says so through `fatal` and does nothing more:
  * the process has to end, a supervisor starts it again.
@@ -32,7 +32,7 @@ struct group_options {
     const char *cluster_id;         /* in, copied: what links say in their hello */
     const struct diag *diag;        /* borrowed */
     struct io *io;                  /* borrowed */
-    size_t mailbox_size_max;        /* bytes of requests and messages waiting; 0: 64 MiB */
+    size_t mailbox_size_max;        /* bytes of requests waiting; 0: 64 MiB */
     size_t peer_queue_size_max;     /* bytes waiting to be sent to one peer; 0: 32 MiB */
     size_t frame_size_max;          /* of frames from peers; 0: 32 MiB */
 };
@@ -58,7 +58,7 @@ enum err group_start(const struct group_options *options, const struct group_eve
 
 /* Any thread but the raft thread. Hands leadership over if it has it (waits at most transfer_ms),
  * stops the threads and closes all. Requests that are not done are done with ERR_SHUTDOWN before it
- * returns. From then on group_submit and group_deliver say ERR_SHUTDOWN; what was published last,
+ * returns. From then on group_submit and group_adopt say ERR_SHUTDOWN; what was published last,
  * and the catalog, can still be read. */
 void group_stop(struct group *self, uint64_t transfer_ms);
 
@@ -79,17 +79,20 @@ struct group_request {
 /* Any thread. ERR_BUSY when the mailbox is full, ERR_SHUTDOWN. */
 enum err group_submit(struct group *self, struct group_request *request);
 
-/*
- * Any thread. A peer's connection was accepted here and said hello: *ret_generation identifies it.
- * What an older connection of that peer still delivers is dropped from now on.
- */
-uint64_t group_peer_connected(struct group *self, uint64_t peer_id);
+/* A connection that a peer made to us. */
+struct group_connection {
+    uint64_t peer_id;
+    int fd;
+    uint64_t request_id;  /* of its hello */
+    const uint8_t *reply; /* header of the HELLO_REPLY; copied */
+    size_t reply_size;    /* bytes, at most GROUP_REPLY_SIZE_MAX */
+};
+enum { GROUP_REPLY_SIZE_MAX = 1024 };
 
-/* Any thread. A raft frame from a peer; verified and decoded here, on the caller's thread.
- * ERR_BUSY: dropped, since the mailbox is full. ERR_CORRUPT, ERR_PROTOCOL, and ERR_FENCED when a
- * newer connection of the peer was made: end the connection. */
-enum err group_deliver(struct group *self, uint64_t peer_id, uint64_t generation,
-                       const struct frame *frame, struct err_info *info);
+/* Any thread. The peer's hello was fine: from now on its connection is the raft thread's, which
+ * answers the hello. The socket is taken over, also when this fails. ERR_NOMEM, ERR_BUSY,
+ * ERR_SHUTDOWN. */
+enum err group_adopt(struct group *self, const struct group_connection *connection);
 
 /* Any thread: a copy of what was last published. */
 void group_status(struct group *self, struct replica_status *ret_status);

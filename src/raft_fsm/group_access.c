@@ -1,9 +1,10 @@
 /*
- * The group as other threads see it: its mailboxes, what it published last, and which connection of
- * a peer counts. Nothing here touches the replica.
+ * The group as other threads see it: its mailboxes, and what it published last. Nothing here
+ * touches the replica.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/container.h"
@@ -23,21 +24,6 @@ void group_unlock(struct group *self)
     ASSERT(rv == 0);
 }
 
-bool group_is_current(struct group *self, uint64_t peer_id, uint64_t generation)
-{
-    bool current = false;
-
-    ASSERT(peer_id != 0 && generation != 0);
-    group_lock(self);
-    for (size_t i = 0; i < sizeof self->generations / sizeof self->generations[0]; i++) {
-        if (self->generations[i].id == peer_id) {
-            current = self->generations[i].generation == generation;
-        }
-    }
-    group_unlock(self);
-    return current;
-}
-
 static void on_proposal_done(struct proposal *proposal)
 {
     struct group_request *request = CONTAINER_OF(proposal, struct group_request, proposal);
@@ -52,62 +38,21 @@ enum err group_submit(struct group *self, struct group_request *request)
     return mailbox_post(&self->requests, &request->mail, request->size);
 }
 
-uint64_t group_peer_connected(struct group *self, uint64_t peer_id)
+enum err group_adopt(struct group *self, const struct group_connection *connection)
 {
-    uint64_t generation;
-    size_t slot = 0;
+    struct adoption *adoption = malloc(sizeof *adoption);
+    enum err err = ERR_NOMEM;
 
-    ASSERT(peer_id != 0);
-    group_lock(self);
-    generation = ++self->last_generation;
-    /* The peer's slot, or the one that was not used for longest. */
-    for (size_t i = 0; i < sizeof self->generations / sizeof self->generations[0]; i++) {
-        if (self->generations[i].id == peer_id) {
-            slot = i;
-            break;
-        }
-        if (self->generations[i].generation < self->generations[slot].generation) {
-            slot = i;
-        }
-    }
-    self->generations[slot].id = peer_id;
-    self->generations[slot].generation = generation;
-    group_unlock(self);
-    return generation;
-}
-
-enum err group_deliver(struct group *self, uint64_t peer_id, uint64_t generation,
-                       const struct frame *frame, struct err_info *info)
-{
-    struct incoming *incoming;
-    enum err err;
-
-    /* The newer one may have ended: were this one only ignored, nothing would be heard from the
-     * peer any more. Told, it dials again. */
-    if (!group_is_current(self, peer_id, generation)) {
-        return err_set(info, ERR_FENCED, "another connection of node %llu replaced this one",
-                       (unsigned long long)peer_id);
-    }
-    incoming = calloc(1, sizeof *incoming);
-    if (incoming == NULL) {
-        return ERR_BUSY;
-    }
-    err = message_decode(frame->header, frame->header_size, frame->block, frame->body,
-                         frame->body_size, &incoming->message, info);
-    if (err != ERR_OK) {
-        free(incoming);
-        return err;
-    }
-    if (incoming->message.from != peer_id) {
-        err = err_set(info, ERR_PROTOCOL, "node %llu sent a message in the name of node %llu",
-                      (unsigned long long)peer_id, (unsigned long long)incoming->message.from);
-    } else {
-        incoming->generation = generation;
-        err = mailbox_post(&self->messages, &incoming->mail, frame->body_size + sizeof *incoming);
+    ASSERT(connection->reply_size <= sizeof adoption->reply);
+    if (adoption != NULL) {
+        adoption->connection = *connection;
+        adoption->connection.reply = adoption->reply;
+        memcpy(adoption->reply, connection->reply, connection->reply_size);
+        err = mailbox_post(&self->adoptions, &adoption->mail, sizeof *adoption);
     }
     if (err != ERR_OK) {
-        message_fini(&incoming->message);
-        free(incoming);
+        (void)close(connection->fd); /* Nothing was said on it. */
+        free(adoption);
     }
     return err;
 }

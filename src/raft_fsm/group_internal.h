@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "raft_fsm/group.h"
+#include "raft_fsm/group_inbound.h"
 #include "raft_fsm/group_peers.h"
 #include "raft_fsm/journal_thread.h"
 #include "transport/waker.h"
@@ -23,14 +24,18 @@ struct group {
     uv_loop_t loop;
     struct waker waker;
     uv_timer_t timer;
+    uv_check_t check;     /* after the events of one wait: the turn */
+    uv_prepare_t prepare; /* before the next wait */
+    bool turn_due;
     struct replica *replica;
     struct journal_thread *journal_thread;
-    struct journal_task *early; /* tasks from opening, before the journal's thread runs */
-    struct journal_task **early_tail;
-    struct group_peers *peers;
+    struct journal_task *tasks; /* for the journal, until the turn's end */
+    struct journal_task **tasks_tail;
+    struct group_peers *peers;     /* to them */
+    struct group_inbound *inbound; /* from them */
 
     struct mailbox requests;    /* struct group_request */
-    struct mailbox messages;    /* struct incoming */
+    struct mailbox adoptions;   /* struct adoption */
     struct mailbox completions; /* struct completion */
 
     uv_work_t work;   /* of the first of jobs, while job_running */
@@ -40,23 +45,18 @@ struct group {
 
     atomic_uint_fast64_t stop_at_ms; /* 0: not asked to stop */
 
-    pthread_mutex_t lock; /* Guards status, generations, and journal_thread's going. */
+    pthread_mutex_t lock; /* Guards status, and journal_thread's going. */
     struct replica_status status;
-    struct {
-        uint64_t id;
-        uint64_t generation;
-    } generations[2 * MEMBERSHIP_MAX];
-    uint64_t last_generation;
     atomic_uint_fast64_t leader_id;
     atomic_uint_fast64_t applied_index;
     struct membership members; /* that the links follow; raft thread */
 };
 
-/* A peer's message on its way in. */
-struct incoming {
+/* A peer's connection on its way in. */
+struct adoption {
     struct mail mail;
-    struct message message;
-    uint64_t generation;
+    struct group_connection connection;
+    uint8_t reply[GROUP_REPLY_SIZE_MAX];
 };
 
 struct completion {
@@ -66,8 +66,5 @@ struct completion {
 
 void group_lock(struct group *self);
 void group_unlock(struct group *self);
-
-/* Whether no newer connection of that peer exists. */
-bool group_is_current(struct group *self, uint64_t peer_id, uint64_t generation);
 
 #endif

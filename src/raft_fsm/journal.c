@@ -336,6 +336,21 @@ uint64_t journal_last_index(const struct journal *self)
     return self->last_index;
 }
 
+size_t journal_room(const struct journal *self)
+{
+    uint64_t room;
+
+    if (self->failed || self->fd < 0) {
+        return 0;
+    }
+    room = self->segments[self->segment_count - 1].size - self->position;
+    if (room < JOURNAL_BATCH_HEADER_SIZE) {
+        return 0;
+    }
+    room -= JOURNAL_BATCH_HEADER_SIZE;
+    return room < self->write_size_max ? (size_t)room : self->write_size_max;
+}
+
 void journal_stats(const struct journal *self, struct journal_stats *ret_stats)
 {
     *ret_stats = self->stats;

@@ -120,6 +120,10 @@ enum err journal_prepare(struct journal *self, uint64_t step, bool *ret_more,
 
 uint64_t journal_last_index(const struct journal *self);
 
+/* Bytes of entry frames that one append may bring so that it is one write into the segment that is
+ * open, without a step to the next one. */
+size_t journal_room(const struct journal *self);
+
 struct journal_stats {
     uint64_t writes;  /* durable writes */
     uint64_t entries; /* entries written */

@@ -5,45 +5,56 @@
  *                 ▲                           │
  *                 └── what came meanwhile ────┘   one write for all of it
  *
- * Whenever the queue is empty, for IDLE_MS: a seal, then spares in steps, looking at the queue
- * after each. While it never is, a step towards a spare follows every FILL_STEP / 2 bytes written,
- * so that the next segment is ready when the current one is about half full.
+ *      try ──► the journal is free, the task is small ──► journal_perform, on the caller's thread
+ *
+ * Whoever uses the journal has set `busy`. Whenever nobody has for IDLE_MS: a seal, then spares in
+ * steps, looking at the queue after each. While it never is idle, a step towards a spare follows
+ * every FILL_STEP / 2 bytes written, so that the next segment is ready when the current one is
+ * about half full.
  *
  * Failure modes: a task that fails is handed back with its error, and so is every later one (J4). A
  * seal or a spare that fails fails the journal, and the next task says so; a full disk only stops
- * the preparing until something is trimmed.
+ * the preparing until something is trimmed. A disk that is slow is left to the thread: after one
+ * write that took longer than TRY_MS none is tried for SLOW_MS.
  */
 #include "raft_fsm/journal_thread.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 
 enum {
     IDLE_MS = 20,
     FILL_STEP = 1024 * 1024,
+    TRY_SIZE_MAX = 16 * 1024, /* bytes of entry frames */
+    TRY_MS = 3,
+    SLOW_MS = 1000,
 };
 
 struct journal_thread {
-    pthread_mutex_t lock; /* Guards queue, stopping, stats. */
+    pthread_mutex_t lock; /* Guards all below down to stats. */
     pthread_cond_t wake;
     struct journal_task *head;
     struct journal_task **tail;
     bool stopping;
+    bool busy;           /* Somebody uses the journal. */
+    bool asleep;         /* The thread waits for a signal and nothing else. */
+    bool seal;           /* A seal is to be written. */
+    bool fill;           /* Spares are to be prepared. */
+    bool fill_now;       /* ... without waiting for idleness. */
+    bool full;           /* The disk was full when that was tried. */
+    uint64_t fill_bytes; /* Of stats.bytes, when the last step towards a spare was made. */
+    uint64_t idle_at_ms; /* When what can wait may be done. */
     struct journal_stats stats;
-    /* The thread's own. */
+    uint64_t quick_at_ms; /* (who tries) Not before then. */
     pthread_t thread;
     struct journal *journal; /* owned */
     void (*done)(void *arg, struct journal_task *list);
     void *arg;
-    bool seal;           /* A seal is to be written. */
-    bool fill;           /* Spares are to be prepared. */
-    bool full;           /* The disk was full when that was tried. */
-    uint64_t fill_bytes; /* Of stats.bytes, when the last step towards a spare was made. */
 };
 
 static void lock(struct journal_thread *self)
@@ -60,41 +71,54 @@ static void unlock(struct journal_thread *self)
     ASSERT(rv == 0);
 }
 
-static struct timespec deadline_after_ms(unsigned ms)
+static uint64_t now_ms(void)
 {
-    struct timespec deadline;
-    int rv = clock_gettime(CLOCK_MONOTONIC, &deadline);
-
-    ASSERT(rv == 0);
-    deadline.tv_nsec += (long)ms * 1000000;
-    deadline.tv_sec += deadline.tv_nsec / 1000000000;
-    deadline.tv_nsec %= 1000000000;
-    return deadline;
+    return clock_monotonic_ms(clock_real());
 }
 
-enum wake_reason { WAKE_TASKS, WAKE_IDLE, WAKE_STOP };
-
-/* Waits for tasks, and no longer than until the deadline (NULL: none). Tasks come before a stop. */
-static enum wake_reason wait_for_work(struct journal_thread *self, const struct timespec *deadline,
-                                      struct journal_task **ret_list)
+static void wait_until(struct journal_thread *self, uint64_t deadline_ms)
 {
-    int rv = 0;
+    const struct timespec deadline = {
+        .tv_sec = (time_t)(deadline_ms / 1000),
+        .tv_nsec = (long)(deadline_ms % 1000) * 1000000,
+    };
+    int rv;
 
-    lock(self);
-    while (self->head == NULL && !self->stopping && rv != ETIMEDOUT) {
-        rv = deadline != NULL ? pthread_cond_timedwait(&self->wake, &self->lock, deadline)
-                              : pthread_cond_wait(&self->wake, &self->lock);
-        ASSERT(rv == 0 || rv == ETIMEDOUT);
+    self->asleep = deadline_ms == UINT64_MAX;
+    rv = self->asleep ? pthread_cond_wait(&self->wake, &self->lock)
+                      : pthread_cond_timedwait(&self->wake, &self->lock, &deadline);
+    ASSERT(rv == 0 || rv == ETIMEDOUT);
+    self->asleep = false;
+}
+
+enum work { WORK_TASKS, WORK_SEAL, WORK_FILL, WORK_STOP };
+
+/* Waits for something to do, locked, and takes the journal for it. Tasks come first, a stop last:
+ * what was posted is performed. */
+static enum work wait_for_work(struct journal_thread *self, struct journal_task **ret_list)
+{
+    for (;;) {
+        bool due = self->fill_now || ((self->seal || self->fill) && now_ms() >= self->idle_at_ms);
+
+        if (!self->busy && self->head != NULL) {
+            *ret_list = self->head;
+            self->head = NULL;
+            self->tail = &self->head;
+            self->busy = true;
+            return WORK_TASKS;
+        }
+        if (!self->busy && self->stopping) {
+            return WORK_STOP;
+        }
+        if (!self->busy && due) {
+            self->busy = true;
+            return self->seal && !self->fill_now ? WORK_SEAL : WORK_FILL;
+        }
+        /* Who tries sets idle_at_ms when it is done; until then this is looked at again. */
+        wait_until(self, self->busy                 ? now_ms() + IDLE_MS
+                         : self->seal || self->fill ? self->idle_at_ms
+                                                    : UINT64_MAX);
     }
-    *ret_list = self->head;
-    self->head = NULL;
-    self->tail = &self->head;
-    rv = self->stopping ? 1 : 0;
-    unlock(self);
-    if (*ret_list != NULL) {
-        return WAKE_TASKS;
-    }
-    return rv != 0 ? WAKE_STOP : WAKE_IDLE;
 }
 
 static bool has_trim(const struct journal_task *list)
@@ -107,24 +131,20 @@ static bool has_trim(const struct journal_task *list)
     return false;
 }
 
-static void fill_step(struct journal_thread *self)
+/* After tasks were performed, locked: what follows from it. */
+static void performed(struct journal_thread *self, const struct journal_stats *stats, enum err err,
+                      bool trim)
 {
-    bool more = false;
-    enum err err = journal_prepare(self->journal, FILL_STEP, &more, NULL);
-
-    self->fill = err == ERR_OK && more;
-    self->full = err == ERR_NOSPACE;
-}
-
-static struct journal_stats publish_stats(struct journal_thread *self)
-{
-    struct journal_stats stats;
-
-    journal_stats(self->journal, &stats);
-    lock(self);
-    self->stats = stats;
-    unlock(self);
-    return stats;
+    self->stats = *stats;
+    self->full = self->full && !trim;
+    self->seal = err == ERR_OK;
+    self->fill = err == ERR_OK && !self->full;
+    self->idle_at_ms = now_ms() + IDLE_MS;
+    if (self->fill && stats->bytes - self->fill_bytes >= FILL_STEP / 2) {
+        self->fill_bytes = stats->bytes;
+        self->fill_now = true;
+    }
+    self->busy = false;
 }
 
 static void perform(struct journal_thread *self, struct journal_task *list)
@@ -134,50 +154,140 @@ static void perform(struct journal_thread *self, struct journal_task *list)
     enum err err;
 
     err = journal_perform(self->journal, list, NULL); /* Each task carries its outcome. */
-    stats = publish_stats(self);
+    journal_stats(self->journal, &stats);
     self->done(self->arg, list);
-    self->full = self->full && !trim;
-    self->seal = err == ERR_OK;
-    self->fill = err == ERR_OK && !self->full;
-    if (self->fill && stats.bytes - self->fill_bytes >= FILL_STEP / 2) {
-        self->fill_bytes = stats.bytes;
-        fill_step(self);
-    }
+    lock(self);
+    performed(self, &stats, err, trim);
+    unlock(self);
 }
 
-/* One step of what can wait. */
-static void idle(struct journal_thread *self)
+static void fill_step(struct journal_thread *self)
 {
-    if (self->seal) {
-        self->seal = false;
-        /* A failure stays with the journal and meets the next task. */
-        (void)journal_seal(self->journal, NULL);
-        (void)publish_stats(self); /* The copy is for others. */
-    } else if (self->fill) {
-        fill_step(self);
-    }
+    bool more = false;
+    enum err err = journal_prepare(self->journal, FILL_STEP, &more, NULL);
+
+    lock(self);
+    self->fill_now = false;
+    self->fill = err == ERR_OK && more;
+    self->full = err == ERR_NOSPACE;
+    self->busy = false;
+    unlock(self);
+}
+
+static void seal(struct journal_thread *self)
+{
+    struct journal_stats stats;
+
+    /* A failure stays with the journal and meets the next task. */
+    (void)journal_seal(self->journal, NULL);
+    journal_stats(self->journal, &stats);
+    lock(self);
+    self->stats = stats;
+    self->seal = false;
+    self->busy = false;
+    unlock(self);
 }
 
 static void *run(void *arg)
 {
     struct journal_thread *self = arg;
-    enum wake_reason reason = WAKE_TASKS;
-    struct journal_task *list;
 
-    while (reason != WAKE_STOP) {
-        bool work = self->seal || self->fill;
-        /* After the first step of an idle time the next ones follow at once. */
-        struct timespec deadline = deadline_after_ms(reason == WAKE_IDLE ? 0 : IDLE_MS);
+    for (;;) {
+        struct journal_task *list;
+        enum work work;
 
-        reason = wait_for_work(self, work ? &deadline : NULL, &list);
-        if (reason == WAKE_TASKS) {
+        lock(self);
+        work = wait_for_work(self, &list);
+        unlock(self);
+        switch (work) {
+        case WORK_TASKS:
             perform(self, list);
-        } else if (reason == WAKE_IDLE) {
-            idle(self);
+            break;
+        case WORK_SEAL:
+            seal(self);
+            break;
+        case WORK_FILL:
+            fill_step(self);
+            break;
+        case WORK_STOP:
+            return NULL;
         }
     }
-    return NULL;
 }
+
+/* ---- on the thread that posts ---- */
+
+static size_t frames_size(const struct journal_task *task)
+{
+    size_t size = 0;
+
+    for (unsigned i = 0; i < task->count && size <= TRY_SIZE_MAX; i++) {
+        size += entry_frame_size(task->entries[i].size);
+    }
+    return size;
+}
+
+/* Takes the journal if it is free. */
+static bool take_journal(struct journal_thread *self)
+{
+    bool taken;
+
+    lock(self);
+    ASSERT(!self->stopping);
+    taken = !self->busy && self->head == NULL;
+    self->busy = self->busy || taken;
+    unlock(self);
+    return taken;
+}
+
+static void give_journal_back(struct journal_thread *self, enum err err)
+{
+    struct journal_stats stats;
+    bool wake;
+
+    journal_stats(self->journal, &stats);
+    lock(self);
+    performed(self, &stats, err, false);
+    wake = self->asleep || self->fill_now;
+    unlock(self);
+    if (wake) {
+        int rv = pthread_cond_signal(&self->wake);
+
+        ASSERT(rv == 0);
+    }
+}
+
+bool journal_thread_try(struct journal_thread *self, struct journal_task *task)
+{
+    size_t size;
+    uint64_t begun_ms = now_ms();
+    bool fits;
+
+    ASSERT(task->next == NULL);
+    size = frames_size(task);
+    if (task->type != JOURNAL_APPEND || size == 0 || size > TRY_SIZE_MAX ||
+        begun_ms < self->quick_at_ms || !take_journal(self)) {
+        return false;
+    }
+    fits = size <= journal_room(self->journal);
+    if (fits) {
+        uint64_t done_ms;
+
+        (void)journal_perform(self->journal, task, NULL); /* The task carries its outcome. */
+        done_ms = now_ms();
+        if (done_ms - begun_ms > TRY_MS) {
+            self->quick_at_ms = done_ms + SLOW_MS;
+        }
+        give_journal_back(self, task->err);
+    } else {
+        lock(self);
+        self->busy = false;
+        unlock(self);
+    }
+    return fits;
+}
+
+/* ---- start and stop ---- */
 
 static void init_sync(struct journal_thread *self)
 {
@@ -243,9 +353,9 @@ void journal_thread_post(struct journal_thread *self, struct journal_task *task)
     ASSERT(!self->stopping);
     *self->tail = task;
     self->tail = &task->next;
-    rv = pthread_cond_signal(&self->wake);
-    ASSERT(rv == 0);
     unlock(self);
+    rv = pthread_cond_signal(&self->wake); /* Unlocked, or it would wake to wait for the lock. */
+    ASSERT(rv == 0);
 }
 
 void journal_thread_stop(struct journal_thread *self)

@@ -4,9 +4,15 @@
  * Tasks that are posted while a write is under way are performed together by the next one. The
  * thread also prepares spare segments and writes seals while it has nothing else to do (20 ms
  * after the last append).
+ *
+ * Waking a thread and being woken by it costs as much as a quick disk takes for a small write. So
+ * who posts may first try to perform the task itself, which is refused wherever it could have to
+ * wait for more than that one write.
  */
 #ifndef QUORLOG_RAFT_FSM_JOURNAL_THREAD_H
 #define QUORLOG_RAFT_FSM_JOURNAL_THREAD_H
+
+#include <stdbool.h>
 
 #include "base/err.h"
 #include "raft_fsm/journal.h"
@@ -21,6 +27,14 @@ enum err journal_thread_start(struct journal *journal,
 
 /* Any one thread. Takes over the task. */
 void journal_thread_post(struct journal_thread *self, struct journal_task *task);
+
+/*
+ * The thread that posts. Performs the task (next is NULL) here and now, if nothing is posted or
+ * under way, it is one small append that fits into the segment that is open, and the disk has been
+ * quick lately. True: performed, task->err says how, and the task stays the caller's. False:
+ * nothing was done; post it.
+ */
+bool journal_thread_try(struct journal_thread *self, struct journal_task *task);
 
 /* Performs what was posted, closes the journal, joins and frees. */
 void journal_thread_stop(struct journal_thread *self);

@@ -113,15 +113,20 @@ static enum room_state state_of(const struct room *self)
 
 static void tell(const struct room *self)
 {
-    static const char *const events[] = {
-        [ROOM_PLENTY] = "disk_has_room",
-        [ROOM_SHORT] = "disk_short_of_room",
-        [ROOM_CRITICAL] = "disk_nearly_full",
-    };
-
-    diag_event(self->diag, self->state == ROOM_PLENTY ? DIAG_INFO : DIAG_WARN, "raft_fsm",
-               events[self->state], "free=%" PRIu64 " reserve=%" PRIu64, self->free,
-               self->reserve);
+    switch (self->state) {
+    case ROOM_PLENTY:
+        diag_event(self->diag, DIAG_INFO, "raft_fsm", "disk_has_room",
+                   "free=%" PRIu64 " reserve=%" PRIu64, self->free, self->reserve);
+        break;
+    case ROOM_SHORT:
+        diag_event(self->diag, DIAG_WARN, "raft_fsm", "disk_short",
+                   "free=%" PRIu64 " reserve=%" PRIu64, self->free, self->reserve);
+        break;
+    case ROOM_CRITICAL:
+        diag_event(self->diag, DIAG_WARN, "raft_fsm", "disk_nearly_full",
+                   "free=%" PRIu64 " reserve=%" PRIu64, self->free, self->reserve);
+        break;
+    }
 }
 
 bool room_check(struct room *self)

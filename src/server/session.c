@@ -1,5 +1,5 @@
 /*
- * Happy path: on_frame → HELLO: greet() → CLIENT, NODE or PEER → requests and raft messages.
+ * Happy path: on_frame → HELLO: greet() → CLIENT or NODE → requests; a peer is handed over.
  * Failure modes: on_failed (the connection ended, or what came is no frame), refuse() (a hello that
  * does not fit); both tell the other side why, as far as it can still be told, and close.
  */
@@ -26,7 +26,7 @@ enum {
     HEADER_ON_STACK = 1024,
 };
 
-enum session_state { SESSION_HELLO, SESSION_CLIENT, SESSION_NODE, SESSION_PEER, SESSION_CLOSING };
+enum session_state { SESSION_HELLO, SESSION_CLIENT, SESSION_NODE, SESSION_CLOSING };
 
 struct session {
     uint32_t magic;
@@ -38,8 +38,6 @@ struct session {
     bool congested;
     size_t queue_size_max; /* bytes, as the connection's limit */
     size_t reserved;       /* bytes that reads under way may bring */
-    uint64_t peer_id;      /* NODE, PEER */
-    uint64_t generation;   /* PEER */
     struct request *requests;
     unsigned request_count;
     size_t request_size; /* bytes */
@@ -53,11 +51,10 @@ static void move(struct session *self, enum session_state state)
         const char *name; /* for debuggers */
         unsigned next;
     } states[] = {
-        [SESSION_HELLO] = {"hello", 1U << SESSION_CLIENT | 1U << SESSION_NODE | 1U << SESSION_PEER |
-                                        1U << SESSION_CLOSING},
+        [SESSION_HELLO] = {"hello",
+                           1U << SESSION_CLIENT | 1U << SESSION_NODE | 1U << SESSION_CLOSING},
         [SESSION_CLIENT] = {"client", 1U << SESSION_CLOSING},
         [SESSION_NODE] = {"node", 1U << SESSION_CLOSING},
-        [SESSION_PEER] = {"peer", 1U << SESSION_CLOSING},
         [SESSION_CLOSING] = {"closing", 0},
     };
 
@@ -380,16 +377,18 @@ static bool too_many_clients(struct session *self, struct failure *failure)
     return true;
 }
 
-static void send_hello_reply(struct session *self, uint64_t request_id)
+/* The answer to a hello, packed into header; returns its size. */
+static size_t pack_hello_reply(const struct node *node, uint8_t header[GROUP_REPLY_SIZE_MAX])
 {
-    struct node *node = self->front->node;
     Quorlog__HelloReply reply = QUORLOG__HELLO_REPLY__INIT;
+    char cluster_id[CLUSTER_ID_SIZE];
     char address[MEMBER_ADDRESS_SIZE] = "";
     char version[] = QUORLOG_VERSION;
     uint64_t leader_id = group_leader_id(node->group);
 
+    memcpy(cluster_id, node->identity.cluster_id, sizeof cluster_id);
     reply.protocol_version = PROTOCOL_VERSION;
-    reply.cluster_id = node->identity.cluster_id;
+    reply.cluster_id = cluster_id;
     reply.node_id = node->identity.node_id;
     reply.version = version;
     if (leader_id != 0 && group_member_address(node->group, leader_id, address)) {
@@ -398,7 +397,34 @@ static void send_hello_reply(struct session *self, uint64_t request_id)
     }
     reply.frame_size_max = (uint32_t)node->config->frame_size_max;
     reply.batch_size_max = (uint32_t)node->config->batch_size_max;
-    session_send(self, QUORLOG__FRAME_TYPE__FRAME_HELLO_REPLY, request_id, &reply.base, NULL);
+    ASSERT(quorlog__hello_reply__get_packed_size(&reply) <= GROUP_REPLY_SIZE_MAX);
+    return quorlog__hello_reply__pack(&reply, header);
+}
+
+/* A peer's connection belongs to the raft thread. */
+static void hand_over(struct session *self, uint64_t peer_id, uint64_t request_id)
+{
+    struct node *node = self->front->node;
+    uint8_t reply[GROUP_REPLY_SIZE_MAX];
+    struct group_connection connection = {
+        .peer_id = peer_id, .request_id = request_id, .reply = reply};
+    struct failure failure;
+    enum err err = conn_release(self->conn, &connection.fd);
+
+    if (err == ERR_PROTOCOL) {
+        (void)failure_set(&failure, err, "a peer that goes on before its hello is answered");
+        failure.unknown = false;
+        refuse(self, request_id, &failure);
+        return;
+    }
+    ASSERT(err == ERR_OK); /* It is open: a frame came just now. */
+    move(self, SESSION_CLOSING);
+    connection.reply_size = pack_hello_reply(node, reply);
+    err = group_adopt(node->group, &connection);
+    if (err != ERR_OK) {
+        diag_event(node->diag, DIAG_WARN, "server", "connection_dropped",
+                   "peer=%" PRIu64 " reason=%s", peer_id, err_name(err));
+    }
 }
 
 static void greet(struct session *self, const struct frame *frame)
@@ -409,6 +435,7 @@ static void greet(struct session *self, const struct frame *frame)
                                  .queue_size_max = config->connection_queue_size,
                                  .idle_ms = config->idle_timeout_ms,
                                  .stall_ms = config->stall_timeout_ms};
+    uint8_t reply[GROUP_REPLY_SIZE_MAX];
     struct failure failure;
     struct hello hello;
 
@@ -421,47 +448,22 @@ static void greet(struct session *self, const struct frame *frame)
         return;
     }
     if (hello.kind == HELLO_PEER) {
-        limits.idle_ms = 0; /* Keepalive ends what is dead; a quiet peer is no fault. */
-        self->generation = group_peer_connected(node->group, hello.node_id);
-        move(self, SESSION_PEER);
-    } else {
-        move(self, hello.kind == HELLO_NODE ? SESSION_NODE : SESSION_CLIENT);
+        hand_over(self, hello.node_id, frame->request_id);
+        return;
     }
-    if (hello.kind != HELLO_CLIENT) {
-        limits.stall_ms = 0; /* Nodes always read. */
-    }
+    move(self, hello.kind == HELLO_NODE ? SESSION_NODE : SESSION_CLIENT);
     if (hello.kind == HELLO_NODE) {
-        limits.idle_ms = 0;
+        limits.idle_ms = 0;  /* Keepalive ends what is dead; a quiet node is no fault. */
+        limits.stall_ms = 0; /* Nodes always read. */
         limits.queue_size_max *= NODE_FACTOR;
     }
-    self->peer_id = hello.node_id;
     self->queue_size_max = limits.queue_size_max;
     conn_established(self->conn, &limits);
-    send_hello_reply(self, frame->request_id);
+    session_send_packed(self, QUORLOG__FRAME_TYPE__FRAME_HELLO_REPLY, frame->request_id, reply,
+                        pack_hello_reply(node, reply));
 }
 
 /* ---- events of the connection ---- */
-
-static void peer_frame(struct session *self, const struct frame *frame)
-{
-    struct failure failure;
-    enum err err;
-
-    (void)failure_set(&failure, ERR_PROTOCOL, "not a raft message");
-    if (frame->type != QUORLOG__FRAME_TYPE__FRAME_RAFT) {
-        (void)failure_set(&failure, ERR_PROTOCOL,
-                          "a frame of type %u on a connection for raft messages", frame->type);
-        refuse(self, frame->request_id, &failure);
-        return;
-    }
-    err = group_deliver(self->front->node->group, self->peer_id, self->generation, frame,
-                        &failure.info);
-    /* A message that is dropped is one that was lost on the way; raft sends it again. */
-    if (err != ERR_OK && err != ERR_BUSY && err != ERR_SHUTDOWN) {
-        failure.info.code = err;
-        refuse(self, frame->request_id, &failure);
-    }
-}
 
 static void on_frame(struct conn *conn, void *arg, const struct frame *frame)
 {
@@ -483,9 +485,6 @@ static void on_frame(struct conn *conn, void *arg, const struct frame *frame)
         } else {
             api_dispatch(self, frame);
         }
-        break;
-    case SESSION_PEER:
-        peer_frame(self, frame);
         break;
     case SESSION_CLOSING: /* Nobody is there to answer. */
         break;

@@ -6,12 +6,11 @@
  *           |                         +--------+   |
  *      +-------+   of a node          +--------+   |  failed, refused,     +---------+
  *      | HELLO |--------------------->|  NODE  |---+--------------------->| CLOSING |--> freed
- *      +-------+                      +--------+   |  the node stops       +---------+
- *        |  |      of a peer          +--------+   |                         ^
- *        |  +------------------------>|  PEER  |---+                         |
- *        |                            +--------+                             |
- *        +-------------------------------------------------------------------+
- *           no hello, a wrong one, too many clients
+ *      +-------+                      +--------+      the node stops       +---------+
+ *          |                                                                    ^
+ *          +--------------------------------------------------------------------+
+ *            of a peer: the socket is handed to the group;
+ *            no hello, a wrong one, too many clients
  *
  * Backpressure: over connection_requests_max or connection_requests_size under way, or over half
  * of connection_queue_size waiting to be sent, the session stops reading.

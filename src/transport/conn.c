@@ -1,13 +1,14 @@
 /*
  * One connection: frames in, frames out, and an orderly end.
  *
- * Happy path: the socket becomes readable, read_frames() reads into the shared buffer (or straight
- * into the block of a large frame), deliver() hands out frames. conn_send() queues; the pump, an
- * idle handle, writes all that was queued in this turn of the loop with one call. What the
- * kernel does not take waits for the socket to become writable.
+ * Happy path: the socket becomes readable, conn_read() reads into a buffer on the stack (or
+ * straight into the block of a large frame), conn_deliver() hands out frames. conn_send() queues;
+ * the pump, an idle handle, writes all that was queued in this turn of the loop with one call. What
+ * the kernel does not take waits for the socket to become writable.
  *
  * Failure modes: the other side ends, resets, or sends what is no frame; a deadline passes; memory
- * is short. Each ends in fail(), which tells the owner once; the owner then calls conn_close().
+ * is short. Each ends in conn_fail(), which tells the owner once; the owner then calls
+ * conn_close().
  *
  *             fail            fail: the socket is of no use
  *     OPEN ----------> FAILED ----------------------------> BROKEN    (OPEN -> BROKEN too: fail)
@@ -21,7 +22,7 @@
  *     DRAINING -------------------------------> CLOSING <-----+
  *               peer ended, linger over          | on_handle_closed, the last of three
  *                                                v
- *                                              CLOSED: events.closed, then freed
+ *     OPEN -> CLOSING too: conn_release        CLOSED: events.closed, then freed
  *
  * DRAINING is there because a close with unread bytes makes TCP reset the connection, and a reset
  * can take away from the other side the very answer that was flushed a moment ago.
@@ -34,35 +35,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "transport/frame.h"
-#include "transport/send_queue.h"
+#include "transport/conn_internal.h"
 #include "transport/socket.h"
-#include "transport/transport.h"
 
-enum {
-    CONN_MAGIC = 0x6e6f4351,
-    CONN_HANDLES = 3,
-    READ_BUFFER_SIZE = 65536,
-    DIRECT_READ_MIN =
-        16384,        /* From so much on the block is read into; below it, with what follows */
-    READS_MAX = 16,   /* Reads of one connection before the others have their turn. */
-    PARTS_MAX = 1024, /* IOV_MAX of Linux */
-};
-
-enum conn_state {
-    CONN_OPEN,
-    CONN_FAILED,
-    CONN_BROKEN,
-    CONN_FLUSHING,
-    CONN_DRAINING,
-    CONN_CLOSING,
-    CONN_CLOSED,
-};
+enum { CONN_MAGIC = 0x6e6f4351, CONN_HANDLES = 3 };
 
 enum conn_event { EVENT_READABLE, EVENT_WRITABLE, EVENT_PUMP, EVENT_DEADLINE, EVENT_CLOSED };
 
@@ -70,7 +49,8 @@ static const struct {
     const char *name; /* for debuggers */
     unsigned next;    /* bits of the states that may follow */
 } states[] = {
-    [CONN_OPEN] = {"open", 1U << CONN_FAILED | 1U << CONN_BROKEN | 1U << CONN_FLUSHING},
+    [CONN_OPEN] = {"open", 1U << CONN_FAILED | 1U << CONN_BROKEN | 1U << CONN_FLUSHING |
+                               1U << CONN_CLOSING},
     [CONN_FAILED] = {"failed", 1U << CONN_BROKEN | 1U << CONN_FLUSHING},
     [CONN_BROKEN] = {"broken", 1U << CONN_CLOSING},
     [CONN_FLUSHING] = {"flushing", 1U << CONN_DRAINING | 1U << CONN_CLOSING},
@@ -79,43 +59,16 @@ static const struct {
     [CONN_CLOSED] = {"closed", 0},
 };
 
-struct conn {
-    uint32_t magic;
-    enum conn_state state;
-    int fd;             /* owned; -1 from CLOSING on */
-    uv_poll_t poll;     /* Runs for poll_events, when there are any. */
-    uv_timer_t timer;   /* Hello and idle while OPEN, linger while FLUSHING and DRAINING. */
-    uv_idle_t pump;     /* Runs while there is something to do that needs no event. */
-    unsigned handles;   /* Of the three above, how many are not closed yet. */
-    unsigned steps;     /* step() calls under way; settle() waits for the last. */
-    int poll_events;    /* What poll waits for now. */
-    unsigned pauses;    /* conn_pause calls without their conn_resume. */
-    bool write_blocked; /* The kernel took less than it was given: wait for writable. */
-    bool peer_ended;    /* The other side will send no more. */
-    bool established;   /* conn_established was called. */
-    bool drain_owed;    /* `drained` follows when the queue is empty. */
-    uint64_t opened_ms;
-    uint64_t heard_ms; /* When the last byte arrived, or reading went on after a pause. */
-    struct conn_limits limits;
-    struct conn_events events;
-    void *arg;
-    struct frame_parser parser;
-    uint8_t *buffer;       /* owned, READ_BUFFER_SIZE; only while a read or a pause needs it */
-    struct slice unparsed; /* The rest of buffer that is still to be parsed. */
-    struct send_queue queue;
-    char peer[TRANSPORT_ADDRESS_SIZE];
-};
-
 static void step(struct conn *self, enum conn_event event);
 
-static void move(struct conn *self, enum conn_state next)
+void conn_move(struct conn *self, enum conn_state next)
 {
     ASSERT(next < sizeof states / sizeof states[0]);
     ASSERT((states[self->state].next & 1U << next) != 0);
     self->state = next;
 }
 
-static bool writes(const struct conn *self)
+bool conn_writes(const struct conn *self)
 {
     return self->state == CONN_OPEN || self->state == CONN_FAILED || self->state == CONN_FLUSHING;
 }
@@ -208,32 +161,38 @@ static void settle(struct conn *self)
         self->unparsed.size = 0;
     }
     if (self->unparsed.size == 0) {
-        free(self->buffer);
-        self->buffer = NULL;
+        free(self->kept);
+        self->kept = NULL;
     }
     if ((reads && self->unparsed.size == 0) || self->state == CONN_DRAINING) {
         events |= UV_READABLE;
     }
-    if (writes(self) && waits) {
+    if (conn_writes(self) && waits) {
         events |= UV_WRITABLE;
     }
     set_poll(self, events);
-    pumps = (writes(self) && self->queue.size > 0 && !waits) || (reads && self->unparsed.size > 0);
+    pumps =
+        (conn_writes(self) && self->queue.size > 0 && !waits) || (reads && self->unparsed.size > 0);
     rv = pumps ? uv_idle_start(&self->pump, on_pump) : uv_idle_stop(&self->pump);
     ASSERT(rv == 0); /* Neither can fail with a callback. */
 }
 
 /* ---- ending ---- */
 
-static void begin_closing(struct conn *self)
+static void close_handles(struct conn *self)
 {
-    int rv;
-
     set_poll(self, 0);
-    move(self, CONN_CLOSING);
+    conn_move(self, CONN_CLOSING);
     uv_close((uv_handle_t *)&self->poll, on_handle_closed);
     uv_close((uv_handle_t *)&self->timer, on_handle_closed);
     uv_close((uv_handle_t *)&self->pump, on_handle_closed);
+}
+
+void conn_begin_closing(struct conn *self)
+{
+    int rv;
+
+    close_handles(self);
     rv = close(self->fd); /* poll forgot it above, so its number may be used again. */
     ASSERT(rv == 0 || errno != EBADF);
     self->fd = -1;
@@ -241,178 +200,34 @@ static void begin_closing(struct conn *self)
 
 static void finish(struct conn *self)
 {
-    move(self, CONN_CLOSED);
+    conn_move(self, CONN_CLOSED);
     self->events.closed(self, self->arg);
     send_queue_fini(&self->queue);
     frame_parser_fini(&self->parser);
-    free(self->buffer);
+    free(self->kept);
     self->magic = 0;
     free(self);
 }
 
 /* next is FAILED where a last frame can still be sent. */
-static void fail(struct conn *self, enum conn_state next, enum err err, const char *text)
+void conn_fail(struct conn *self, enum conn_state next, enum err err, const char *text)
 {
     ASSERT(self->state == CONN_OPEN);
     ASSERT(next == CONN_FAILED || next == CONN_BROKEN);
     ASSERT(err != ERR_OK && err != ERR_AGAIN);
-    move(self, next);
+    conn_move(self, next);
     (void)uv_timer_stop(&self->timer); /* Cannot fail. */
     self->events.failed(self, self->arg, err, text);
 }
 
-static void fail_with_errno(struct conn *self, const char *verb, int number)
+void conn_fail_with_errno(struct conn *self, const char *verb, int number)
 {
     struct err_info info;
 
     ASSERT(number > 0);
     (void)err_set(&info, err_from_uv(-number), "%s: %s", verb,
                   uv_strerror(-number)); /* Used next. */
-    fail(self, CONN_BROKEN, info.code, info.text);
-}
-
-/* ---- reading ---- */
-
-/* Hands out frames from unparsed, and the one that was read straight into its block. */
-static void deliver(struct conn *self)
-{
-    struct err_info info;
-    struct frame frame;
-    enum err err;
-
-    do {
-        err = frame_parser_parse(&self->parser, &self->unparsed, &frame, &info);
-        if (err == ERR_AGAIN) {
-            return;
-        }
-        if (err != ERR_OK) {
-            fail(self, CONN_FAILED, err, info.text);
-            return;
-        }
-        self->events.frame(self, self->arg, &frame);
-        block_unref(frame.block);
-    } while (self->state == CONN_OPEN && self->pauses == 0 && self->unparsed.size > 0);
-}
-
-static void read_ended(struct conn *self)
-{
-    self->peer_ended = true;
-    fail(self, CONN_FAILED, ERR_CLOSED,
-         self->parser.position > 0 ? "the other side ended the connection in the middle of a frame"
-                                   : "the other side ended the connection");
-}
-
-/* Returns whether it is worth while to read again at once. */
-static bool read_once(struct conn *self)
-{
-    uint8_t *room = NULL;
-    size_t size = frame_parser_room(&self->parser, &room);
-    bool direct = size >= DIRECT_READ_MIN;
-    ssize_t n;
-
-    ASSERT(self->unparsed.size == 0);
-    if (!direct) {
-        if (self->buffer == NULL) {
-            self->buffer = malloc(READ_BUFFER_SIZE);
-        }
-        if (self->buffer == NULL) {
-            fail(self, CONN_FAILED, ERR_NOMEM, "no memory to read with");
-            return false;
-        }
-        room = self->buffer;
-        size = READ_BUFFER_SIZE;
-    }
-    n = socket_read(self->fd, room, size);
-    if (n < 0 && errno == EAGAIN) {
-        return false;
-    }
-    if (n < 0) {
-        fail_with_errno(self, "read", errno);
-        return false;
-    }
-    if (n == 0) {
-        read_ended(self);
-        return false;
-    }
-    self->heard_ms = uv_now(self->timer.loop);
-    if (direct) {
-        frame_parser_filled(&self->parser, (size_t)n);
-    } else {
-        self->unparsed = (struct slice){.data = room, .size = (size_t)n};
-    }
-    deliver(self);
-    return (size_t)n == size && self->state == CONN_OPEN && self->pauses == 0;
-}
-
-static void read_frames(struct conn *self)
-{
-    if (self->pauses > 0 || self->unparsed.size > 0) {
-        return; /* Paused since the event was taken from the kernel. */
-    }
-    for (unsigned i = 0; i < READS_MAX && read_once(self); i++) {
-    }
-}
-
-/* ---- writing ---- */
-
-static void write_failed(struct conn *self, int number)
-{
-    if (self->state == CONN_OPEN) {
-        fail_with_errno(self, "write", number);
-    } else if (self->state == CONN_FAILED) {
-        move(self, CONN_BROKEN);
-    } else {
-        begin_closing(self);
-    }
-}
-
-/* FLUSHING is done: say so to the other side and wait until it ends too. */
-static void end_writing(struct conn *self)
-{
-    int rv = shutdown(self->fd, SHUT_WR);
-
-    if (rv != 0 || self->peer_ended) {
-        begin_closing(self);
-    } else {
-        move(self, CONN_DRAINING);
-    }
-}
-
-static void on_queue_empty(struct conn *self)
-{
-    ASSERT(self->queue.size == 0);
-    if (self->state == CONN_FLUSHING) {
-        end_writing(self);
-    } else if (self->state == CONN_OPEN && self->drain_owed) {
-        self->drain_owed = false;
-        if (self->events.drained != NULL) {
-            self->events.drained(self, self->arg);
-        }
-    }
-}
-
-static void write_frames(struct conn *self)
-{
-    struct iovec parts[PARTS_MAX];
-
-    ASSERT(writes(self));
-    self->write_blocked = false;
-    while (self->queue.size > 0) {
-        size_t size;
-        size_t count = send_queue_parts(&self->queue, parts, PARTS_MAX, &size);
-        ssize_t n = socket_write(self->fd, parts, count);
-
-        if (n < 0 && errno != EAGAIN) {
-            write_failed(self, errno);
-            return;
-        }
-        send_queue_consume(&self->queue, n < 0 ? 0 : (size_t)n);
-        if (n < (ssize_t)size) {
-            self->write_blocked = true;
-            return;
-        }
-    }
-    on_queue_empty(self);
+    conn_fail(self, CONN_BROKEN, info.code, info.text);
 }
 
 /* ---- deadlines ---- */
@@ -458,7 +273,7 @@ static void check_deadlines(struct conn *self)
     if (next_deadline_ms(self, &is_hello) <= uv_now(self->timer.loop)) {
         /* Timers run before sockets are looked at: when it was this loop that was late, what it
          * waits for may have come in time. */
-        read_frames(self);
+        conn_read(self);
     }
     if (self->state != CONN_OPEN) {
         return;
@@ -471,7 +286,7 @@ static void check_deadlines(struct conn *self)
                   is_hello ? "no complete hello came within %" PRIu64 " ms"
                            : "nothing arrived for %" PRIu64 " ms",
                   is_hello ? self->limits.hello_ms : self->limits.idle_ms); /* Used next. */
-    fail(self, CONN_FAILED, ERR_TIMEOUT, info.text);
+    conn_fail(self, CONN_FAILED, ERR_TIMEOUT, info.text);
 }
 
 /* ---- decisions ---- */
@@ -479,15 +294,15 @@ static void check_deadlines(struct conn *self)
 static void step_open(struct conn *self, enum conn_event event)
 {
     if (event == EVENT_READABLE) {
-        read_frames(self);
+        conn_read(self);
     } else if (event == EVENT_DEADLINE) {
         check_deadlines(self);
     } else {
         if (self->unparsed.size > 0 && self->pauses == 0) {
-            deliver(self);
+            conn_deliver(self);
         }
-        if (writes(self)) {
-            write_frames(self);
+        if (conn_writes(self)) {
+            conn_write(self);
         }
     }
 }
@@ -501,19 +316,19 @@ static void step(struct conn *self, enum conn_event event)
         break;
     case CONN_FAILED:
         if (event == EVENT_PUMP || event == EVENT_WRITABLE) {
-            write_frames(self);
+            conn_write(self);
         }
         break;
     case CONN_FLUSHING:
         if (event == EVENT_DEADLINE) {
-            begin_closing(self);
+            conn_begin_closing(self);
         } else if (event == EVENT_PUMP || event == EVENT_WRITABLE) {
-            write_frames(self);
+            conn_write(self);
         }
         break;
     case CONN_DRAINING:
         if (event == EVENT_DEADLINE || (event == EVENT_READABLE && socket_discard(self->fd))) {
-            begin_closing(self);
+            conn_begin_closing(self);
         }
         break;
     case CONN_CLOSING:
@@ -656,16 +471,31 @@ void conn_close(struct conn *self, uint64_t linger_ms)
         return;
     }
     if (self->state == CONN_BROKEN) {
-        begin_closing(self);
+        conn_begin_closing(self);
         return;
     }
-    move(self, CONN_FLUSHING);
+    conn_move(self, CONN_FLUSHING);
     rv = uv_timer_start(&self->timer, on_timer, linger_ms, 0);
     ASSERT(rv == 0); /* The handle is not closing. */
     if (!self->write_blocked) {
-        write_frames(self); /* Calls nobody back in this state. */
+        conn_write(self); /* Calls nobody back in this state. */
     }
     settle(self);
+}
+
+enum err conn_release(struct conn *self, int *ret_fd)
+{
+    ASSERT(self->magic == CONN_MAGIC);
+    if (self->state != CONN_OPEN) {
+        return ERR_CLOSED;
+    }
+    if (self->queue.size > 0 || self->unparsed.size > 0 || self->parser.position > 0) {
+        return ERR_PROTOCOL;
+    }
+    close_handles(self); /* poll forgets the socket, which another loop may poll from now on. */
+    *ret_fd = self->fd;
+    self->fd = -1;
+    return ERR_OK;
 }
 
 void conn_established(struct conn *self, const struct conn_limits *limits)

@@ -107,6 +107,12 @@ void conn_resume(struct conn *self);
  * harmless. `failed` is not called for what happens from now on. */
 void conn_close(struct conn *self, uint64_t linger_ms);
 
+/* Gives the socket to the caller, who opens it on another loop, and ends the connection here:
+ * `closed` follows, `failed` does not. From inside `frame`, or from outside. ERR_PROTOCOL when more
+ * arrived than the frames that were handed out, or something is still to be written; ERR_CLOSED
+ * when the connection failed or is closing: nothing was done. */
+enum err conn_release(struct conn *self, int *ret_fd);
+
 /* The hello was fine: the hello_ms timer stops, and these limits hold from now on. */
 void conn_established(struct conn *self, const struct conn_limits *limits);
 

@@ -30,6 +30,7 @@ static struct {
     bool waiting;    /* One does. */
     bool broken;     /* Writes fail. */
     unsigned spares; /* made, and synced */
+    long write_ns;   /* How long a write takes. */
 } lab;
 
 static void on_done(void *arg, struct journal_task *list)
@@ -48,6 +49,7 @@ static void on_done(void *arg, struct journal_task *list)
 
 static int on_call(void *arg, struct mem_io_op *op)
 {
+    struct timespec pause = {.tv_nsec = 0};
     int rv = 0;
 
     (void)arg; /* All is in lab. */
@@ -68,7 +70,11 @@ static int on_call(void *arg, struct mem_io_op *op)
     }
     lab.waiting = false;
     rv = lab.broken ? EIO : 0;
+    pause.tv_nsec = lab.write_ns;
     pthread_mutex_unlock(&lab.lock);
+    if (pause.tv_nsec > 0) {
+        (void)nanosleep(&pause, NULL);
+    }
     return rv;
 }
 
@@ -126,6 +132,13 @@ static void open_gate(void)
     pthread_mutex_lock(&lab.lock);
     lab.closed = false;
     pthread_cond_broadcast(&lab.changed);
+    pthread_mutex_unlock(&lab.lock);
+}
+
+static void slow_down(long write_ns)
+{
+    pthread_mutex_lock(&lab.lock);
+    lab.write_ns = write_ns;
     pthread_mutex_unlock(&lab.lock);
 }
 
@@ -307,6 +320,132 @@ START_TEST(failed_write_fails_all_later_tasks)
 }
 END_TEST
 
+/* Tries until the thread has nothing else to do with the journal. */
+static struct journal_task *try_append(struct journal_thread *thread, uint64_t index, uint32_t size)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    uint64_t end = clock_monotonic_ms(clock_real()) + WAIT_MS;
+    struct journal_task *task = lab_append_task(index, 1, 1, size);
+
+    while (!journal_thread_try(thread, task)) {
+        ck_assert_uint_lt(clock_monotonic_ms(clock_real()), end);
+        (void)nanosleep(&pause, NULL); /* It prepares a spare, say. */
+    }
+    lab_model_append(&model, index, 1, 1);
+    return task;
+}
+
+START_TEST(a_small_append_is_performed_by_who_tries_it)
+{
+    struct journal_thread *thread = start();
+
+    post_append(thread, 1, 1, 1, 10); /* Opens a segment. */
+    wait_done(1);
+    for (uint64_t index = 2; index < 100; index++) {
+        struct journal_task *task = try_append(thread, index, 100);
+
+        ck_assert_int_eq(task->err, ERR_OK);
+        journal_task_free(task);
+    }
+    ck_assert_uint_eq(lab.calls, 1);
+    post_append(thread, 100, 1, 1, 10); /* The two ways mix. */
+    wait_done(2);
+    journal_thread_stop(thread);
+    lab_assert_holds(&options, &model);
+}
+END_TEST
+
+START_TEST(nothing_is_tried_that_could_wait_for_more_than_its_write)
+{
+    struct journal_thread *thread = start();
+    struct journal_task *first = lab_append_task(1, 1, 1, 10);
+    struct journal_task *trim = journal_task_new(JOURNAL_TRIM, 0);
+    struct journal_task *large;
+    struct journal_task *small;
+
+    ck_assert(!journal_thread_try(thread, first)); /* No segment is open. */
+    journal_task_free(first);
+    post_append(thread, 1, 1, 1, 10);
+    wait_done(1);
+    journal_task_free(try_append(thread, 2, 10));
+    large = lab_append_task(3, 1, 1, 17000);
+    trim->index = 1;
+    ck_assert(!journal_thread_try(thread, large));
+    ck_assert(!journal_thread_try(thread, trim));
+    close_gate();
+    journal_thread_post(thread, large);
+    lab_model_append(&model, 3, 1, 1);
+    wait_for_writer_at_gate();
+    small = lab_append_task(4, 1, 1, 10);
+    ck_assert(!journal_thread_try(thread, small)); /* It would overtake. */
+    open_gate();
+    journal_thread_post(thread, small);
+    lab_model_append(&model, 4, 1, 1);
+    wait_done(3);
+    journal_task_free(trim);
+    journal_thread_stop(thread);
+    lab_assert_holds(&options, &model);
+}
+END_TEST
+
+START_TEST(after_a_slow_write_the_thread_does_them_for_a_while)
+{
+    struct journal_thread *thread = start();
+    struct journal_task *task;
+    uint64_t begun_ms;
+
+    post_append(thread, 1, 1, 1, 10);
+    wait_done(1);
+    slow_down(20000000);
+    journal_task_free(try_append(thread, 2, 10));
+    begun_ms = clock_monotonic_ms(clock_real());
+    slow_down(0);
+    task = try_append(thread, 3, 10);
+    ck_assert_uint_ge(clock_monotonic_ms(clock_real()) - begun_ms, 500);
+    journal_task_free(task);
+    journal_thread_stop(thread);
+    lab_assert_holds(&options, &model);
+}
+END_TEST
+
+START_TEST(idleness_after_a_tried_append_is_sealed_too)
+{
+    struct journal_thread *thread = start();
+    uint64_t writes;
+
+    post_append(thread, 1, 1, 1, 10);
+    wait_writes(thread, 2);
+    writes = writes_of(thread);
+    journal_task_free(try_append(thread, 2, 10));
+    wait_writes(thread, writes + 2);
+    journal_thread_stop(thread);
+    lab_assert_holds(&options, &model);
+}
+END_TEST
+
+START_TEST(a_tried_append_that_fails_fails_all_later_ones)
+{
+    struct journal_thread *thread = start();
+    struct journal_task *task = lab_append_task(3, 1, 1, 10);
+
+    post_append(thread, 1, 1, 1, 10);
+    wait_done(1);
+    journal_task_free(try_append(thread, 2, 10));
+    pthread_mutex_lock(&lab.lock);
+    lab.broken = true;
+    pthread_mutex_unlock(&lab.lock);
+    if (journal_thread_try(thread, task)) {
+        ck_assert_int_eq(task->err, ERR_IO);
+    } /* Else a seal was under way, and failed. */
+    journal_task_free(task);
+    journal_thread_post(thread, lab_append_task(4, 1, 1, 10));
+    wait_done(2);
+    journal_thread_stop(thread);
+    lab.broken = false;
+    ck_assert(lab.head->next->err == ERR_IO || lab.head->next->err == ERR_FAILED);
+}
+END_TEST
+
 static void *post_many(void *arg)
 {
     struct journal_thread *thread = arg;
@@ -353,6 +492,15 @@ int main(void)
     tcase_add_test(tc, what_comes_during_a_write_goes_into_the_next_one);
     tcase_add_test(tc, failed_write_fails_all_later_tasks);
     tcase_add_test(tc, posting_reading_and_writing_side_by_side);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("journal_thread_try");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 30);
+    tcase_add_test(tc, a_small_append_is_performed_by_who_tries_it);
+    tcase_add_test(tc, nothing_is_tried_that_could_wait_for_more_than_its_write);
+    tcase_add_test(tc, after_a_slow_write_the_thread_does_them_for_a_while);
+    tcase_add_test(tc, idleness_after_a_tried_append_is_sealed_too);
+    tcase_add_test(tc, a_tried_append_that_fails_fails_all_later_ones);
     suite_add_tcase(suite, tc);
     tc = tcase_create("journal_thread_stop");
     tcase_add_checked_fixture(tc, setup, teardown);

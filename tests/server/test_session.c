@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "lib/runner.h"
 #include "server/lab.h"
+#include "transport/frame.h"
 
 static struct lab lab;
 
@@ -332,6 +333,31 @@ START_TEST(a_peer_whose_connection_was_replaced_is_told_and_can_dial_again)
 }
 END_TEST
 
+/* Its connection goes to another thread: what came with the hello would be left behind. */
+START_TEST(a_peer_that_goes_on_before_its_hello_is_answered_is_refused)
+{
+    struct wire wire = wire_open(&lab);
+    Quorlog__Hello message = hello();
+    uint8_t header[256];
+    struct frame_out frame = {.type = QUORLOG__FRAME_TYPE__FRAME_HELLO, .header = header};
+    uint8_t bytes[FRAME_PREFIX_SIZE + sizeof header + 10] = {0};
+
+    message.kind = QUORLOG__CONNECTION_KIND__CONNECTION_PEER;
+    message.cluster_id = lab.node->identity.cluster_id;
+    message.node_id = 2;
+    message.to_node_id = 1;
+    ck_assert_uint_le(quorlog__hello__get_packed_size(&message), sizeof header);
+    frame.header_size = quorlog__hello__pack(&message, header);
+    frame_out_encode_prefix(&frame, 0, bytes);
+    memcpy(bytes + FRAME_PREFIX_SIZE, header, frame.header_size);
+    wire_bytes(&wire, bytes, FRAME_PREFIX_SIZE + frame.header_size + 10);
+    wire_error(&wire, ERR_PROTOCOL);
+    wire_expect_end(&wire);
+    wire_close(&wire);
+    expect_alive();
+}
+END_TEST
+
 START_TEST(requests_beyond_the_bound_wait_in_the_socket_and_are_all_answered)
 {
     enum { COUNT = 100 };
@@ -402,6 +428,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tcase, setup_small, teardown);
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_peer_whose_connection_was_replaced_is_told_and_can_dial_again);
+    tcase_add_test(tcase, a_peer_that_goes_on_before_its_hello_is_answered_is_refused);
     tcase_add_test(tcase, requests_beyond_the_bound_wait_in_the_socket_and_are_all_answered);
     suite_add_tcase(suite, tcase);
     return suite;

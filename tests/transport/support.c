@@ -165,6 +165,9 @@ static void on_frame(struct conn *conn, void *arg, const struct frame *frame)
         conn_close(conn, 0);
         conn_close(conn, 1000);
     }
+    if (self->release_in_frame) {
+        self->release_err = conn_release(conn, &self->released_fd);
+    }
 }
 
 static void on_failed(struct conn *conn, void *arg, enum err err, const char *text)

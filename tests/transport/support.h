@@ -55,6 +55,9 @@ struct owner {
     bool close_in_frame; /* conn_close from inside the callback of that name */
     bool close_in_failed;
     bool close_in_drained;
+    bool release_in_frame; /* conn_release from inside the callback; what it gave: */
+    enum err release_err;
+    int released_fd;
     bool out_of_order; /* Request ids did not count up by one from 1. */
     unsigned pause_at; /* conn_pause inside the callback of this frame; 0: never */
 };

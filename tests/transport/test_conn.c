@@ -703,6 +703,79 @@ START_TEST(closing_without_linger_still_writes_what_the_kernel_takes)
 }
 END_TEST
 
+/* ---- release ---- */
+
+START_TEST(a_released_socket_lives_on_in_another_connection)
+{
+    unsigned before = count_descriptors();
+    int fd;
+
+    open_near(&roomy_limits);
+    near.release_in_frame = true;
+    append_frame(&wire, 1, 1, "hello", NULL, 0);
+    write_all(fds[1], wire.data, wire.size);
+    run_until(&loop, &near.closed, 1);
+    ck_assert_uint_eq(near.failed, 0);
+    ck_assert_int_eq(near.release_err, ERR_OK);
+    fd = near.released_fd;
+    ck_assert_uint_ge(count_descriptors(), before); /* The loop may have opened its own. */
+    owner_open(&near, &loop, fd, &roomy_limits);
+    write_all(fds[1], wire.data, wire.size);
+    run_until(&loop, &near.frames, 1);
+    ck_assert_int_eq(send_text(near.conn, 1, "back"), ERR_OK);
+    run_ready(&loop);
+    ck_assert_int_eq(recv(fds[1], wire.data, FRAME_PREFIX_SIZE + 4, MSG_DONTWAIT),
+                     FRAME_PREFIX_SIZE + 4);
+}
+END_TEST
+
+/* Of a second frame all but the last _i bytes came with the first. */
+START_TEST(what_arrived_behind_the_frame_forbids_a_release)
+{
+    size_t later = (size_t)_i;
+
+    open_near(&roomy_limits);
+    near.release_in_frame = true;
+    append_frame(&wire, 1, 1, "hello", NULL, 0);
+    append_frame(&wire, 1, 2, "too early", NULL, 0);
+    write_all(fds[1], wire.data, wire.size - later);
+    run_until(&loop, &near.frames, 1);
+    ck_assert_int_eq(near.release_err, ERR_PROTOCOL);
+    near.release_in_frame = false;
+    write_all(fds[1], wire.data + wire.size - later, later);
+    run_until(&loop, &near.frames, 2); /* It goes on as if nothing had been asked. */
+    ck_assert_uint_eq(near.failed, 0);
+}
+END_TEST
+
+START_TEST(what_is_not_written_yet_forbids_a_release)
+{
+    int fd = -1;
+
+    open_near(&roomy_limits);
+    ck_assert_int_eq(send_text(near.conn, 1, "x"), ERR_OK);
+    ck_assert_int_eq(conn_release(near.conn, &fd), ERR_PROTOCOL);
+    run_ready(&loop);
+    ck_assert_int_eq(conn_release(near.conn, &fd), ERR_OK);
+    run_until(&loop, &near.closed, 1);
+    ck_assert_int_eq(close(fd), 0);
+}
+END_TEST
+
+START_TEST(a_connection_that_ends_is_not_released)
+{
+    int fd = -1;
+
+    open_near(&roomy_limits);
+    ck_assert_int_eq(shutdown(fds[1], SHUT_WR), 0);
+    run_until(&loop, &near.failed, 1);
+    ck_assert_int_eq(conn_release(near.conn, &fd), ERR_CLOSED);
+    conn_close(near.conn, 0);
+    ck_assert_int_eq(conn_release(near.conn, &fd), ERR_CLOSED);
+    ck_assert_int_eq(fd, -1);
+}
+END_TEST
+
 static Suite *conn_suite(void)
 {
     Suite *suite = suite_create("transport/conn");
@@ -759,6 +832,14 @@ static Suite *conn_suite(void)
     tcase_add_test(tcase, closing_gives_up_when_the_linger_time_is_over);
     tcase_add_test(tcase, a_last_frame_survives_bytes_that_were_never_read);
     tcase_add_test(tcase, closing_without_linger_still_writes_what_the_kernel_takes);
+    suite_add_tcase(suite, tcase);
+
+    tcase = tcase_create("release");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_released_socket_lives_on_in_another_connection);
+    tcase_add_loop_test(tcase, what_arrived_behind_the_frame_forbids_a_release, 1, 12);
+    tcase_add_test(tcase, what_is_not_written_yet_forbids_a_release);
+    tcase_add_test(tcase, a_connection_that_ends_is_not_released);
     suite_add_tcase(suite, tcase);
     return suite;
 }

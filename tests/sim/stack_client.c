@@ -363,7 +363,11 @@ void stack_client_act(struct cluster_stack *cluster, struct stack_client *self)
         ask(cluster, self, COMMAND_RAISE_EPOCH);
     } else {
         produce(cluster, self);
-        self->claims = self->producer_id != 0 && !cluster->closing && prng_permille(prng, 5);
+        if (self->producer_id != 0 && !cluster->closing && prng_permille(prng, 10)) {
+            /* A program that starts anew, while what it had sent is still on its way. */
+            self->claims = true;
+            connect_to(cluster, self, (unsigned)prng_range(prng, 1, cluster->node_count));
+        }
         if (!cluster->closing && prng_permille(prng, 2)) {
             ask(cluster, self, COMMAND_TOPIC_DELETE);
         }

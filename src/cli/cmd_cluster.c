@@ -59,10 +59,10 @@ static json_t *node_json(const Quorlog__NodeStatus *node)
         "journal_entries", json_number(node->journal_entries), "journal_bytes",
         json_number(node->journal_bytes), "records", json_number(node->records), "cpu_us",
         json_number(node->cpu_us), "memory", json_number(node->memory));
-    json_t *disk = json_pack("{s:o,s:o,s:o,s:b,s:b}", "disk_free", json_number(node->disk_free),
-                             "disk_size", json_number(node->disk_size), "disk_reserve",
-                             json_number(node->disk_reserve), "disk_short", node->disk_short,
-                             "disk_critical", node->disk_critical);
+    json_t *disk =
+        json_pack("{s:o,s:o,s:o,s:b,s:b}", "disk_free", json_number(node->disk_free), "disk_size",
+                  json_number(node->disk_size), "disk_reserve", json_number(node->disk_reserve),
+                  "disk_short", node->disk_short, "disk_critical", node->disk_critical);
 
     (void)json_object_update(object, disk); /* Out of memory: json_print aborts. */
     json_decref(disk);
@@ -111,8 +111,7 @@ static void print_table(const Quorlog__StatusReply *status)
             printf("%12s %8s %10s -\n", "-", "-", "-");
         } else {
             printf("%12llu %8llu %10s %s\n", (unsigned long long)node->applied,
-                   (unsigned long long)node->lag, human_size(size, node->memory),
-                   disk_word(node));
+                   (unsigned long long)node->lag, human_size(size, node->memory), disk_word(node));
         }
     }
 }

@@ -79,7 +79,7 @@ struct produce {
     bool watching;
     unsigned interrupts; /* the first: read no more; the second: wait no more */
     struct buf line;     /* what came after the last newline */
-    uint64_t lines; /* taken, those that are skipped not included */
+    uint64_t lines;      /* taken, those that are skipped not included */
     char failure[640];
 
     bool acks_all;
@@ -119,8 +119,7 @@ static void print_records(struct produce *self, const struct producer_report *re
         json_print(json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "topic", json_text(self->topic), "offset",
                              json_number(report->offset + i), "term", json_number(report->term),
                              "token", json_number(report->raft_index), "replicas",
-                             json_number(report->replicas), "voters",
-                             json_number(report->voters)));
+                             json_number(report->replicas), "voters", json_number(report->voters)));
     }
     if (fflush(stdout) != 0) { /* At once: who reads them waits for them. */
         set_failure(self, "standard output cannot be written");
@@ -459,9 +458,9 @@ static const char *outcome(const struct produce *self, char *buffer, size_t size
                           (unsigned long long)self->acknowledged, (unsigned long long)self->lines);
 
     if (self->unconfirmed > 0) {
-        length += snprintf(buffer + length, size - (size_t)length, /* All fit. */
-                           ", %llu are written but not confirmed",
-                           (unsigned long long)self->unconfirmed);
+        length +=
+            snprintf(buffer + length, size - (size_t)length, /* All fit. */
+                     ", %llu are written but not confirmed", (unsigned long long)self->unconfirmed);
     }
     if (self->unknown > 0) {
         length += snprintf(buffer + length, size - (size_t)length,
@@ -577,8 +576,8 @@ static int parse_promises(struct produce *self, const struct invocation *invocat
 {
     const char *acks = option_value(invocation, "acks");
     struct err_info info;
-    enum err err = option_number(invocation, "expect-offset", 0, 0, INT64_MAX,
-                                 &self->expect_offset, &info);
+    enum err err =
+        option_number(invocation, "expect-offset", 0, 0, INT64_MAX, &self->expect_offset, &info);
 
     if (err != ERR_OK) {
         return usage("%s", info.text);

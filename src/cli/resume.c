@@ -49,8 +49,8 @@ static int lock(struct resume *self, const char *path)
 static int parse(struct resume *self, const char *path, const struct buf *data, const char *topic)
 {
     json_error_t error;
-    json_t *object = json_loadb((const char *)data->data, data->size, JSON_REJECT_DUPLICATES,
-                                &error);
+    json_t *object =
+        json_loadb((const char *)data->data, data->size, JSON_REJECT_DUPLICATES, &error);
     json_int_t version = 0;
     json_int_t producer = 0;
     json_int_t records = -1;
@@ -120,11 +120,10 @@ void resume_close(struct resume *self)
 
 int resume_save(const struct resume *self, const char *topic)
 {
-    json_t *object = json_pack("{s:i,s:o,s:o,s:o,s:o,s:o,s:b}", "version", FILE_VERSION, "topic",
-                               json_text(topic), "producer", json_number(self->producer_id),
-                               "records", json_number(self->records), "lines",
-                               json_number(self->lines), "position", json_number(self->position),
-                               "clean", self->clean);
+    json_t *object = json_pack(
+        "{s:i,s:o,s:o,s:o,s:o,s:o,s:b}", "version", FILE_VERSION, "topic", json_text(topic),
+        "producer", json_number(self->producer_id), "records", json_number(self->records), "lines",
+        json_number(self->lines), "position", json_number(self->position), "clean", self->clean);
     char *text = json_dumps(object, JSON_INDENT(2));
     struct err_info info;
     enum err err;

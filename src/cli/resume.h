@@ -11,10 +11,10 @@
  *      position   … so many bytes of it were used up
  *      clean      true: the run ended well, nothing can be under way any more
  *
- * How many records the id has written at all is asked of the cluster, when its epoch is raised: what
- * an earlier run had under way is then decided for good. So the file need not be written with every
- * answer; what it lacks is skipped in the input. FILE.lock keeps a second run away. Replaced as a
- * whole (base/io.h), so it is there or not, never half.
+ * How many records the id has written at all is asked of the cluster, when its epoch is raised:
+ * what an earlier run had under way is then decided for good. So the file need not be written with
+ * every answer; what it lacks is skipped in the input. FILE.lock keeps a second run away. Replaced
+ * as a whole (base/io.h), so it is there or not, never half.
  */
 #ifndef QUORLOG_CLI_RESUME_H
 #define QUORLOG_CLI_RESUME_H

@@ -35,7 +35,8 @@ struct client_options {
 };
 
 /* An answer's failure. Every failure is of one of three classes, which client_error_outcome tells:
- * nothing was written, all was written, or nobody knows. text is borrowed until the callback returns. */
+ * nothing was written, all was written, or nobody knows. text is borrowed until the callback
+ * returns. */
 struct client_error {
     enum err err; /* ERR_OK: no failure */
     bool retryable;
@@ -135,7 +136,8 @@ struct producer_options {
                                    are under way already; 0: send as soon as possible */
     unsigned inflight_max;      /* batches not yet answered, 1 … 64; 0: 16 */
     size_t buffer_size_max;     /* bytes accepted and not yet answered; 0: 32 MiB */
-    uint64_t timeout_ms;        /* for each batch, retries included; 0: 30 000 */
+    uint64_t timeout_ms;        /* for each batch, retries included; 0: 30 000. The last word of a
+                                   node that has it is waited for up to a second longer */
     bool no_idempotence;        /* no producer id: a retry may write twice, so there is none after
                                    an unknown outcome */
     bool acks_all;              /* answered when all voters have it on disk: ERR_NOT_CONFIRMED when

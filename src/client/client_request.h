@@ -21,7 +21,7 @@ struct client_request_options {
     uint64_t producer_id;                    /* of a claim; 0: of a new one */
     bool has_epoch;
     uint16_t epoch;
-    bool reads;                              /* changes nothing: its outcome is never "unknown" */
+    bool reads; /* changes nothing: its outcome is never "unknown" */
     bool repeatable;
     bool needs_leader;
     uint64_t timeout_ns;

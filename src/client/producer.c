@@ -46,6 +46,7 @@ enum {
     INFLIGHT_MAX = 64,
     BUFFER_SIZE_MAX = 32 << 20,
     TIMEOUT_MS = 30000,
+    GRACE_MAX_MS = 1000,
 };
 
 #define AFTER_FAILURE "an earlier batch of this producer failed, and order must be kept"
@@ -290,6 +291,20 @@ uint64_t producer_oldest_deadline_ns(const struct producer *self)
     return CHANNEL_NEVER;
 }
 
+/* A node that has a try says at the deadline what it knows, and that is more than this side does:
+ * so its word is waited for a little longer. */
+static uint64_t grace_ns(const struct producer *self)
+{
+    uint64_t part_ms = self->options.timeout_ms / 4;
+
+    return channel_ms_to_ns(part_ms < GRACE_MAX_MS ? part_ms : GRACE_MAX_MS);
+}
+
+static bool is_awaited(const struct batch *batch, uint64_t now_ns)
+{
+    return batch->state == BATCH_SENT && now_ns < batch->deadline_ns + grace_ns(batch->producer);
+}
+
 /* Fails what is past its deadline. While an id is being asked for, the question has the same
  * deadline, and knows better what went wrong. */
 static void expire(struct producer *self, uint64_t now_ns)
@@ -309,7 +324,7 @@ static void expire(struct producer *self, uint64_t now_ns)
         if (batch->deadline_ns > now_ns) {
             return;
         }
-        if (!batch_is_open(batch)) {
+        if (!batch_is_open(batch) || is_awaited(batch, now_ns)) {
             continue;
         }
         batch->maybe_written = batch->maybe_written || batch->state == BATCH_SENT;
@@ -349,6 +364,9 @@ static void set_wake(struct producer *self, uint64_t now_ns)
     uint64_t linger_ns = self->building_ns + channel_ms_to_ns(self->options.linger_ms);
     uint64_t deadline_ns = producer_oldest_deadline_ns(self);
 
+    if (deadline_ns <= now_ns && self->batches != NULL && is_awaited(self->batches, now_ns)) {
+        deadline_ns += grace_ns(self);
+    }
     channel_wake(self->channel, &self->user,
                  deadline_ns > now_ns ? deadline_ns : now_ns + NS_PER_MS);
     if (self->retry_ns > now_ns) {

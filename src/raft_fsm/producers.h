@@ -60,9 +60,9 @@ enum err producers_copy(const struct producers *self, struct producers **ret_cop
 enum err producers_init(struct producers *self, int64_t now_us, uint64_t *ret_id,
                         uint16_t *ret_epoch);
 
-/* Somebody takes the producer over: its epoch goes up by one, and what was sent with an older one is
- * refused from now on (P5). has_epoch: only from `epoch`. ERR_PRODUCER_UNKNOWN (also an epoch that
- * was never given out), ERR_FENCED (a newer one than `epoch` is there), ERR_EPOCHS_USED_UP. */
+/* Somebody takes the producer over: its epoch goes up by one, and what was sent with an older one
+ * is refused from now on (P5). has_epoch: only from `epoch`. ERR_PRODUCER_UNKNOWN (also an epoch
+ * that was never given out), ERR_FENCED (a newer one than `epoch` is there), ERR_EPOCHS_USED_UP. */
 enum err producers_raise(struct producers *self, int64_t now_us, const struct producer_claim *claim,
                          uint16_t *ret_epoch);
 

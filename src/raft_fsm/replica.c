@@ -374,10 +374,8 @@ enum err replica_open(const struct replica_options *options, const struct replic
     replica_init_held(&self->held_acks);
     self->held_tail = &self->held;
     self->opening = true;
-    self->room = (struct room){.io = host->io,
-                               .dir = self->dir,
-                               .diag = host->diag,
-                               .reserve = options->disk_reserve};
+    self->room = (struct room){
+        .io = host->io, .dir = self->dir, .diag = host->diag, .reserve = options->disk_reserve};
     err = make_dirs(self, info);
     if (err == ERR_OK) {
         room_init(&self->room); /* Before anything is written: it may free the ballast for that. */
@@ -610,8 +608,8 @@ void replica_check(const struct replica *self)
     raft_driver_check(self->driver);
     fsm_check(self->fsm);
     ASSERT(IMPLIES(self->pending != NULL, raft_driver_role(self->driver) == RAFT_ROLE_LEADER));
-    ASSERT(IMPLIES(self->held_acks.first != NULL,
-                   raft_driver_role(self->driver) == RAFT_ROLE_LEADER));
+    ASSERT(
+        IMPLIES(self->held_acks.first != NULL, raft_driver_role(self->driver) == RAFT_ROLE_LEADER));
     ASSERT(IMPLIES(self->pending == NULL, self->pending_size == 0));
     ASSERT(IMPLIES(self->queue == NULL, self->queue_size == 0));
     ASSERT(self->fetches_served <= 4);

@@ -179,8 +179,8 @@ struct replica_status {
     uint64_t last_index;
     uint64_t snapshot_index;
     bool installing;
-    uint64_t records; /* applied since start */
-    uint64_t memory;  /* bytes of entries held */
+    uint64_t records;   /* applied since start */
+    uint64_t memory;    /* bytes of entries held */
     uint64_t disk_free; /* as last looked at; 0 when nobody looks, as the next ones */
     uint64_t disk_size;
     uint64_t disk_reserve;

@@ -30,8 +30,8 @@ static void finish(struct proposal *proposal, enum err err)
 static void count(const struct replica *self, struct proposal *proposal)
 {
     if (raft_driver_role(self->driver) == RAFT_ROLE_LEADER) {
-        proposal->replicas = raft_driver_durable_voters(
-            self->driver, proposal->result.raft_index, &proposal->voters);
+        proposal->replicas = raft_driver_durable_voters(self->driver, proposal->result.raft_index,
+                                                        &proposal->voters);
     }
 }
 

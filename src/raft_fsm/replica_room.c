@@ -5,9 +5,9 @@
  * every answer of a follower says whether it has. Short of room itself, it hands over to one that
  * is not, and says NOT_LEADER meanwhile, so that requests wait for the next one; where nobody can
  * take over (soon enough) it says NOSPACE. A follower takes entries while it is merely short: the
- * rest of the reserve is for what is under way. When its disk is nearly full it cuts what grows data
- * off from what comes, as if it had not been sent: it hears its leader, lags, and is given the rest
- * again and again, until there is room.
+ * rest of the reserve is for what is under way. When its disk is nearly full it cuts what grows
+ * data off from what comes, as if it had not been sent: it hears its leader, lags, and is given the
+ * rest again and again, until there is room.
  */
 #include <string.h>
 
@@ -113,7 +113,7 @@ static enum err refusal(const struct replica *self)
         return ERR_OK;
     }
     return heir != 0 && replica_now_ms(self) < self->short_since_ms + HANDOVER_MS ? ERR_NOT_LEADER
-                                                                                 : ERR_NOSPACE;
+                                                                                  : ERR_NOSPACE;
 }
 
 void replica_refuse_growth(struct replica *self)
@@ -152,9 +152,12 @@ static enum err hand_over(struct replica *self)
         raft_driver_transferring(self->driver) || !majority_has_room(self, &heir) || heir == 0) {
         return ERR_OK;
     }
+    if (self->pending != NULL) {
+        return ERR_OK; /* Its outcome would be unknown; and soon there is none, for none is taken.
+                        */
+    }
     err = raft_driver_transfer(self->driver, replica_now_ms(self), heir);
-    return err == ERR_AGAIN || err == ERR_NOT_FOUND || err == ERR_INVALID ||
-                   err == ERR_NOT_LEADER
+    return err == ERR_AGAIN || err == ERR_NOT_FOUND || err == ERR_INVALID || err == ERR_NOT_LEADER
                ? ERR_OK /* At the next tick. */
                : err;
 }

@@ -7,10 +7,10 @@
  *      +--------+ <---------------- +-------+ <---------------- +----------+
  *                  >= 5/4 reserve              >= 3/4 reserve
  *
- * SHORT: nothing that grows data is begun; CRITICAL: nothing that others began is taken either. What
- * is under way has the rest of the reserve, and the ballast: a file of this node's own, so no other
- * program can take its place. It is made again when there is plenty. statvfs and no more is called
- * at each check; the owner says when.
+ * SHORT: nothing that grows data is begun; CRITICAL: nothing that others began is taken either.
+ * What is under way has the rest of the reserve, and the ballast: a file of this node's own, so no
+ * other program can take its place. It is made again when there is plenty. statvfs and no more is
+ * called at each check; the owner says when.
  *
  * Invariants:
  *   I1  The state is that of the last check, by the marks above.

@@ -14,7 +14,7 @@ enum {
     RETRY_MS = 20,        /* after a refusal without a hint */
     LEADER_LOST_MS = 500, /* an answer may still be on its way from a node that leads no more */
     CONFIRM_MARGIN_MS = 200,
-    HINTS_MAX = 8,        /* followed at once, one after the other; then with RETRY_MS between */
+    HINTS_MAX = 8, /* followed at once, one after the other; then with RETRY_MS between */
 };
 
 static void route(struct change *self);

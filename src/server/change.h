@@ -79,7 +79,7 @@ struct change {
     bool has_expect;
     uint64_t expect_offset;
     struct producer_claim claim; /* INIT_PRODUCER of an id that exists; id 0: of a new one */
-    struct slice body; /* owns a reference */
+    struct slice body;           /* owns a reference */
     uint8_t body_digest[DIGEST_SIZE];
     bool digested;
 };

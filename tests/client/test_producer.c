@@ -690,6 +690,20 @@ START_TEST(claim_of_an_epoch_is_not_repeated_when_its_outcome_is_unknown)
 }
 END_TEST
 
+/* What a node says at the deadline, and a little later, is better than a guess. */
+START_TEST(the_last_word_of_a_node_is_waited_for_beyond_the_deadline)
+{
+    script(f.one, FAKE_APPLY_HOLD, ERR_OK, 1);
+    start(false, (struct producer_options){.batch_records_max = 1, .timeout_ms = 1000});
+    send_some(1);
+    loop_run_for(&f.loop, 1100); /* 250 ms are waited. */
+    ck_assert_uint_eq(reported.count, 0);
+    fake_node_release(f.one);
+    wait_for_all();
+    ck_assert_int_eq(reported.errors[0].err, ERR_OK);
+}
+END_TEST
+
 START_TEST(fenced_producer_takes_no_more)
 {
     script(f.one, FAKE_ERROR, ERR_FENCED, 1);
@@ -918,6 +932,7 @@ int main(void)
     tcase_add_test(tcase, given_identity_is_used_and_any_failure_ends_it);
     tcase_add_test(tcase, claim_fences_the_older_producer);
     tcase_add_test(tcase, claim_of_an_epoch_is_not_repeated_when_its_outcome_is_unknown);
+    tcase_add_test(tcase, the_last_word_of_a_node_is_waited_for_beyond_the_deadline);
     tcase_add_test(tcase, fenced_producer_takes_no_more);
     tcase_add_test(tcase, unknown_outcome_at_the_deadline_fails_all_that_follows);
     tcase_add_test(tcase, deadline_without_a_server_is_definite_and_does_not_end_the_producer);

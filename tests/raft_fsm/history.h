@@ -45,8 +45,8 @@ void packer_raise(struct packer *self, const struct producer_claim *claim);
 /* The entry; what was packed is gone. */
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term);
 
-/* A history: entries 1, 2, 3 … with topics that come and go, producers that repeat themselves, skip,
- * lie, expect and take over, and clocks that go backwards. */
+/* A history: entries 1, 2, 3 … with topics that come and go, producers that repeat themselves,
+ * skip, lie, expect and take over, and clocks that go backwards. */
 struct history {
     struct entry *entries; /* entries[i] has index i + 1 */
     size_t count;

@@ -1,6 +1,6 @@
 /*
- * A replica that leads two others, which this test plays: who answers, who is short of room. What is
- * written, who has it, and where it is refused (replica_acks.c, replica_room.c).
+ * A replica that leads two others, which this test plays: who answers, who is short of room. What
+ * is written, who has it, and where it is refused (replica_acks.c, replica_room.c).
  */
 #include <check.h>
 #include <stdlib.h>
@@ -261,9 +261,8 @@ static void produce(struct asked *asked, uint64_t topic_id, bool acks_all)
     const struct produced produced = {.record_count = 1, .body_size = 10};
     struct command *command = &asked->proposal.command;
 
-    *asked = (struct asked){.proposal = {.command.type = COMMAND_PRODUCE,
-                                         .acks_all = acks_all,
-                                         .confirm_ms = 1000}};
+    *asked = (struct asked){
+        .proposal = {.command.type = COMMAND_PRODUCE, .acks_all = acks_all, .confirm_ms = 1000}};
     command->produce.topic_id = topic_id;
     command->produce.batch = history_batch(&produced);
     digest_bytes(command->produce.batch.data + BATCH_HEADER_SIZE, 10, command->produce.body_digest);

@@ -287,8 +287,8 @@ static void send_content(struct cluster_stack *cluster, struct stack_client *sel
 static uint64_t known_end(struct cluster_stack *cluster, const struct stack_client *self)
 {
     const struct stack_node *node = &cluster->nodes[self->node];
-    struct topic *topic =
-        node->replica != NULL ? catalog_find_id(replica_catalog(node->replica), self->topic_id)
+    struct topic *topic = node->replica != NULL
+                              ? catalog_find_id(replica_catalog(node->replica), self->topic_id)
                               : NULL;
     uint64_t end = topic != NULL ? log_end(topic->log) : 0;
 

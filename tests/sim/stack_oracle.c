@@ -161,7 +161,8 @@ void stack_oracle_claim(struct stack_oracle *self, uint64_t producer_id)
 void stack_oracle_fenced(struct stack_oracle *self, struct stack_content *content)
 {
     if (content->seen) {
-        stack_violation(self, "content %llu is not among the producer's records, but stands at %llu",
+        stack_violation(self,
+                        "content %llu is not among the producer's records, but stands at %llu",
                         U(content->number), U(content->base_offset)); /* S9 */
     }
     content->fenced = true;

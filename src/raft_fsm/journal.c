@@ -31,6 +31,7 @@ struct journal {
     size_t segment_capacity;
     int fd; /* The current segment, which is the newest; -1: the next batch gets a new one. */
     char path[IO_PATH_SIZE];
+    uint64_t salt;
     uint64_t position;
     uint64_t next_segment;
     uint64_t next_batch;
@@ -94,25 +95,25 @@ static enum err segments_reserve(struct journal *self, struct err_info *info)
 static enum err next_segment(struct journal *self, size_t extent, struct err_info *info)
 {
     char name[JOURNAL_NAME_SIZE];
-    uint64_t size = 0;
+    struct journal_taken taken;
     enum err err;
-    int fd = -1;
 
     err = segments_reserve(self, info);
     if (err != ERR_OK) {
         return err;
     }
     journal_segment_name(name, self->next_segment);
-    err = journal_files_take(&self->files, self->next_segment, JOURNAL_HEADER_SIZE + extent, &fd,
-                             &size, info);
+    err = journal_files_take(&self->files, self->next_segment, JOURNAL_HEADER_SIZE + extent, &taken,
+                             info);
     if (err != ERR_OK) {
         return err;
     }
     io_close(self->files.io, &self->fd);
-    self->fd = fd;
+    self->fd = taken.fd;
+    self->salt = taken.salt;
     self->position = JOURNAL_HEADER_SIZE;
     self->segments[self->segment_count++] =
-        (struct journal_segment){.sequence = self->next_segment, .size = size};
+        (struct journal_segment){.sequence = self->next_segment, .size = taken.size};
     self->next_segment++;
     return io_path(self->path, self->files.dir, name, info);
 }
@@ -146,7 +147,7 @@ static enum err write_batch(struct journal *self, enum journal_batch_type type,
         batch.prev_term = journal_terms_get(&self->terms, first_index - 1);
     }
     memset(body + size, 0, extent - JOURNAL_BATCH_HEADER_SIZE - size);
-    journal_batch_encode(&batch, self->staging);
+    journal_batch_encode(&batch, self->salt, self->staging);
     err = journal_files_write(&self->files, self->fd, self->path, self->staging, extent,
                               self->position, RWF_DSYNC, info);
     if (err != ERR_OK) {

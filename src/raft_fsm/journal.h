@@ -9,18 +9,18 @@
  * acknowledged bytes are never written again.
  *
  *   segment
- *         0          4          8              16             24        28           512
- *         +----------+----------+--------------+--------------+---------+--------------+
- *         | magic    | version  | sequence u64 | node id u64  | crc32c  | zeros        |
- *         | "QLJS"   | u32 (1)  |              |              | [0, 24) |              |
- *         +----------+----------+--------------+--------------+---------+--------------+
+ *         0          4          8              16             24        32        36          512
+ *         +----------+----------+--------------+--------------+---------+---------+-----------+
+ *         | magic    | version  | sequence u64 | node id u64  | salt    | crc32c  | zeros     |
+ *         | "QLJS"   | u32 (1)  |              |              | u64     | [0, 32) |           |
+ *         +----------+----------+--------------+--------------+---------+---------+-----------+
  *         then batches, each at a multiple of 512:
  *
  *   batch
  *         0          4          8              16             24             32        36
  *         +----------+----------+--------------+--------------+--------------+---------+---------+
  *         | magic    | crc32c   | segment      | batch        | first_index  | count   | size    |
- *         | "QLJB"   | [8, 64)  | sequence u64 | sequence u64 | u64          | u32     | u32     |
+ *         | "QLJB"   | see below| sequence u64 | sequence u64 | u64          | u32     | u32     |
  *         +----------+----------+--------------+--------------+--------------+---------+---------+
  *         40        41          48             56             60        64             64 + size
  *         +---------+-----------+--------------+--------------+---------+--------------+- - - - +
@@ -33,7 +33,9 @@
  *           appended. prev_term: of the entry before, 0 when that is not known.
  *   type 2  reset, no entries: the log is empty and continues at first_index.
  *   type 3  seal, no entries: everything before it was written whole; first_index is the next one.
- *   Batch sequences count up by one without a gap, across segments.
+ *   Batch sequences count up by one without a gap, across segments. crc32c covers the segment's
+ *   salt and then [8, 64): what a recycled segment held may have come from a producer, who knows
+ *   this format, but not the salt, which is drawn anew with every use of a file.
  *
  * Only one write is under way at a time, so only the last batch can be torn. Recovery reads batches
  * in order up to the first that is not valid. If any valid batch with a higher sequence follows
@@ -73,6 +75,7 @@ struct journal_options {
     uint32_t write_size_max;
     unsigned spare_segments; /* kept ready, zero-filled; default 1 when 0 */
     bool no_direct;          /* never O_DIRECT */
+    uint64_t seed;           /* of the segments' salts: nobody outside must be able to guess it */
 };
 
 /* What was on the disk. */

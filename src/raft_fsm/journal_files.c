@@ -110,6 +110,7 @@ enum err journal_files_open(struct journal_files *self, const struct journal_opt
     *self = (struct journal_files){
         .io = options->io,
         .node_id = options->node_id,
+        .salt_state = options->seed,
         .segment_size = options->segment_size,
         .spares_wanted = options->spare_segments,
         .next_number = 1,
@@ -300,9 +301,20 @@ static enum err ready_file(struct journal_files *self, uint64_t size, uint64_t *
     return err;
 }
 
-enum err journal_files_take(struct journal_files *self, uint64_t segment, uint64_t size,
-                            int *ret_fd, uint64_t *ret_size, struct err_info *info)
+/* A new one each time (splitmix64, see https://prng.di.unimi.it/splitmix64.c). */
+static uint64_t draw_salt(struct journal_files *self)
 {
+    uint64_t z = self->salt_state += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+enum err journal_files_take(struct journal_files *self, uint64_t segment, uint64_t size,
+                            struct journal_taken *ret_taken, struct err_info *info)
+{
+    struct journal_header header = {.segment = segment, .node_id = self->node_id};
     char from[IO_PATH_SIZE];
     char to[IO_PATH_SIZE];
     uint64_t number = 0;
@@ -324,7 +336,8 @@ enum err journal_files_take(struct journal_files *self, uint64_t segment, uint64
     if (err != ERR_OK) {
         return err;
     }
-    journal_header_encode(segment, self->node_id, self->sector);
+    header.salt = draw_salt(self);
+    journal_header_encode(&header, self->sector);
     err = journal_files_write(self, fd, from, self->sector, JOURNAL_HEADER_SIZE, 0, RWF_DSYNC,
                               info); /* F1 */
     if (err == ERR_OK) {
@@ -335,8 +348,7 @@ enum err journal_files_take(struct journal_files *self, uint64_t segment, uint64
         io_close(self->io, &fd);
         return err;
     }
-    *ret_fd = fd;
-    *ret_size = ready_size;
+    *ret_taken = (struct journal_taken){.fd = fd, .size = ready_size, .salt = header.salt};
     return ERR_OK;
 }
 

@@ -40,6 +40,7 @@ struct journal_files {
     struct io *io; /* borrowed */
     char dir[IO_PATH_SIZE];
     uint64_t node_id;
+    uint64_t salt_state; /* of the generator of salts */
     uint64_t segment_size;
     bool direct;
     unsigned spares_wanted;
@@ -75,8 +76,13 @@ enum err journal_files_fill(struct journal_files *self, uint64_t step, bool *ret
  * Makes an empty segment of segment_size bytes, or of `size` if that is more, and opens it. Writes
  * a whole new file when there is no spare.
  */
+struct journal_taken {
+    int fd; /* the caller's */
+    uint64_t size;
+    uint64_t salt;
+};
 enum err journal_files_take(struct journal_files *self, uint64_t segment, uint64_t size,
-                            int *ret_fd, uint64_t *ret_size, struct err_info *info);
+                            struct journal_taken *ret_taken, struct err_info *info);
 
 /* The segment is no longer needed: makes it a spare, or removes it. No one has it open. */
 enum err journal_files_release(struct journal_files *self, uint64_t segment, uint64_t size,

@@ -19,7 +19,9 @@ struct reader {
     uint64_t segment;
     uint64_t size; /* of the file */
     bool last;     /* no newer segment */
+    uint64_t salt; /* of the segment */
     uint64_t position;
+    uint64_t last_position; /* of the batch before position */
     uint8_t *window; /* owned; holds [window_start, window_start + window_size) of the file */
     uint64_t window_start;
     size_t window_size;
@@ -252,7 +254,8 @@ static enum err read_batch(struct journal_recovery *self, struct reader *reader,
     *ret_end = true;
     *ret_skip = JOURNAL_SECTOR;
     err = reader_get(reader, reader->position, JOURNAL_BATCH_HEADER_SIZE, &bytes, info);
-    if (err != ERR_OK || bytes == NULL || !journal_batch_decode(bytes, reader->segment, &batch)) {
+    if (err != ERR_OK || bytes == NULL ||
+        !journal_batch_decode(bytes, reader->segment, reader->salt, &batch)) {
         return err;
     }
     if (self->batch_sequence != 0 && batch.sequence != self->batch_sequence) {
@@ -283,6 +286,7 @@ static enum err read_batch(struct journal_recovery *self, struct reader *reader,
         return err_prefix(info, err, "'%s' at %" PRIu64, reader->path, reader->position);
     }
     self->batch_sequence = batch.sequence + 1;
+    reader->last_position = reader->position;
     reader->position += journal_batch_extent(batch.size);
     *ret_end = false;
     return ERR_OK;
@@ -303,7 +307,7 @@ static enum err check_rest(struct reader *reader, uint64_t position, struct err_
         if (bytes == NULL) {
             break;
         }
-        if (journal_batch_decode(bytes, reader->segment, &batch)) {
+        if (journal_batch_decode(bytes, reader->segment, reader->salt, &batch)) {
             return err_set(info, ERR_CORRUPT,
                            "'%s' at %" PRIu64 ": no batch verifies here, but batch %" PRIu64
                            " follows at %" PRIu64,
@@ -345,10 +349,41 @@ static enum err read_batches(struct journal_recovery *self, struct reader *reade
     return ERR_OK;
 }
 
+/*
+ * R3. Where a file system has no O_DIRECT, the last write may have failed and yet be seen here: the
+ * kernel takes what it could not write for written, and another sync would find nothing to do. The
+ * same bytes in the same place can tear nothing.
+ */
+static enum err rewrite_last(struct reader *reader, struct err_info *info)
+{
+    uint64_t position = reader->last_position;
+
+    while (position < reader->position) {
+        uint64_t left = reader->position - position;
+        struct iovec part = {.iov_len = left < WINDOW_SIZE ? left : WINDOW_SIZE};
+        const uint8_t *bytes;
+        enum err err;
+
+        err = reader_get(reader, position, part.iov_len, &bytes, info);
+        if (err != ERR_OK) {
+            return err;
+        }
+        ASSERT(bytes != NULL); /* The batch was read before. */
+        part.iov_base = (uint8_t *)bytes;
+        err = io_write(reader->io, reader->fd, reader->path, &part, 1, position, 0, info);
+        if (err != ERR_OK) {
+            return err;
+        }
+        position += part.iov_len;
+    }
+    return ERR_OK;
+}
+
 /* R1, R2, R3: makes the end of the batches the end of the last segment. */
 static enum err cut(struct journal_recovery *self, struct reader *reader, struct err_info *info)
 {
     struct journal_segment *segment = &self->segments[self->segment_count - 1];
+    enum err err;
     int rv;
 
     ASSERT(reader->last && reader->position % JOURNAL_SECTOR == 0);
@@ -365,7 +400,8 @@ static enum err cut(struct journal_recovery *self, struct reader *reader, struct
         }
         segment->size = reader->position;
     }
-    return io_sync(reader->io, reader->fd, reader->path, info);
+    err = rewrite_last(reader, info);
+    return err == ERR_OK ? io_sync(reader->io, reader->fd, reader->path, info) : err;
 }
 
 static enum err read_segment(struct journal_recovery *self, struct journal_files *files,
@@ -386,7 +422,10 @@ static enum err read_segment(struct journal_recovery *self, struct journal_files
     if (header == NULL) {
         return corrupt_at(reader, info, "the header is cut off");
     }
-    err = journal_header_check(header, reader->path, reader->segment, files->node_id, info);
+    err = journal_header_check(
+        header, reader->path,
+        &(struct journal_header){.segment = reader->segment, .node_id = files->node_id},
+        &reader->salt, info);
     if (err != ERR_OK) {
         return err;
     }

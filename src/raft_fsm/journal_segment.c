@@ -16,8 +16,9 @@ enum {
     HEADER_VERSION = 4,
     HEADER_SEGMENT = 8,
     HEADER_NODE = 16,
-    HEADER_CRC = 24,
-    HEADER_END = 28,
+    HEADER_SALT = 24,
+    HEADER_CRC = 32,
+    HEADER_END = 36,
     BATCH_CRC = 4,
     BATCH_SEGMENT = 8,
     BATCH_SEQUENCE = 16,
@@ -33,7 +34,17 @@ enum {
 _Static_assert(JOURNAL_BATCH_HEADER_SIZE % 8 == 0, "frames start aligned");
 _Static_assert(JOURNAL_BLOCK % JOURNAL_SECTOR == 0, "segments are whole sectors");
 
-void journal_batch_encode(const struct journal_batch *self, uint8_t to[JOURNAL_BATCH_HEADER_SIZE])
+static uint32_t batch_crc(const uint8_t *batch, uint64_t salt)
+{
+    uint8_t bytes[8];
+
+    bytes_put_u64(bytes, salt);
+    return crc32c_extend(crc32c(bytes, sizeof bytes), batch + BATCH_SEGMENT,
+                         JOURNAL_BATCH_HEADER_SIZE - BATCH_SEGMENT);
+}
+
+void journal_batch_encode(const struct journal_batch *self, uint64_t salt,
+                          uint8_t to[JOURNAL_BATCH_HEADER_SIZE])
 {
     ASSERT(self->type >= JOURNAL_BATCH_ENTRIES && self->type <= JOURNAL_BATCH_SEAL);
     ASSERT((self->type == JOURNAL_BATCH_ENTRIES) == (self->count > 0));
@@ -47,8 +58,7 @@ void journal_batch_encode(const struct journal_batch *self, uint8_t to[JOURNAL_B
     to[BATCH_TYPE] = self->type;
     bytes_put_u64(to + BATCH_PREV_TERM, self->prev_term);
     bytes_put_u32(to + BATCH_BODY_CRC, self->body_crc);
-    bytes_put_u32(to + BATCH_CRC,
-                  crc32c(to + BATCH_SEGMENT, JOURNAL_BATCH_HEADER_SIZE - BATCH_SEGMENT));
+    bytes_put_u32(to + BATCH_CRC, batch_crc(to, salt));
 }
 
 bool journal_batch_resembles(const uint8_t from[JOURNAL_BATCH_HEADER_SIZE], uint64_t segment)
@@ -57,11 +67,10 @@ bool journal_batch_resembles(const uint8_t from[JOURNAL_BATCH_HEADER_SIZE], uint
 }
 
 bool journal_batch_decode(const uint8_t from[JOURNAL_BATCH_HEADER_SIZE], uint64_t segment,
-                          struct journal_batch *ret_batch)
+                          uint64_t salt, struct journal_batch *ret_batch)
 {
     if (!journal_batch_resembles(from, segment) ||
-        bytes_get_u32(from + BATCH_CRC) !=
-            crc32c(from + BATCH_SEGMENT, JOURNAL_BATCH_HEADER_SIZE - BATCH_SEGMENT)) {
+        bytes_get_u32(from + BATCH_CRC) != batch_crc(from, salt)) {
         return false;
     }
     *ret_batch = (struct journal_batch){
@@ -77,19 +86,21 @@ bool journal_batch_decode(const uint8_t from[JOURNAL_BATCH_HEADER_SIZE], uint64_
     return true;
 }
 
-void journal_header_encode(uint64_t segment, uint64_t node_id, uint8_t to[JOURNAL_HEADER_SIZE])
+void journal_header_encode(const struct journal_header *self, uint8_t to[JOURNAL_HEADER_SIZE])
 {
-    ASSERT(segment > 0 && node_id > 0);
+    ASSERT(self->segment > 0 && self->node_id > 0);
     memset(to, 0, JOURNAL_HEADER_SIZE);
     bytes_put_u32(to, SEGMENT_MAGIC);
     bytes_put_u32(to + HEADER_VERSION, SEGMENT_VERSION);
-    bytes_put_u64(to + HEADER_SEGMENT, segment);
-    bytes_put_u64(to + HEADER_NODE, node_id);
+    bytes_put_u64(to + HEADER_SEGMENT, self->segment);
+    bytes_put_u64(to + HEADER_NODE, self->node_id);
+    bytes_put_u64(to + HEADER_SALT, self->salt);
     bytes_put_u32(to + HEADER_CRC, crc32c(to, HEADER_CRC));
 }
 
 enum err journal_header_check(const uint8_t from[JOURNAL_HEADER_SIZE], const char *path,
-                              uint64_t segment, uint64_t node_id, struct err_info *info)
+                              const struct journal_header *expected, uint64_t *ret_salt,
+                              struct err_info *info)
 {
     bool zeros = true;
 
@@ -104,14 +115,15 @@ enum err journal_header_check(const uint8_t from[JOURNAL_HEADER_SIZE], const cha
         return err_set(info, ERR_VERSION, "'%s' has the unknown version %u", path,
                        bytes_get_u32(from + HEADER_VERSION));
     }
-    if (bytes_get_u64(from + HEADER_NODE) != node_id) {
+    if (bytes_get_u64(from + HEADER_NODE) != expected->node_id) {
         return err_set(info, ERR_WRONG_CLUSTER, "'%s' belongs to node %" PRIu64 ", not to %" PRIu64,
-                       path, bytes_get_u64(from + HEADER_NODE), node_id);
+                       path, bytes_get_u64(from + HEADER_NODE), expected->node_id);
     }
-    if (bytes_get_u64(from + HEADER_SEGMENT) != segment) {
+    if (bytes_get_u64(from + HEADER_SEGMENT) != expected->segment) {
         return err_set(info, ERR_CORRUPT, "'%s' at 8: this is segment %" PRIu64, path,
                        bytes_get_u64(from + HEADER_SEGMENT));
     }
+    *ret_salt = bytes_get_u64(from + HEADER_SALT);
     return ERR_OK;
 }
 

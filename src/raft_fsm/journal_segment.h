@@ -42,20 +42,30 @@ static inline size_t journal_batch_extent(uint32_t size)
     return bytes_round_up(JOURNAL_BATCH_HEADER_SIZE + (size_t)size, JOURNAL_SECTOR);
 }
 
-void journal_batch_encode(const struct journal_batch *self, uint8_t to[JOURNAL_BATCH_HEADER_SIZE]);
+/* salt: of the segment. */
+void journal_batch_encode(const struct journal_batch *self, uint64_t salt,
+                          uint8_t to[JOURNAL_BATCH_HEADER_SIZE]);
 
 /* False unless magic and checksum match and the batch was written for this segment. */
 bool journal_batch_decode(const uint8_t from[JOURNAL_BATCH_HEADER_SIZE], uint64_t segment,
-                          struct journal_batch *ret_batch);
+                          uint64_t salt, struct journal_batch *ret_batch);
 
 /* Do these bytes, valid or not, look like the beginning of this batch? */
 bool journal_batch_resembles(const uint8_t from[JOURNAL_BATCH_HEADER_SIZE], uint64_t segment);
 
-void journal_header_encode(uint64_t segment, uint64_t node_id, uint8_t to[JOURNAL_HEADER_SIZE]);
+/* The head of a segment's file. */
+struct journal_header {
+    uint64_t segment;
+    uint64_t node_id;
+    uint64_t salt;
+};
 
-/* path: for the text. ERR_CORRUPT, ERR_VERSION, ERR_WRONG_CLUSTER. */
+void journal_header_encode(const struct journal_header *self, uint8_t to[JOURNAL_HEADER_SIZE]);
+
+/* expected: all but the salt; path: for the text. ERR_CORRUPT, ERR_VERSION, ERR_WRONG_CLUSTER. */
 enum err journal_header_check(const uint8_t from[JOURNAL_HEADER_SIZE], const char *path,
-                              uint64_t segment, uint64_t node_id, struct err_info *info);
+                              const struct journal_header *expected, uint64_t *ret_salt,
+                              struct err_info *info);
 
 /* "0000000000000001.journal" and, for a file that is ready to become one, "….spare". */
 void journal_segment_name(char ret_name[JOURNAL_NAME_SIZE], uint64_t segment);

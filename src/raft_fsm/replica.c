@@ -157,6 +157,7 @@ static enum err open_journal(const struct replica *self, struct journal **ret_jo
             .node_id = self->options.id,
             .segment_size = self->options.journal_segment_size,
             .no_direct = self->options.no_direct,
+            .seed = self->host.clock->random(self->host.clock),
         },
         ret_journal, ret_contents, info);
     if (err == ERR_OK && ret_contents->torn) {

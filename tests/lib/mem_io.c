@@ -322,6 +322,7 @@ static ssize_t mem_pwritev(struct io *io, int fd, const struct iovec *parts, int
     struct mem_io_op op = {.kind = MEM_IO_PWRITEV, .position = position};
     struct mem_io_open_file *file = file_of(self, fd);
     uint64_t fitting;
+    bool durable;
     int rv;
 
     ASSERT((rwf_flags & ~RWF_DSYNC) == 0);
@@ -337,15 +338,18 @@ static ssize_t mem_pwritev(struct io *io, int fd, const struct iovec *parts, int
     }
     ASSERT(op.partial <= op.size);
     fitting = take_space(self, file->node, position, rv < 0 ? op.partial : op.size);
+    durable = (rwf_flags & RWF_DSYNC) != 0 || (file->flags & O_DSYNC) != 0;
     if (rv < 0) {
         (void)write_parts(self, file->node, parts, fitting, position, false); /* It failed. */
+        if (durable && fitting > 0) {
+            mem_file_sync_failed(&file->node->file); /* It came as far as the sync. */
+        }
         return rv;
     }
     if (fitting == 0 && op.size > 0) {
         return -ENOSPC;
     }
-    return write_parts(self, file->node, parts, fitting, position,
-                       (rwf_flags & RWF_DSYNC) != 0 || (file->flags & O_DSYNC) != 0);
+    return write_parts(self, file->node, parts, fitting, position, durable);
 }
 
 static int mem_fdatasync(struct io *io, int fd)

@@ -75,7 +75,8 @@ struct journal_options lab_options(struct io *io, const char *dir)
                                     .dir = dir,
                                     .node_id = LAB_NODE,
                                     .segment_size = LAB_SEGMENT_SIZE,
-                                    .write_size_max = 8 * 1024};
+                                    .write_size_max = 8 * 1024,
+                                    .seed = 42};
 }
 
 struct journal *lab_open(const struct journal_options *options, struct journal_contents *contents)

@@ -11,6 +11,7 @@
 #include "lib/runner.h"
 #include "lib/tmpdir.h"
 #include "raft_fsm/journal_lab.h"
+#include "raft_fsm/journal_segment.h"
 
 static struct mem_io disk;
 static struct journal_options options;
@@ -325,6 +326,55 @@ START_TEST(old_contents_of_recycled_segments_never_come_back)
 }
 END_TEST
 
+/* A payload of which every sector, at every place that a frame may begin, is a batch of the
+ * segment that this file may become, as far as anyone can know who has not seen the file. */
+static struct entry crafted_entry(uint64_t index, uint64_t segment, uint32_t size)
+{
+    const struct journal_batch batch = {
+        .segment = segment, .sequence = 1000, .first_index = 1, .type = JOURNAL_BATCH_SEAL};
+    struct block *block = entry_block_new(size);
+    struct entry entry;
+    uint8_t *payload;
+
+    ck_assert_ptr_nonnull(block);
+    payload = block->data + ENTRY_HEADER_SIZE;
+    memset(payload, 0, size);
+    for (uint32_t at = JOURNAL_BATCH_HEADER_SIZE - ENTRY_HEADER_SIZE % JOURNAL_BATCH_HEADER_SIZE;
+         at + JOURNAL_BATCH_HEADER_SIZE <= size; at += JOURNAL_BATCH_HEADER_SIZE) {
+        journal_batch_encode(&batch, 0, payload + at);
+    }
+    entry_seal(block, size, index, 1, ENTRY_COMMAND, &entry);
+    return entry;
+}
+
+START_TEST(a_payload_that_looks_like_a_batch_is_none_in_a_recycled_segment)
+{
+    struct journal *journal = open_empty();
+    struct journal_contents contents;
+    uint64_t state = 1;
+
+    for (uint64_t index = 1; index <= 30; index++) {
+        struct entry entry = crafted_entry(index, 3 + index % 4, 7000);
+
+        ck_assert_int_eq(journal_append(journal, &entry, 1, NULL), ERR_OK);
+        entry_unref(&entry);
+    }
+    ck_assert_int_eq(journal_trim(journal, 30, NULL), ERR_OK);
+    for (uint64_t index = 31; index < 131; index++) {
+        ck_assert_int_eq(lab_append(journal, index, 1, 1, 3000), ERR_OK);
+        ck_assert_int_eq(journal_trim(journal, index - 1, NULL), ERR_OK);
+        if (index % 25 == 0) {
+            mem_io_crash(&disk, lab_draw, &state); /* Without a seal. */
+            lab_abandon(&disk, journal);
+            journal = lab_open(&options, &contents);
+            ck_assert_uint_eq(contents.first_index + contents.count, index + 1);
+            journal_contents_fini(&contents);
+        }
+    }
+    journal_close(journal);
+}
+END_TEST
+
 /* ---- journal_reset ---- */
 
 START_TEST(reset_forgets_everything_and_moves_on)
@@ -505,6 +555,7 @@ int main(void)
     tcase_add_test(tc, trim_recycles_segments_oldest_first);
     tcase_add_test(tc, trim_keeps_a_truncation_as_long_as_what_it_truncated);
     tcase_add_test(tc, old_contents_of_recycled_segments_never_come_back);
+    tcase_add_test(tc, a_payload_that_looks_like_a_batch_is_none_in_a_recycled_segment);
     tc = add_case(suite, "journal_reset");
     tcase_add_test(tc, reset_forgets_everything_and_moves_on);
     tc = add_case(suite, "journal_prepare");

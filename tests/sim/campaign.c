@@ -39,7 +39,8 @@ static void run_job(const struct campaign *self, struct job *job, void *stats)
         struct rlimit limit;
 
         if (getrusage(RUSAGE_SELF, &used) == 0) {
-            limit.rlim_cur = (rlim_t)used.ru_utime.tv_sec + self->seed_seconds;
+            limit.rlim_cur =
+                (rlim_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + (rlim_t)self->seed_seconds;
             limit.rlim_max = RLIM_INFINITY;
             (void)setrlimit(RLIMIT_CPU, &limit); /* Only a net against endless loops. */
         }

@@ -97,7 +97,13 @@
     X(CURSOR_CONFLICT, -47, NOT_WRITTEN, false, "the cursor is not what was expected")             \
     X(CURSOR_UNKNOWN, -48, NOT_WRITTEN, false, "unknown cursor")                                   \
     /* A read with a bound on the age of what it shows: this node could not keep it in time. */    \
-    X(LAGGING, -44, NOT_WRITTEN, true, "this node is further behind than the read allows")
+    X(LAGGING, -44, NOT_WRITTEN, true, "this node is further behind than the read allows")         \
+    /* A conditional append: the log's end was not the offset that was expected. */                \
+    X(EXPECT_FAILED, -40, NOT_WRITTEN, false, "the log does not end at the expected offset")       \
+    /* Committed and applied, but not every voter was known to have it on disk in time. */         \
+    X(NOT_CONFIRMED, -41, WRITTEN, false, "written, but not confirmed by every voter")             \
+    /* The epoch of this producer id cannot be raised any more. */                                 \
+    X(EPOCHS_USED_UP, -42, NOT_WRITTEN, false, "this producer id has no epochs left")
 
 enum err {
 #define ERR_ENUM(name, number, outcome, retryable, text) ERR_##name = (number),

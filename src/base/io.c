@@ -198,7 +198,8 @@ static int real_lock(struct io *self, int fd)
     return flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }
 
-static int real_free_space(struct io *self, const char *path, uint64_t *ret_size)
+static int real_free_space(struct io *self, const char *path, uint64_t *ret_size,
+                           uint64_t *ret_total)
 {
     struct statvfs st;
 
@@ -207,6 +208,7 @@ static int real_free_space(struct io *self, const char *path, uint64_t *ret_size
         return -errno;
     }
     *ret_size = (uint64_t)st.f_bavail * st.f_frsize;
+    *ret_total = (uint64_t)st.f_blocks * st.f_frsize;
     return 0;
 }
 

@@ -53,8 +53,8 @@ struct io {
                 void *arg);
     /* flock(2), exclusive, not waiting: -EWOULDBLOCK when another process holds it. */
     int (*lock)(struct io *self, int fd);
-    /* Free bytes for us on the file system of path. */
-    int (*free_space)(struct io *self, const char *path, uint64_t *ret_size);
+    /* Free bytes for us, and all bytes, of the file system of path. */
+    int (*free_space)(struct io *self, const char *path, uint64_t *ret_size, uint64_t *ret_total);
 };
 
 /* The kernel. Any thread. */

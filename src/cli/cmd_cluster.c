@@ -72,6 +72,16 @@ static void add_scrub(json_t *to, const Quorlog__NodeStatus *node)
     (void)json_object_set_new(to, "scrub_passed_ms", json_number(node->scrub_passed_ms));
 }
 
+/* The disk of its data; as above. */
+static void add_disk(json_t *to, const Quorlog__NodeStatus *node)
+{
+    (void)json_object_set_new(to, "disk_free", json_number(node->disk_free));
+    (void)json_object_set_new(to, "disk_size", json_number(node->disk_size));
+    (void)json_object_set_new(to, "disk_reserve", json_number(node->disk_reserve));
+    (void)json_object_set_new(to, "disk_short", json_boolean(node->disk_short));
+    (void)json_object_set_new(to, "disk_critical", json_boolean(node->disk_critical));
+}
+
 static void print_json(const Quorlog__StatusReply *status)
 {
     json_t *nodes = json_array();
@@ -80,6 +90,7 @@ static void print_json(const Quorlog__StatusReply *status)
         json_t *node = node_json(status->nodes[i]);
 
         add_scrub(node, status->nodes[i]);
+        add_disk(node, status->nodes[i]);
         (void)json_array_append_new(nodes, node); /* json_print aborts. */
     }
     json_print(json_pack("{s:o,s:o,s:o,s:o}", "cluster", json_text(status->cluster_id), "leader",
@@ -107,6 +118,15 @@ static void print_holes(const Quorlog__NodeStatus *node)
     }
 }
 
+/* How the disk of a node is, in a word. */
+static const char *disk_word(const Quorlog__NodeStatus *node)
+{
+    if (node->disk_critical) {
+        return "full";
+    }
+    return node->disk_short ? "short" : "ok";
+}
+
 static void print_table(const Quorlog__StatusReply *status)
 {
     char size[24];
@@ -117,18 +137,18 @@ static void print_table(const Quorlog__StatusReply *status)
     } else {
         printf("no leader\n");
     }
-    printf("%4s  %-24s %-8s %-12s %12s %8s %10s\n", "ID", "ADDRESS", "ROLE", "STATE", "APPLIED",
-           "LAG", "MEMORY");
+    printf("%4s  %-24s %-8s %-12s %12s %8s %10s %s\n", "ID", "ADDRESS", "ROLE", "STATE", "APPLIED",
+           "LAG", "MEMORY", "DISK");
     for (size_t i = 0; i < status->n_nodes; i++) {
         const Quorlog__NodeStatus *node = status->nodes[i];
 
         printf("%4llu  %-24s %-8s %-12s ", (unsigned long long)node->id, node->address, node->role,
                node->state);
         if (strcmp(node->state, "unreachable") == 0) {
-            printf("%12s %8s %10s\n", "-", "-", "-");
+            printf("%12s %8s %10s -\n", "-", "-", "-");
         } else {
-            printf("%12llu %8llu %10s\n", (unsigned long long)node->applied,
-                   (unsigned long long)node->lag, human_size(size, node->memory));
+            printf("%12llu %8llu %10s %s\n", (unsigned long long)node->applied,
+                   (unsigned long long)node->lag, human_size(size, node->memory), disk_word(node));
         }
         print_holes(node);
     }
@@ -176,6 +196,15 @@ static json_t *complaints(const Quorlog__StatusReply *status)
                 (void)snprintf(text, sizeof text, "node %llu (%.256s) is %.64s", /* fits */
                                (unsigned long long)node->id, node->address, node->state);
             }
+            (void)json_array_append_new(list, json_text(text)); /* As above. */
+        }
+        if (node->disk_short) {
+            char size[24];
+
+            (void)snprintf(text, sizeof text, /* fits */
+                           "node %llu (%.256s) is short of room on its disk: %s free",
+                           (unsigned long long)node->id, node->address,
+                           human_size(size, node->disk_free));
             (void)json_array_append_new(list, json_text(text)); /* As above. */
         }
     }

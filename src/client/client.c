@@ -169,6 +169,14 @@ size_t client_batch_size_max(const struct client *self)
     return size > BATCH_HEADER_SIZE ? size - BATCH_HEADER_SIZE : 0;
 }
 
+enum err_outcome client_error_outcome(const struct client_error *error)
+{
+    if (err_outcome(error->err) == ERR_OUTCOME_WRITTEN) {
+        return ERR_OUTCOME_WRITTEN;
+    }
+    return error->outcome_unknown ? ERR_OUTCOME_UNKNOWN : ERR_OUTCOME_NOT_WRITTEN;
+}
+
 /* ---- topics and status ---- */
 
 static enum err start(struct client *self, struct client_request_options *options,
@@ -179,6 +187,27 @@ static enum err start(struct client *self, struct client_request_options *option
     }
     options->timeout_ns = channel_timeout_ns(self->channel);
     return client_request_start(self->channel, options, cb, arg, NULL);
+}
+
+enum err client_claim_producer(struct client *self, const struct client_claim *claim,
+                               client_reply_cb cb, void *arg)
+{
+    struct client_request_options options = {
+        .type = QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER,
+        .reply_type = QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER_REPLY,
+        .reply = &quorlog__init_producer_reply__descriptor,
+        .topic = claim->producer_id != 0 ? (claim->topic == NULL ? "" : claim->topic) : NULL,
+        .producer_id = claim->producer_id,
+        .has_epoch = claim->producer_id != 0 && claim->has_epoch,
+        .epoch = claim->epoch,
+        .needs_leader = true,
+    };
+
+    /* An id or an epoch that nobody uses does no harm. Raised from a given epoch it would be, when
+     * asked for again, fenced by itself. */
+    options.repeatable = !options.has_epoch;
+    options.reads = !options.has_epoch;
+    return start(self, &options, cb, arg);
 }
 
 enum err client_topic_create(struct client *self, const char *topic, client_reply_cb cb, void *arg)

@@ -45,7 +45,9 @@ struct client_cursor {
     uint64_t token; /* of its last change */
 };
 
-/* An answer's failure; text is borrowed until the callback returns. */
+/* An answer's failure. Every failure is of one of three classes, which client_error_outcome tells:
+ * nothing was written, all was written, or nobody knows. text is borrowed until the callback
+ * returns. */
 struct client_error {
     enum err err; /* ERR_OK: no failure */
     bool retryable;
@@ -53,9 +55,10 @@ struct client_error {
     const char *text;
     uint64_t leader_id;
     uint64_t log_start; /* with ERR_RANGE */
-    uint64_t log_end;
+    uint64_t log_end;   /* with ERR_RANGE, ERR_EXPECT_FAILED */
     struct client_cursor cursor; /* with ERR_CURSOR_CONFLICT: what it is */
 };
+enum err_outcome client_error_outcome(const struct client_error *error);
 
 /* loop: NULL for one of its own (then client_wait and client_run drive it). */
 enum err client_new(const struct client_options *options, uv_loop_t *loop,
@@ -170,6 +173,26 @@ struct client_record {
 
 struct producer;
 
+/* A producer's place in a topic: who it is, and the number of its next record there. */
+struct producer_identity {
+    uint64_t id; /* 0: none */
+    uint16_t epoch;
+    uint32_t sequence;
+};
+
+/* A new id, or the epoch of an old one raised: whoever has the old epoch is fenced (ERR_FENCED),
+ * what it had under way is decided for good, and the reply (InitProducerReply) tells how many
+ * records the id ever wrote to the topic: its next sequence. has_epoch: only if `epoch` is still
+ * the newest (ERR_FENCED otherwise); such a claim is not repeated after an unknown outcome. */
+struct client_claim {
+    uint64_t producer_id; /* 0: a new one; the rest is not used then */
+    const char *topic;    /* in, copied */
+    uint16_t epoch;
+    bool has_epoch;
+};
+enum err client_claim_producer(struct client *self, const struct client_claim *claim,
+                               client_reply_cb cb, void *arg);
+
 struct producer_options {
     const char *topic;          /* in, copied */
     size_t batch_size_max;      /* bytes of a batch's body; 0: 256 KiB */
@@ -178,9 +201,19 @@ struct producer_options {
                                    are under way already; 0: send as soon as possible */
     unsigned inflight_max;      /* batches not yet answered, 1 … 64; 0: 16 */
     size_t buffer_size_max;     /* bytes accepted and not yet answered; 0: 32 MiB */
-    uint64_t timeout_ms;        /* for each batch, retries included; 0: 30 000 */
+    uint64_t timeout_ms;        /* for each batch, retries included; 0: 30 000. The last word of a
+                                   node that has it is waited for up to a second longer */
     bool no_idempotence;        /* no producer id: a retry may write twice, so there is none after
                                    an unknown outcome */
+    bool acks_all;              /* answered when all voters have it on disk: ERR_NOT_CONFIRMED when
+                                   not in time */
+    bool has_expect;            /* the first record is to stand at expect_offset, the next ones
+                                   behind it: ERR_EXPECT_FAILED where the log does not end so. Not
+                                   with no_idempotence */
+    uint64_t expect_offset;
+    bool atomic; /* all records until producer_flush in one batch, all or nothing: ERR_TOO_LARGE
+                    from producer_send when they do not fit; batch_records_max is not used */
+    struct producer_identity identity; /* id != 0: as claimed; else it gets one of its own */
 };
 
 /* Records [first, first + count) of the producer's calls are written at offset … (in order), or
@@ -192,13 +225,21 @@ struct producer_report {
     uint64_t term;
     uint64_t raft_index; /* the token */
     bool duplicate;      /* an earlier try had been written */
+    unsigned replicas;   /* voters that had it on disk when it was answered … */
+    unsigned voters;     /* … of so many */
     uint64_t latency_ns; /* from the batch's first send to the answer */
     const struct client_error *error;
 };
 typedef void (*producer_report_cb)(void *arg, const struct producer_report *report);
 
-/* Reports come in order of `first`. After a failed batch of an idempotent producer whose outcome is
- * unknown all later batches fail too (order would break): close it and make a new one. */
+/* Reports come in order of `first`. With an error of the class "written" offset, term and token are
+ * set, too (but for ERR_DUPLICATE_OLD).
+ *
+ * Some failures end an idempotent producer: all later batches fail too, and it takes no more. They
+ * are an unknown outcome (order would break), ERR_FENCED, ERR_EXPECT_FAILED, and ERR_SEQUENCE_GAP
+ * and ERR_SEQUENCE_REUSED: the cluster misses, or has, what it should not, so records were lost or
+ * somebody else uses the id; a new id would hide that, so none is taken. A producer with an
+ * identity that was given to it is ended by any failure. */
 enum err producer_new(struct client *client, const struct producer_options *options,
                       producer_report_cb cb, void *arg, struct producer **ret_producer);
 

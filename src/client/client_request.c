@@ -22,6 +22,9 @@ struct client_request {
     bool local;
     struct client_members members;
     char address[CLIENT_ADDRESS_SIZE_MAX + 1];
+    uint64_t producer_id; /* of a claim, as the two below */
+    bool has_epoch;
+    uint16_t epoch;
     bool reads;
     bool maybe_done; /* an earlier try ended with an unknown outcome */
     bool has_reason;
@@ -234,6 +237,10 @@ static enum err send_try(struct client_request *self, uint64_t now_ns)
     case QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER: {
         Quorlog__InitProducerRequest message = QUORLOG__INIT_PRODUCER_REQUEST__INIT;
 
+        message.topic = self->topic; /* "" when the request names none */
+        message.producer_id = self->producer_id;
+        message.has_epoch = self->has_epoch;
+        message.epoch = self->has_epoch ? self->epoch : 0;
         message.deadline_ms = deadline_ms;
         return channel_send(self->channel, &self->call, &message.base, NULL, 0);
     }
@@ -334,6 +341,9 @@ enum err client_request_start(struct channel *channel, const struct client_reque
     self->reply = options->reply;
     self->message = options->message;
     self->local = options->local;
+    self->producer_id = options->producer_id;
+    self->has_epoch = options->has_epoch;
+    self->epoch = options->epoch;
     self->reads = options->reads;
     self->deadline_ns = channel_now_ns() + options->timeout_ns;
     self->request = options->request;

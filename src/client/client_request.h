@@ -23,6 +23,9 @@ struct client_request_options {
     void *message_arg;
     const struct client_members *members; /* in, copied; NULL: it is no change of members */
     bool local; /* of a status request */
+    uint64_t producer_id;                    /* of a claim; 0: of a new one */
+    bool has_epoch;
+    uint16_t epoch;
     bool reads; /* changes nothing: its outcome is never "unknown" */
     bool repeatable;
     bool needs_leader;

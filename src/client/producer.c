@@ -11,7 +11,10 @@
  * gap in the numbers: nothing is sent until what is under way was answered, then the rest is
  * numbered anew, under a new producer id if a try of the rest may still be on its way (under the
  * old id it can never be written any more, for the gap is never filled). After an unknown outcome
- * neither repeating nor going on is right: the producer has FAILED.
+ * neither repeating nor going on is right: the producer has FAILED; and so it has when the cluster
+ * refuses a number that has to be right (a gap, a reuse), fences it, or finds the log's end
+ * elsewhere than the caller said. What was under way behind a batch that is certainly not written,
+ * and never will be, is certainly not written either.
  *
  *            seal            send            answer
  *   building ──────► QUEUED ──────► SENT ─────────────► WRITTEN ──► reported
@@ -43,6 +46,7 @@ enum {
     INFLIGHT_MAX = 64,
     BUFFER_SIZE_MAX = 32 << 20,
     TIMEOUT_MS = 30000,
+    GRACE_MAX_MS = 1000,
 };
 
 #define AFTER_FAILURE "an earlier batch of this producer failed, and order must be kept"
@@ -135,33 +139,51 @@ static void leave_gap(struct producer *self, const struct batch *batch)
     }
     /* The cluster does not expect this number: not from this producer, or not in this topic, which
      * is another one of the same name, or will be. */
-    if (err == ERR_SEQUENCE_GAP || err == ERR_SEQUENCE_REUSED || err == ERR_PRODUCER_UNKNOWN ||
-        (err == ERR_TOPIC_UNKNOWN && batch->base_sequence != 0)) {
+    if (err == ERR_PRODUCER_UNKNOWN || (err == ERR_TOPIC_UNKNOWN && batch->base_sequence != 0)) {
         self->renew_id = true;
     }
 }
 
-/* Whatever is under way ends; its reports follow. */
-static void fail_all(struct producer *self, const struct client_error *error)
+/* Whatever is under way ends; its reports follow. unwritten: what it depends on was certainly not
+ * written, so it is not either. */
+static void fail_all(struct producer *self, const struct client_error *error, bool unwritten)
 {
     struct batch *batch;
 
     DL_FOREACH(self->batches, batch)
     {
         if (batch_is_open(batch)) {
-            batch->maybe_written = batch->maybe_written || batch->state == BATCH_SENT;
+            batch->maybe_written =
+                !unwritten && (batch->maybe_written || batch->state == BATCH_SENT);
             producer_fail_batch(batch, error);
         }
     }
 }
 
-static void fail_producer(struct producer *self, enum err err)
+static void fail_producer(struct producer *self, const struct batch *cause)
 {
-    struct client_error error = {.err = err, .text = AFTER_FAILURE};
+    struct client_error error = {.err = cause->error.err, .text = AFTER_FAILURE};
 
+    ASSERT(!self->failed);
     self->failed = true;
-    self->failure = err;
-    fail_all(self, &error);
+    self->failure = error.err;
+    /* With a reused number the next one may be the one that the cluster waits for. */
+    fail_all(self, &error,
+             cause->numbered && !cause->maybe_written && error.err != ERR_SEQUENCE_REUSED);
+}
+
+/* Whether nothing that comes after such a failure may be sent. */
+static bool ends_producer(const struct producer *self, const struct batch *batch)
+{
+    switch ((int)batch->error.err) {
+    case ERR_FENCED:
+    case ERR_SEQUENCE_GAP:
+    case ERR_SEQUENCE_REUSED:
+    case ERR_EXPECT_FAILED:
+        return true;
+    default:
+        return batch->maybe_written || self->options.identity.id != 0 || self->options.has_expect;
+    }
 }
 
 static void report(struct producer *self, const struct batch *batch)
@@ -226,8 +248,8 @@ static void draw_consequences(struct producer *self, const struct batch *batch)
     if (batch->state != BATCH_FAILED || !producer_is_idempotent(self) || self->failed) {
         return;
     }
-    if (batch->maybe_written || batch->error.err == ERR_FENCED) {
-        fail_producer(self, batch->error.err);
+    if (ends_producer(self, batch)) {
+        fail_producer(self, batch);
     } else {
         leave_gap(self, batch);
     }
@@ -263,10 +285,24 @@ uint64_t producer_oldest_deadline_ns(const struct producer *self)
     if (self->batches != NULL) {
         return self->batches->deadline_ns;
     }
-    if (self->building_count > 0) {
+    if (self->building_count > 0 && (!self->options.atomic || self->flush)) {
         return self->building_ns + channel_ms_to_ns(self->options.timeout_ms);
     }
     return CHANNEL_NEVER;
+}
+
+/* A node that has a try says at the deadline what it knows, and that is more than this side does:
+ * so its word is waited for a little longer. */
+static uint64_t grace_ns(const struct producer *self)
+{
+    uint64_t part_ms = self->options.timeout_ms / 4;
+
+    return channel_ms_to_ns(part_ms < GRACE_MAX_MS ? part_ms : GRACE_MAX_MS);
+}
+
+static bool is_awaited(const struct batch *batch, uint64_t now_ns)
+{
+    return batch->state == BATCH_SENT && now_ns < batch->deadline_ns + grace_ns(batch->producer);
 }
 
 /* Fails what is past its deadline. While an id is being asked for, the question has the same
@@ -288,7 +324,7 @@ static void expire(struct producer *self, uint64_t now_ns)
         if (batch->deadline_ns > now_ns) {
             return;
         }
-        if (!batch_is_open(batch)) {
+        if (!batch_is_open(batch) || is_awaited(batch, now_ns)) {
             continue;
         }
         batch->maybe_written = batch->maybe_written || batch->state == BATCH_SENT;
@@ -328,12 +364,15 @@ static void set_wake(struct producer *self, uint64_t now_ns)
     uint64_t linger_ns = self->building_ns + channel_ms_to_ns(self->options.linger_ms);
     uint64_t deadline_ns = producer_oldest_deadline_ns(self);
 
+    if (deadline_ns <= now_ns && self->batches != NULL && is_awaited(self->batches, now_ns)) {
+        deadline_ns += grace_ns(self);
+    }
     channel_wake(self->channel, &self->user,
                  deadline_ns > now_ns ? deadline_ns : now_ns + NS_PER_MS);
     if (self->retry_ns > now_ns) {
         channel_wake(self->channel, &self->user, self->retry_ns);
     }
-    if (self->building_count > 0 && linger_ns > now_ns) {
+    if (self->building_count > 0 && linger_ns > now_ns && !self->options.atomic) {
         channel_wake(self->channel, &self->user, linger_ns);
     }
 }
@@ -367,6 +406,12 @@ static enum err check_options(struct producer_options *options)
     options->buffer_size_max =
         options->buffer_size_max == 0 ? BUFFER_SIZE_MAX : options->buffer_size_max;
     options->timeout_ms = options->timeout_ms == 0 ? TIMEOUT_MS : options->timeout_ms;
+    if (options->atomic) {
+        options->batch_records_max = UINT32_MAX;
+    }
+    if ((options->has_expect || options->identity.id != 0) && options->no_idempotence) {
+        return ERR_INVALID;
+    }
     if (options->inflight_max > INFLIGHT_MAX || options->batch_size_max > BATCH_SIZE_LIMIT ||
         options->buffer_size_max < options->batch_size_max) {
         return ERR_INVALID;
@@ -401,6 +446,9 @@ enum err producer_new(struct client *client, const struct producer_options *opti
     self->cb = cb;
     self->arg = arg;
     self->window = self->options.inflight_max;
+    self->id = self->options.identity.id;
+    self->epoch = self->options.identity.epoch;
+    self->next_sequence = self->options.identity.sequence;
     buf_init(&self->building, self->options.batch_size_max);
     self->user.step = step;
     self->user.cancel = cancel;
@@ -440,7 +488,7 @@ enum err producer_send(struct producer *self, const struct client_record *record
         }
     }
     err = append(self, record);
-    if (err == ERR_TOO_LARGE && self->building_count > 0) {
+    if (err == ERR_TOO_LARGE && self->building_count > 0 && !self->options.atomic) {
         err = producer_seal(self);
         if (err != ERR_OK) {
             return err;
@@ -462,6 +510,9 @@ enum err producer_send(struct producer *self, const struct client_record *record
 void producer_flush(struct producer *self)
 {
     self->flush = self->building_count > 0;
+    if (self->options.atomic) {
+        self->building_ns = channel_now_ns(); /* Complete: its time begins now. */
+    }
     channel_wake(self->channel, &self->user, 0);
 }
 
@@ -481,7 +532,7 @@ void producer_free(struct producer *self)
     client_request_free(self->init);
     self->init = NULL;
     channel_remove(self->channel, &self->user);
-    fail_all(self, &error);
+    fail_all(self, &error, false);
     while (self->batches != NULL) {
         struct batch *batch = take_oldest(self);
 

@@ -72,7 +72,7 @@ struct producer {
 
     bool renumber; /* a batch failed for good: see the head of this file */
     bool renew_id; /* … and its id is of no more use */
-    bool failed;   /* an unknown outcome, or fenced: nothing more is taken */
+    bool failed;   /* a failure that ends it, see client.h: nothing more is taken */
     enum err failure;
     bool reporting;
     bool freed; /* while reporting */

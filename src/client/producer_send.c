@@ -2,6 +2,8 @@
  * A producer's tries: its id, the numbers of batches, sending, and what each answer means. The
  * whole story is told in producer.c.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +64,11 @@ static bool is_for_retry(const struct batch *batch, const struct client_error *e
     return error->retryable || error->outcome_unknown;
 }
 
+static uint64_t expected_offset(const struct batch *batch)
+{
+    return batch->producer->options.expect_offset + batch->first;
+}
+
 static void on_error(struct batch *batch, const struct client_error *error)
 {
     struct producer *self = batch->producer;
@@ -78,6 +85,11 @@ static void on_error(struct batch *batch, const struct client_error *error)
     self->has_reason = true;
     (void)err_set(&self->reason, error->err, "%s", error->text); /* Kept for the deadline. */
     batch->maybe_written = batch->maybe_written || error->outcome_unknown;
+    if (error->err == ERR_EXPECT_FAILED && error->log_end > expected_offset(batch)) {
+        /* No earlier try has been written, for the cluster would know it again; and none will be,
+         * since an end never goes back. */
+        batch->maybe_written = false;
+    }
     if (is_for_retry(batch, error)) {
         batch->state = BATCH_QUEUED;
         back_off(self);
@@ -85,6 +97,19 @@ static void on_error(struct batch *batch, const struct client_error *error)
         producer_fail_batch(batch, error);
         channel_wake(self->channel, &self->user, 0);
     }
+}
+
+/* It is written, and that is told with an error. */
+static void tell_unconfirmed(struct batch *batch, const Quorlog__ProduceReply *reply)
+{
+    char text[160];
+
+    (void)snprintf(text, sizeof text, /* fits */
+                   "written at offset %" PRIu64 ", but only %" PRIu32 " of %" PRIu32
+                   " voters were known to have it on disk in time",
+                   reply->offset, reply->replicas, reply->voters);
+    batch->error = (struct client_error){.err = ERR_NOT_CONFIRMED};
+    batch->error.text = strdup(text); /* NULL: the code's own text will do. */
 }
 
 static enum err on_answer(struct call *call, const struct frame *frame,
@@ -113,6 +138,11 @@ static enum err on_answer(struct call *call, const struct frame *frame,
     batch->report.term = reply->term;
     batch->report.raft_index = reply->raft_index;
     batch->report.duplicate = reply->duplicate;
+    batch->report.replicas = reply->replicas;
+    batch->report.voters = reply->voters;
+    if (reply->code == ERR_NOT_CONFIRMED) {
+        tell_unconfirmed(batch, reply);
+    }
     quorlog__produce_reply__free_unpacked(reply, NULL);
     self->failures = 0;
     channel_wake(self->channel, &self->user, 0);
@@ -238,6 +268,9 @@ static enum err send_batch(struct producer *self, struct batch *batch, uint64_t 
     memset(header + 4, 0, 4); /* header_crc32c is stamped by the cluster. */
     request.topic = self->topic;
     request.deadline_ms = channel_deadline_ms(now_ns, batch->deadline_ns);
+    request.acks = self->options.acks_all ? QUORLOG__ACKS__ACKS_ALL : QUORLOG__ACKS__ACKS_MAJORITY;
+    request.has_expect_offset = self->options.has_expect;
+    request.expect_offset = self->options.has_expect ? expected_offset(batch) : 0;
     err = channel_send(self->channel, &batch->call, &request.base, parts, 2);
     if (err == ERR_OK) {
         batch->state = BATCH_SENT;
@@ -306,6 +339,9 @@ static bool send_queued(struct producer *self, uint64_t now_ns)
 
 static bool may_seal(const struct producer *self, uint64_t now_ns)
 {
+    if (self->options.atomic) {
+        return self->building_count > 0 && self->flush;
+    }
     return self->building_count > 0 &&
            (self->batches == NULL || self->flush ||
             now_ns >= self->building_ns + channel_ms_to_ns(self->options.linger_ms));

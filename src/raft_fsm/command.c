@@ -20,12 +20,22 @@ enum {
     AT_NODE_ID = 0,
     AT_DISK_ID = 8,
     NODE_BIND_SIZE = 16,
+    AT_CLAIM_ID = 0,
+    AT_CLAIM_TOPIC_ID = 8,
+    AT_CLAIM_EPOCH = 16,
+    AT_CLAIM_HAS_EPOCH = 18,
+    CLAIM_SIZE = 24,
+};
+
+enum {
+    TYPE_PRODUCE_EXPECT = 6,
+    EXPECT_SIZE = 8, /* in front of what a PRODUCE has */
 };
 
 _Static_assert(COMMAND_PAYLOAD_HEADER_SIZE % 8 == 0, "commands start aligned");
 _Static_assert(COMMAND_HEADER_SIZE % 8 == 0, "bodies start aligned");
-_Static_assert(COMMAND_PAYLOAD_HEADER_SIZE + COMMAND_HEADER_SIZE + COMMAND_PRODUCE_HEADER_SIZE +
-                       COMMAND_BATCH_SIZE_MAX <=
+_Static_assert(COMMAND_PAYLOAD_HEADER_SIZE + COMMAND_HEADER_SIZE + EXPECT_SIZE +
+                       COMMAND_PRODUCE_HEADER_SIZE + COMMAND_BATCH_SIZE_MAX <=
                    ENTRY_PAYLOAD_SIZE_MAX,
                "the largest batch fits an entry");
 
@@ -132,7 +142,8 @@ static size_t body_size(const struct command *self)
 
     switch (self->type) {
     case COMMAND_PRODUCE:
-        return COMMAND_PRODUCE_HEADER_SIZE + self->produce.batch.size;
+        return (self->produce.has_expect ? (size_t)EXPECT_SIZE : 0) + COMMAND_PRODUCE_HEADER_SIZE +
+               self->produce.batch.size;
     case COMMAND_TOPIC_CREATE:
         create.name = unchanged(self->topic_name);
         return replicated__topic_create__get_packed_size(&create);
@@ -147,9 +158,22 @@ static size_t body_size(const struct command *self)
     case COMMAND_CURSOR_DELETE:
         cursor = cursor_message(self);
         return replicated__cursor_change__get_packed_size(&cursor);
+    case COMMAND_RAISE_EPOCH:
+        return CLAIM_SIZE;
     }
     ASSERT(false); /* There is no other type. */
     return 0;
+}
+
+static void put_claim(const struct producer_claim *claim, uint8_t *to)
+{
+    ASSERT(claim->id != 0);
+    ASSERT(IMPLIES(!claim->has_epoch, claim->epoch == 0));
+    memset(to, 0, CLAIM_SIZE);
+    bytes_put_u64(to + AT_CLAIM_ID, claim->id);
+    bytes_put_u64(to + AT_CLAIM_TOPIC_ID, claim->topic_id);
+    bytes_put_u16(to + AT_CLAIM_EPOCH, claim->epoch);
+    to[AT_CLAIM_HAS_EPOCH] = claim->has_epoch ? 1 : 0;
 }
 
 static void put_body(const struct command *self, uint8_t *to)
@@ -160,6 +184,10 @@ static void put_body(const struct command *self, uint8_t *to)
 
     switch (self->type) {
     case COMMAND_PRODUCE:
+        if (self->produce.has_expect) {
+            bytes_put_u64(to, self->produce.expect_offset);
+            to += EXPECT_SIZE;
+        }
         bytes_put_u64(to + AT_TOPIC_ID, self->produce.topic_id);
         memcpy(to + AT_BODY_DIGEST, self->produce.body_digest, DIGEST_SIZE);
         memcpy(to + COMMAND_PRODUCE_HEADER_SIZE, self->produce.batch.data,
@@ -183,6 +211,9 @@ static void put_body(const struct command *self, uint8_t *to)
     case COMMAND_CURSOR_DELETE:
         cursor = cursor_message(self);
         (void)replicated__cursor_change__pack(&cursor, to); /* body_size bytes */
+        break;
+    case COMMAND_RAISE_EPOCH:
+        put_claim(&self->claim, to);
         break;
     }
 }
@@ -211,7 +242,9 @@ size_t command_encode(const struct command *self, uint8_t *to)
                        self->produce.batch.size <= COMMAND_BATCH_SIZE_MAX));
     memset(to, 0, COMMAND_HEADER_SIZE);
     bytes_put_u32(to + AT_SIZE, (uint32_t)size);
-    to[AT_TYPE] = (uint8_t)self->type;
+    to[AT_TYPE] = self->type == COMMAND_PRODUCE && self->produce.has_expect
+                      ? (uint8_t)TYPE_PRODUCE_EXPECT
+                      : (uint8_t)self->type;
     put_body(self, to + COMMAND_HEADER_SIZE);
     memset(to + COMMAND_HEADER_SIZE + size, 0, end - COMMAND_HEADER_SIZE - size);
     return end;
@@ -268,6 +301,37 @@ static enum err read_produce(const uint8_t *body, size_t size, struct command_vi
     ret_command->produce.body_digest = body + AT_BODY_DIGEST;
     ret_command->produce.body = batch + BATCH_HEADER_SIZE;
     ret_command->produce.body_size = size - BATCH_HEADER_SIZE;
+    return ERR_OK;
+}
+
+static enum err read_produce_expect(const uint8_t *body, size_t size,
+                                    struct command_view *ret_command, struct err_info *info)
+{
+    if (size < EXPECT_SIZE) {
+        return err_set(info, ERR_CORRUPT, "a produce command of %zu bytes is cut off", size);
+    }
+    ret_command->produce.has_expect = true;
+    ret_command->produce.expect_offset = bytes_get_u64(body);
+    return read_produce(body + EXPECT_SIZE, size - EXPECT_SIZE, ret_command, info);
+}
+
+static enum err read_claim(const uint8_t *body, size_t size, struct producer_claim *ret_claim,
+                           struct err_info *info)
+{
+    if (size != CLAIM_SIZE || body[AT_CLAIM_HAS_EPOCH] > 1 ||
+        !all_zero(body + AT_CLAIM_HAS_EPOCH + 1, CLAIM_SIZE - AT_CLAIM_HAS_EPOCH - 1)) {
+        return err_set(info, ERR_CORRUPT, "a raise-epoch command of %zu bytes makes no sense",
+                       size);
+    }
+    *ret_claim = (struct producer_claim){
+        .id = bytes_get_u64(body + AT_CLAIM_ID),
+        .topic_id = bytes_get_u64(body + AT_CLAIM_TOPIC_ID),
+        .epoch = bytes_get_u16(body + AT_CLAIM_EPOCH),
+        .has_epoch = body[AT_CLAIM_HAS_EPOCH] == 1,
+    };
+    if (ret_claim->id == 0 || (!ret_claim->has_epoch && ret_claim->epoch != 0)) {
+        return err_set(info, ERR_CORRUPT, "a raise-epoch command makes no sense");
+    }
     return ERR_OK;
 }
 
@@ -406,6 +470,11 @@ static enum err read_body(struct command_reader *self, const uint8_t *body, size
     case COMMAND_CURSOR_DELETE:
         ret_command->cursor = &self->cursor;
         return read_cursor(ret_command->type, body, size, &self->cursor, info);
+    case COMMAND_RAISE_EPOCH:
+        return read_claim(body, size, &ret_command->claim, info);
+    case TYPE_PRODUCE_EXPECT:
+        ret_command->type = COMMAND_PRODUCE;
+        return read_produce_expect(body, size, ret_command, info);
     default:
         return err_set(info, ERR_VERSION, "a command of type %u is not known", type);
     }

@@ -19,9 +19,12 @@
  *   PRODUCE       body: topic_id u64 | SHA-256 of the batch's body, 32 bytes | the batch as the
  *                 producer sent it (log/batch.h, stamped fields zero)
  *   TOPIC_CREATE, TOPIC_DELETE   body: protobuf (proto/replicated.proto)
+ *   PRODUCE, conditional (type 6)   body: expected end offset u64 | as PRODUCE
  *   INIT_PRODUCER body: empty
  *   NODE_BIND     body: node id u64 | disk id u64 (raft_fsm/nodes.h)
  *   CURSOR_SET, CURSOR_DELETE    body: protobuf CursorChange
+ *   RAISE_EPOCH   body: producer id u64 | topic id u64 (0: none) | epoch u16 | 1 u8 when only from
+ *                 that epoch, else 0 | zeros (5 B)
  *
  *   At most COMMAND_COUNT_MAX commands in a payload: a command's number in its entry is a part of
  *   the ids that are made from it (raft_fsm/fsm.h).
@@ -54,9 +57,11 @@ enum command_type {
     COMMAND_TOPIC_CREATE = 2,
     COMMAND_TOPIC_DELETE = 3,
     COMMAND_INIT_PRODUCER = 4,
-    COMMAND_NODE_BIND = 12,
+    COMMAND_RAISE_EPOCH = 5,
+    /* 6 on the disk: a PRODUCE with an expectation. */
     COMMAND_CURSOR_SET = 7,
     COMMAND_CURSOR_DELETE = 8,
+    COMMAND_NODE_BIND = 12,
 };
 
 /* What a cursor must be for a change to be made; the numbers are those of the protocol. */
@@ -78,6 +83,14 @@ struct cursor_change {
     char metadata[CURSOR_METADATA_SIZE_MAX + 1];
 };
 
+/* Somebody takes over a producer id. */
+struct producer_claim {
+    uint64_t id;
+    uint64_t topic_id; /* whose records are asked for; 0: none */
+    uint16_t epoch;    /* raised from, 0 unless has_epoch */
+    bool has_epoch;
+};
+
 /* A command on its way into an entry. */
 struct command {
     enum command_type type;
@@ -86,7 +99,10 @@ struct command {
             uint64_t topic_id;
             uint8_t body_digest[DIGEST_SIZE];
             struct slice batch; /* verified by batch_check_produced; owns a reference */
+            bool has_expect;
+            uint64_t expect_offset; /* the log's end, or nothing is written; 0 unless has_expect */
         } produce;
+        struct producer_claim claim;              /* RAISE_EPOCH */
         char topic_name[TOPIC_NAME_SIZE_MAX + 1]; /* TOPIC_CREATE, TOPIC_DELETE; checked */
         struct node_disk node;                    /* NODE_BIND */
         const struct cursor_change *cursor;       /* CURSOR_SET, CURSOR_DELETE; borrowed */
@@ -103,7 +119,10 @@ struct command_view {
             struct batch_header header; /* stamped fields zero */
             const uint8_t *body;
             size_t body_size;
+            bool has_expect;
+            uint64_t expect_offset;
         } produce;
+        struct producer_claim claim;
         char topic_name[TOPIC_NAME_SIZE_MAX + 1];
         struct node_disk node;
         const struct cursor_change *cursor; /* in the reader, until the next command */

@@ -622,6 +622,11 @@ enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info)
     return ERR_OK;
 }
 
+bool fsm_has_deleted(const struct fsm *self)
+{
+    return self->deleted != NULL;
+}
+
 struct topic *fsm_find_promised(struct fsm *self, uint64_t id)
 {
     struct topic *topic = catalog_peek_id(self->catalog, id);

@@ -62,13 +62,15 @@ struct fsm_options {
 };
 
 /* What one command did. err is what the client is told:
- *   PRODUCE        OK, TOPIC_UNKNOWN, and what producers_decide says but EXISTS (see duplicate)
+ *   PRODUCE        OK, TOPIC_UNKNOWN, what producers_decide says but EXISTS (see duplicate), and
+ *                  EXPECT_FAILED (log_end is set; its sequence is still the next one)
  *   TOPIC_CREATE   OK, TOPIC_EXISTS (topic_id: the existing one's), LIMIT
  *   TOPIC_DELETE   OK, TOPIC_UNKNOWN
  *   INIT_PRODUCER  OK, LIMIT
  *   NODE_BIND      OK, EXISTS, LIMIT
  *   CURSOR_SET     OK, TOPIC_UNKNOWN, CURSOR_CONFLICT, RANGE (beyond the topic's end), LIMIT
  *   CURSOR_DELETE  OK, TOPIC_UNKNOWN, CURSOR_UNKNOWN, CURSOR_CONFLICT
+ *   RAISE_EPOCH    OK, TOPIC_UNKNOWN, and what producers_raise says
  * The fields from base_offset on are set when it is OK. */
 struct fsm_result {
     enum err err;
@@ -81,8 +83,10 @@ struct fsm_result {
     uint64_t raft_index; /* of the entry that wrote it */
     uint64_t raft_term;
     int64_t append_time_us;
-    uint64_t producer_id; /* INIT_PRODUCER */
+    uint64_t producer_id; /* INIT_PRODUCER, RAISE_EPOCH */
     uint16_t producer_epoch;
+    uint64_t producer_records; /* RAISE_EPOCH with a topic */
+    uint64_t log_end;          /* EXPECT_FAILED: where the log really ends */
 };
 
 /* Called for every command of an entry in order: number 0, 1, …; may be NULL. */
@@ -130,6 +134,9 @@ enum err fsm_sync_end(struct fsm *self, struct fsm_sync *sync);
 /* A snapshot at `index` is durable: directories of topics deleted at or before it go. Not while a
  * sync is under way. */
 enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info);
+
+/* Whether there is something that fsm_forget would remove. */
+bool fsm_has_deleted(const struct fsm *self);
 
 /* A topic by id, also one that is deleted but not yet forgotten, with a reference; NULL if none.
  * For serving the batches that an older manifest promises. */

@@ -92,19 +92,23 @@ static void tell_duplicate(struct step *step, const struct window_batch *before)
 }
 
 /* Decides whether the batch is to be written; if not, the result is complete. */
-static bool decide_produce(struct fsm *self, struct step *step)
+static bool decide_produce(struct fsm *self, struct step *step, const struct topic *topic)
 {
     const struct batch_header *header = &step->command.produce.header;
     struct window_batch before;
-    enum err err;
+    enum err err = ERR_OK;
 
-    if (header->producer_id == 0) {
-        return true;
+    if (header->producer_id != 0) {
+        err = producers_decide(self->producers, topic->id, self->time_us, header, &before);
     }
-    err = producers_decide(self->producers, step->result.topic_id, self->time_us, header, &before);
     if (err == ERR_EXISTS) {
-        tell_duplicate(step, &before);
+        tell_duplicate(step, &before); /* Whatever it expects: it was written where it expected. */
         return false;
+    }
+    if (err == ERR_OK && step->command.produce.has_expect &&
+        step->command.produce.expect_offset != topic->end) {
+        step->result.log_end = topic->end;
+        err = ERR_EXPECT_FAILED;
     }
     step->result.err = err;
     return err == ERR_OK;
@@ -121,7 +125,7 @@ static enum err apply_produce(struct fsm *self, struct step *step)
         return ERR_OK;
     }
     step->result.topic_id = topic->id;
-    if (!decide_produce(self, step)) {
+    if (!decide_produce(self, step, topic)) {
         return ERR_OK;
     }
     ASSERT(topic->end <= UINT64_MAX - header.record_count); /* 2^32 batches of 2^32 records */
@@ -265,6 +269,26 @@ static enum err apply_cursor(struct fsm *self, struct step *step)
     return ERR_OK;
 }
 
+static enum err apply_raise_epoch(struct fsm *self, struct step *step)
+{
+    const struct producer_claim *claim = &step->command.claim;
+
+    if (claim->topic_id != 0 && catalog_peek_id(self->catalog, claim->topic_id) == NULL) {
+        step->result.err = ERR_TOPIC_UNKNOWN;
+        return ERR_OK;
+    }
+    step->result.err =
+        producers_raise(self->producers, self->time_us, claim, &step->result.producer_epoch);
+    if (step->result.err == ERR_OK) {
+        step->result.producer_id = claim->id;
+        step->result.topic_id = claim->topic_id;
+        step->result.producer_records =
+            producers_records(self->producers, claim->id, claim->topic_id);
+        tell_written(self, step);
+    }
+    return ERR_OK;
+}
+
 static enum err apply_command(struct fsm *self, struct step *step)
 {
     switch (step->command.type) {
@@ -281,6 +305,8 @@ static enum err apply_command(struct fsm *self, struct step *step)
     case COMMAND_CURSOR_SET:
     case COMMAND_CURSOR_DELETE:
         return apply_cursor(self, step);
+    case COMMAND_RAISE_EPOCH:
+        return apply_raise_epoch(self, step);
     }
     ASSERT(false); /* The reader gives no other type. */
     return ERR_CORRUPT;

@@ -23,6 +23,7 @@ _Static_assert(POSITION_FIELDS + FIELD_COUNT * 8 == MESSAGE_HEADER_SIZE, "the di
 enum {
     FLAG_STALE = 1,   /* APPEND_RESULT */
     FLAG_HOLES = 2,   /* APPEND_RESULT */
+    FLAG_NO_ROOM = 4, /* APPEND_RESULT */
     FLAG_PRE = 1,     /* VOTE, VOTE_RESULT */
     FLAG_DISRUPT = 2, /* VOTE */
     FLAG_GRANTED = 2, /* VOTE_RESULT */
@@ -36,7 +37,9 @@ static const struct shape {
     bool known;     /* there is such a type */
 } shapes[] = {
     [MESSAGE_APPEND] = {.known = true, .fields = 4, .body = true},
-    [MESSAGE_APPEND_RESULT] = {.known = true, .flags = FLAG_STALE | FLAG_HOLES, .fields = 2},
+    [MESSAGE_APPEND_RESULT] = {.known = true,
+                               .flags = FLAG_STALE | FLAG_HOLES | FLAG_NO_ROOM,
+                               .fields = 2},
     [MESSAGE_VOTE] = {.known = true, .flags = FLAG_PRE | FLAG_DISRUPT, .fields = 2},
     [MESSAGE_VOTE_RESULT] = {.known = true, .flags = FLAG_PRE | FLAG_GRANTED, .fields = 0},
     [MESSAGE_SNAPSHOT] = {.known = true, .fields = 4, .body = true},
@@ -124,7 +127,8 @@ static uint8_t header_fields(const struct message *self, uint64_t fields[FIELD_C
         fields[0] = self->append_result.rejected;
         fields[1] = self->append_result.last_index;
         return flag(self->append_result.stale, FLAG_STALE) |
-               flag(self->append_result.holes, FLAG_HOLES);
+               flag(self->append_result.holes, FLAG_HOLES) |
+               flag(self->append_result.no_room, FLAG_NO_ROOM);
     case MESSAGE_VOTE:
         fields[0] = self->vote.last_index;
         fields[1] = self->vote.last_term;
@@ -447,6 +451,7 @@ static enum err decode_rest(struct input *input, struct message *message, struct
         message->append_result.last_index = input->fields[1];
         message->append_result.stale = (input->flags & FLAG_STALE) != 0;
         message->append_result.holes = (input->flags & FLAG_HOLES) != 0;
+        message->append_result.no_room = (input->flags & FLAG_NO_ROOM) != 0;
         return ERR_OK;
     case MESSAGE_VOTE:
         message->vote.last_index = input->fields[0];

@@ -16,7 +16,8 @@
  *
  *      type           flags              a           b           c           d         body
  *      APPEND         -                  prev_index  prev_term   commit      count     entry frames
- *      APPEND_RESULT  1 stale, 2 holes   rejected    last_index  0           0         -
+ *      APPEND_RESULT  1 stale, 2 holes,  rejected    last_index  0           0         -
+ *                     4 no room
  *      VOTE           1 pre, 2 disrupt   last_index  last_term   0           0         -
  *      VOTE_RESULT    1 pre, 2 granted   0           0           0           0         -
  *      SNAPSHOT       -                  index       snap_term   membership  size of   membership,
@@ -83,6 +84,7 @@ struct message {
             uint64_t last_index; /* success: has everything up to here; else a hint */
             bool stale;          /* only tells the receiver our newer term */
             bool holes;          /* the sender lacks batches: it had better not lead */
+            bool no_room;        /* the sender's disk is short of room */
         } append_result;
         struct {
             uint64_t last_index;

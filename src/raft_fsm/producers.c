@@ -274,6 +274,35 @@ enum err producers_init(struct producers *self, int64_t now_us, uint64_t *ret_id
     return ERR_OK;
 }
 
+enum err producers_raise(struct producers *self, int64_t now_us, const struct producer_claim *claim,
+                         uint16_t *ret_epoch)
+{
+    struct producer *producer = find_producer(self, claim->id);
+
+    ASSERT(claim->id != 0);
+    if (producer == NULL || (claim->has_epoch && claim->epoch > producer->epoch)) {
+        return ERR_PRODUCER_UNKNOWN;
+    }
+    if (claim->has_epoch && claim->epoch < producer->epoch) {
+        return ERR_FENCED;
+    }
+    if (producer->epoch == UINT16_MAX) {
+        return ERR_EPOCHS_USED_UP;
+    }
+    producer->epoch++; /* P5 */
+    touch(self, producer, now_us);
+    *ret_epoch = producer->epoch;
+    return ERR_OK;
+}
+
+uint64_t producers_records(const struct producers *self, uint64_t id, uint64_t topic_id)
+{
+    const struct window *window = find_window(self, id, topic_id);
+
+    ASSERT(id != 0);
+    return window == NULL ? 0 : window->records;
+}
+
 static enum err decide_first(struct producers *self, int64_t now_us,
                              const struct batch_header *header)
 {

@@ -14,6 +14,8 @@
  *   P4  At most PRODUCERS_BATCHES_MAX batches are remembered in all windows together, which bounds
  *       memory and snapshots. There, a window grows no more: its oldest batch makes room for the
  *       next; and a producer's first batch for a topic is refused unless P3 makes room.
+ *   P5  A producer's epoch only goes up. Its windows stay: the sequences of a topic go on from one
+ *       epoch to the next, so what an older instance wrote is known to the newer one.
  */
 #ifndef QUORLOG_RAFT_FSM_PRODUCERS_H
 #define QUORLOG_RAFT_FSM_PRODUCERS_H
@@ -24,6 +26,7 @@
 
 #include "base/err.h"
 #include "log/batch.h"
+#include "raft_fsm/command.h"
 
 enum {
     PRODUCERS_WINDOW = 64, /* batches */
@@ -56,6 +59,15 @@ enum err producers_copy(const struct producers *self, struct producers **ret_cop
  * goes down. */
 enum err producers_init(struct producers *self, int64_t now_us, uint64_t *ret_id,
                         uint16_t *ret_epoch);
+
+/* Somebody takes the producer over: its epoch goes up by one, and what was sent with an older one
+ * is refused from now on (P5). has_epoch: only from `epoch`. ERR_PRODUCER_UNKNOWN (also an epoch
+ * that was never given out), ERR_FENCED (a newer one than `epoch` is there), ERR_EPOCHS_USED_UP. */
+enum err producers_raise(struct producers *self, int64_t now_us, const struct producer_claim *claim,
+                         uint16_t *ret_epoch);
+
+/* How many records the producer ever wrote to the topic: mod 2^32 its next sequence there. */
+uint64_t producers_records(const struct producers *self, uint64_t id, uint64_t topic_id);
 
 /*
  * Decides a batch of producer_id != 0: OK: it is next; append it, then call producers_note.

@@ -231,6 +231,12 @@ bool raft_driver_changing(const struct raft_driver *self);
 /* Leader only: what is known to be durable on a member; false when not known. */
 bool raft_driver_match_index(const struct raft_driver *self, uint64_t id, uint64_t *ret_index);
 
+/* Leader only: how many voters, itself included, are known to have the entry at index on disk; and
+ * the index up to which all of them have all. */
+unsigned raft_driver_durable_voters(const struct raft_driver *self, uint64_t index,
+                                    unsigned *ret_voters);
+uint64_t raft_driver_durable_index(const struct raft_driver *self);
+
 /* The entry at index, borrowed until the next call that is not an accessor; NULL when not held. */
 const struct entry *raft_driver_entry(const struct raft_driver *self, uint64_t index);
 

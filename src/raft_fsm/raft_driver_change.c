@@ -39,6 +39,51 @@ bool raft_driver_match_index(const struct raft_driver *self, uint64_t id, uint64
     return true;
 }
 
+/* What a voter is known to have on disk; 0 when nothing is known. */
+static uint64_t durable_on(const struct raft_driver *self, uint64_t id)
+{
+    raft_index index;
+
+    ASSERT(self->core.state == RAFT_LEADER);
+    if (id == self->options.id) {
+        return self->stored;
+    }
+    return raft_match_index(&self->core, id, &index) == 0 ? index : 0;
+}
+
+unsigned raft_driver_durable_voters(const struct raft_driver *self, uint64_t index,
+                                    unsigned *ret_voters)
+{
+    const struct raft_configuration *members = &self->core.configuration;
+    unsigned durable = 0;
+    unsigned voters = 0;
+
+    for (unsigned i = 0; i < members->n; i++) {
+        if (members->servers[i].role == RAFT_VOTER) {
+            voters++;
+            durable += durable_on(self, members->servers[i].id) >= index ? 1 : 0;
+        }
+    }
+    ASSERT(durable <= voters);
+    *ret_voters = voters;
+    return durable;
+}
+
+uint64_t raft_driver_durable_index(const struct raft_driver *self)
+{
+    const struct raft_configuration *members = &self->core.configuration;
+    uint64_t least = UINT64_MAX;
+
+    for (unsigned i = 0; i < members->n; i++) {
+        uint64_t index = members->servers[i].role == RAFT_VOTER
+                             ? durable_on(self, members->servers[i].id)
+                             : UINT64_MAX;
+
+        least = index < least ? index : least;
+    }
+    return least;
+}
+
 /* ---- changes ---- */
 
 static bool same_member(const struct member *a, const struct member *b)

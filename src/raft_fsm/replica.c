@@ -71,6 +71,8 @@ static void append(void *arg, const struct entry *entries, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         task->entries[i] = entries[i];
         entry_ref(&entries[i]);
+        /* Once in the journal, once in the topics. */
+        replica_room_wrote(self, 2 * (uint64_t)entry_frame_size(entries[i].size));
     }
     replica_post_task(self, task);
 }
@@ -85,6 +87,7 @@ static void send_message(void *arg, const struct message *message)
 
         fsm_holes(self->fsm, &holes);
         told.append_result.holes = holes.holes > 0;
+        told.append_result.no_room = replica_is_short(self);
     }
     self->host.send(self->host.arg, &told);
 }
@@ -115,6 +118,7 @@ static void changed(void *arg)
     self->changed = true;
     if (self->driver != NULL && raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {
         replica_fail_pending(self, ERR_LEADERSHIP_LOST);
+        replica_fail_held(self);
     }
 }
 
@@ -394,10 +398,14 @@ enum err replica_open(const struct replica_options *options, const struct replic
     self->ballot.fd = -1;
     self->queue_tail = &self->queue;
     self->pending_tail = &self->pending;
+    replica_init_held(&self->held_acks);
     self->held_tail = &self->held;
     self->opening = true;
+    self->room = (struct room){
+        .io = host->io, .dir = self->dir, .diag = host->diag, .reserve = options->disk_reserve};
     err = make_dirs(self, info);
     if (err == ERR_OK) {
+        room_init(&self->room); /* Before anything is written: it may free the ballast for that. */
         err = open_parts(self, ret_journal, info);
     }
     if (err != ERR_OK) {
@@ -421,6 +429,7 @@ enum err replica_open(const struct replica_options *options, const struct replic
 
 void replica_fail(struct replica *self, enum err err)
 {
+    replica_fail_held(self);
     replica_fail_pending(self, err);
     replica_fail_queue(self, err);
     replica_fail_reads(self, err);
@@ -438,6 +447,7 @@ void replica_close(struct replica *self)
 static enum err settle(struct replica *self, enum err err, struct err_info *info)
 {
     if (err == ERR_OK) {
+        replica_confirm(self);
         err = replica_handover_step(self, info);
     }
     if (err == ERR_OK) {
@@ -457,10 +467,14 @@ static enum err settle(struct replica *self, enum err err, struct err_info *info
 uint64_t replica_deadline_ms(const struct replica *self)
 {
     const uint64_t deadlines_ms[] = {
-        raft_driver_deadline_ms(self->driver), replica_install_deadline_ms(self),
-        replica_fill_deadline_ms(self),        replica_resign_deadline_ms(self),
+        raft_driver_deadline_ms(self->driver),
+        replica_install_deadline_ms(self),
+        replica_fill_deadline_ms(self),
+        replica_resign_deadline_ms(self),
         replica_scrub_deadline_ms(self),
         replica_handover_deadline_ms(self),
+        self->room.reserve > 0 ? self->room_at_ms : UINT64_MAX,
+        self->held_acks.deadline_ms,
     };
     uint64_t first_ms = UINT64_MAX;
 
@@ -480,6 +494,10 @@ enum err replica_tick(struct replica *self, struct err_info *info)
         err = err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
     }
     if (err == ERR_OK) {
+        err = replica_room_tick(self);
+        err = err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
+    }
+    if (err == ERR_OK) {
         err = replica_install_tick(self, info);
     }
     if (err == ERR_OK) {
@@ -496,6 +514,7 @@ enum err replica_tick(struct replica *self, struct err_info *info)
 
 enum err replica_receive(struct replica *self, const struct message *message, struct err_info *info)
 {
+    struct message rest = *message; /* borrows what message owns */
     enum err err;
 
     if (message->to != self->options.id || message->from == self->options.id) {
@@ -503,7 +522,12 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     }
     if (message->type == MESSAGE_APPEND_RESULT) {
         replica_note_peer(self, message);
+        replica_note_peer_room(self, message->from, message->append_result.no_room);
     }
+    if (!replica_cut_growth(self, message, &rest)) {
+        return ERR_OK;
+    }
+    message = &rest;
     switch (message->type) {
     case MESSAGE_FETCH:
         err = replica_receive_fetch(self, message, info);
@@ -616,6 +640,11 @@ void replica_status(const struct replica *self, struct replica_status *ret_statu
         .installing = self->installing.state != INSTALLING_IDLE,
         .records = fsm_records_applied(self->fsm),
         .memory = raft_driver_memory(self->driver),
+        .disk_free = self->room.free,
+        .disk_size = self->room.total,
+        .disk_reserve = self->room.reserve,
+        .disk_short = self->room.state != ROOM_PLENTY,
+        .disk_critical = self->room.state == ROOM_CRITICAL,
     };
     raft_driver_membership(self->driver, &ret_status->membership);
     replica_fill_status(self, ret_status);
@@ -642,6 +671,8 @@ void replica_check(const struct replica *self)
     raft_driver_check(self->driver);
     fsm_check(self->fsm);
     ASSERT(IMPLIES(self->pending != NULL, raft_driver_role(self->driver) == RAFT_ROLE_LEADER));
+    ASSERT(
+        IMPLIES(self->held_acks.first != NULL, raft_driver_role(self->driver) == RAFT_ROLE_LEADER));
     ASSERT(IMPLIES(self->pending == NULL, self->pending_size == 0));
     ASSERT(IMPLIES(self->queue == NULL, self->queue_size == 0));
     ASSERT(IMPLIES(self->installing.state == INSTALLING_IDLE,

@@ -11,13 +11,15 @@
  *     replica_propose  queued; refused at once when not the leader
  *     replica_flush    all that is queued is packed into few entries → driver → journal and peers
  *     applied          the entry comes back committed: every command's result → proposal->done
+ *                      (with acks_all when all voters have it, or time is up: replica_acks.c)
  *     or lost          leadership went: done with ERR_LEADERSHIP_LOST, outcome unknown
+ *
+ *     or refused       ERR_NOSPACE: too few disks have room; nothing was proposed (replica_room.c)
  *
  *   Life of a read index (for a read that must see all that was acknowledged before it):
  *     replica_read        queued
- *     replica_read_flush  all that is queued shares a round of the driver's
- * (raft_driver_read_begin) confirmed           done with the index; or leadership went:
- * ERR_NOT_LEADER
+ *     replica_read_flush  all that is queued shares a round of the driver's (raft_driver_read.c)
+ *     confirmed           done with the index; or leadership went: ERR_NOT_LEADER
  *
  *   Life of a snapshot:
  *     entries_size since the last one > snapshot_size → state copied → job: sync the logs, write
@@ -42,7 +44,8 @@
  * Invariants:
  *   R1  Every proposal's done is called exactly once, never from inside replica_propose; every
  *       read's, never from inside replica_read.
- *   R2  A result other than LEADERSHIP_LOST is that of the command's own entry, applied here.
+ *   R2  A result other than LEADERSHIP_LOST is that of the command's own entry, applied here;
+ *       NOT_CONFIRMED stands for OK where acks_all was not reached.
  *   R3  The journal is trimmed only up to what the snapshot on the disk covers.
  */
 #ifndef QUORLOG_RAFT_FSM_REPLICA_H
@@ -66,6 +69,8 @@
 
 struct replica;
 
+#define REPLICA_RESERVE_DEFAULT UINT64_MAX /* a twentieth of the disk, at most 256 MiB */
+
 struct replica_options {
     uint64_t id;
     uint64_t disk_id;    /* random, made with the directory; 0: none, nothing is bound */
@@ -88,6 +93,8 @@ struct replica_options {
     uint64_t scrub_rate;    /* bytes a second read again to find damage; 0: none */
     uint64_t seed;          /* 0: from the clock's random */
     bool no_direct;         /* as in journal_options */
+    uint64_t disk_reserve;  /* bytes that are to stay free (room.h); 0: nobody looks;
+                               REPLICA_RESERVE_DEFAULT: a part of the disk */
 };
 
 /* A piece of work that may block for long: the host calls run on another thread (one job at a
@@ -118,7 +125,14 @@ struct proposal {
     struct proposal *next; /* the replica's, until done */
     struct command
         command; /* owned by the proposal; freed (command_fini) by its owner after done */
+    /* Done when all voters have it on disk, or after confirm_ms with ERR_NOT_CONFIRMED. */
+    bool acks_all;
+    uint64_t confirm_ms;    /* counted from replica_propose */
+    uint64_t confirm_at_ms; /* the replica's */
     struct fsm_result result;
+    /* With OK and NOT_CONFIRMED: so many voters, of so many, were known to have it on disk. */
+    unsigned replicas;
+    unsigned voters;
     void (*done)(struct proposal *proposal);
 };
 
@@ -245,6 +259,11 @@ struct replica_status {
     uint64_t scrub_bytes;     /* of them */
     uint64_t scrub_damage;    /* places where it found damage, those that reads met included */
     uint64_t scrub_passed_ms; /* since 1970: when it had gone through everything; 0: not yet */
+    uint64_t disk_free;       /* as last looked at; 0 when nobody looks, as the next ones */
+    uint64_t disk_size;
+    uint64_t disk_reserve;
+    bool disk_short;    /* nothing that grows data is begun here */
+    bool disk_critical; /* … nor taken from others */
     struct membership membership;
 };
 void replica_status(const struct replica *self, struct replica_status *ret_status);

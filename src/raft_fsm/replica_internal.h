@@ -7,15 +7,27 @@
 #include "base/container.h"
 #include "raft_fsm/ballot.h"
 #include "raft_fsm/replica.h"
+#include "raft_fsm/room.h"
 
 /* An entry that we proposed and that is not applied yet, with the proposals whose commands it
  * holds, in order. */
 struct pending {
+    struct replica *replica;
     struct pending *next;
     uint64_t index;
     uint64_t term;
     size_t size; /* bytes of its frame */
     struct proposal *proposals;
+};
+
+/* Proposals with acks_all that are applied and that some voter lacks (replica_acks.c). */
+struct held {
+    struct proposal *first;
+    struct proposal **tail;
+    unsigned count;
+    size_t size;            /* bytes of their commands */
+    uint64_t deadline_ms;   /* the earliest */
+    uint64_t durable_index; /* what all voters had when they were looked through */
 };
 
 enum taking_state {
@@ -95,8 +107,8 @@ enum { SCRUB_REPORTS_MAX = 16 };
 
 /* Reading everything again; see replica_scrub.c. */
 struct scrub {
-    bool working; /* A job is under way. */
-    bool pass;    /* One is under way: the topics are its. */
+    bool working;          /* A job is under way. */
+    bool pass;             /* One is under way: the topics are its. */
     struct topic **topics; /* owned, with a reference each */
     size_t topic_count;
     size_t topic;    /* number of the one that is read */
@@ -158,6 +170,13 @@ struct replica {
 
     struct reads reads;
 
+    struct held held_acks;
+
+    struct room room;
+    uint64_t room_at_ms;                  /* when it is checked next */
+    uint64_t short_since_ms;              /* while it is short */
+    uint64_t short_peers[MEMBERSHIP_MAX]; /* those that said so last; 0: free */
+
     uint64_t size_since_snapshot; /* bytes of frames applied since the last one */
     struct taking taking;
     bool syncing_job; /* one that syncs the logs is under way: a snapshot's, also when the snapshot
@@ -202,6 +221,28 @@ void replica_bind_disks(struct replica *self);
 
 /* replica_read.c */
 void replica_fail_reads(struct replica *self, enum err err);
+
+/* replica_acks.c */
+void replica_init_held(struct held *held);
+/* Counts the voters that have what the proposal wrote (its result is OK). True: held, since it asks
+ * for more; false: done, with the result that it has now. */
+bool replica_hold(struct replica *self, struct proposal *proposal);
+/* Something changed: those that all voters have are done. */
+void replica_confirm(struct replica *self);
+/* Nobody will know any more: all are done as written. */
+void replica_fail_held(struct replica *self);
+
+/* replica_room.c */
+bool replica_is_short(const struct replica *self);
+/* Checks the disk when it is time, and hands over when that is needed. What the driver says. */
+enum err replica_room_tick(struct replica *self);
+void replica_room_wrote(struct replica *self, uint64_t size);
+void replica_note_peer_room(struct replica *self, uint64_t id, bool no_room);
+/* Takes proposals that grow data out of the queue, and refuses them, where there is no room. */
+void replica_refuse_growth(struct replica *self);
+/* What of a message can be taken: in *ret_rest, which is a borrowing copy of it. False: nothing. */
+bool replica_cut_growth(const struct replica *self, const struct message *message,
+                        struct message *ret_rest);
 
 /* replica_snapshot.c */
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info);

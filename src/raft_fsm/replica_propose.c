@@ -17,26 +17,25 @@ void replica_propose(struct replica *self, struct proposal *proposal)
 {
     ASSERT(proposal->done != NULL);
     proposal->next = NULL;
+    proposal->confirm_at_ms = replica_now_ms(self) + proposal->confirm_ms;
     *self->queue_tail = proposal;
     self->queue_tail = &proposal->next;
     self->queue_size += command_encoded_size(&proposal->command);
 }
 
-static void finish(struct proposal *proposal, const struct fsm_result *result)
+static void finish(struct proposal *proposal)
 {
-    proposal->result = *result;
     proposal->next = NULL;
     proposal->done(proposal); /* R1; the proposal may be gone now. */
 }
 
 static void fail_list(struct proposal *list, enum err err)
 {
-    struct fsm_result result = {.err = err};
-
     while (list != NULL) {
         struct proposal *next = list->next;
 
-        finish(list, &result);
+        list->result = (struct fsm_result){.err = err};
+        finish(list);
         list = next;
     }
 }
@@ -92,7 +91,11 @@ void replica_answer(void *arg, unsigned number, const struct fsm_result *result)
     (void)number; /* In order: the next proposal is the next number's. */
     ASSERT(proposal != NULL);
     pending->proposals = proposal->next;
-    finish(proposal, result); /* R2 */
+    proposal->result = *result;
+    if (result->err == ERR_OK && replica_hold(pending->replica, proposal)) {
+        return;
+    }
+    finish(proposal); /* R2 */
 }
 
 void replica_answered(struct replica *self, struct pending *pending)
@@ -164,6 +167,7 @@ static struct pending *pack(struct replica *self, int64_t time_us, struct propos
 static void add_pending(struct replica *self, struct pending *pending, uint64_t index,
                         uint64_t term)
 {
+    pending->replica = self;
     pending->index = index;
     pending->term = term;
     pending->next = NULL;
@@ -211,6 +215,7 @@ enum err replica_flush(struct replica *self, struct err_info *info)
 {
     enum err err = ERR_OK;
 
+    replica_refuse_growth(self);
     while (err == ERR_OK && self->queue != NULL && !replica_handing_over(self)) {
         if (raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {
             replica_fail_queue(self, ERR_NOT_LEADER);

@@ -162,6 +162,15 @@ err_after_calloc:
     return err;
 }
 
+/* Enough was applied; or the disk is short, and a deleted topic's files, which the last snapshot
+ * still promises, would go. */
+static bool is_due(const struct replica *self)
+{
+    return self->size_since_snapshot >= self->options.snapshot_size ||
+           (replica_is_short(self) && fsm_has_deleted(self->fsm) &&
+            raft_driver_applied_index(self->driver) > self->snapshot_index);
+}
+
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info)
 {
     enum err err;
@@ -171,7 +180,7 @@ enum err replica_maybe_snapshot(struct replica *self, struct err_info *info)
     }
     if (self->taking.state != TAKING_IDLE || self->syncing_job ||
         self->installing.state != INSTALLING_IDLE || raft_driver_installing(self->driver) ||
-        self->size_since_snapshot < self->options.snapshot_size) {
+        !is_due(self)) {
         return ERR_OK;
     }
     err = begin(self);

@@ -13,7 +13,8 @@ enum {
     DEADLINE_DEFAULT_MS = 30000,
     RETRY_MS = 20,        /* after a refusal without a hint */
     LEADER_LOST_MS = 500, /* an answer may still be on its way from a node that leads no more */
-    HINTS_MAX = 8,        /* followed at once, one after the other; then with RETRY_MS between */
+    CONFIRM_MARGIN_MS = 200,
+    HINTS_MAX = 8, /* followed at once, one after the other; then with RETRY_MS between */
 };
 
 static void route(struct change *self);
@@ -265,6 +266,40 @@ static void wait_for_topic(struct change *self)
     move(self, CHANGE_CATCHING_UP);
 }
 
+/* How long to wait for all voters: less than what is left, so that the answer, which says more than
+ * a deadline that has passed, still arrives in time. */
+static uint64_t confirm_ms(const struct change *self)
+{
+    uint64_t now_ms = front_now_ms(self->front);
+    uint64_t left_ms = self->deadline_ms > now_ms ? self->deadline_ms - now_ms : 0;
+    uint64_t margin_ms = left_ms / 4 < CONFIRM_MARGIN_MS ? left_ms / 4 : CONFIRM_MARGIN_MS;
+
+    return left_ms - margin_ms;
+}
+
+/* Why the state machine, or the group, did not do it. */
+static void tell_refusal(struct change *self, const struct fsm_result *result)
+{
+    struct failure failure;
+
+    if (result->err == ERR_EXPECT_FAILED) {
+        (void)failure_set(&failure, result->err,
+                          "the log ends at %" PRIu64 ", not at %" PRIu64 "; nothing was written",
+                          result->log_end, self->expect_offset);
+        failure.log_end = result->log_end;
+    } else if (result->err == ERR_NOSPACE) {
+        (void)failure_set(&failure, result->err,
+                          "the disks of too many nodes are nearly full (quorlog cluster status "
+                          "shows which); nothing was written");
+    } else {
+        (void)failure_set(&failure, result->err, "%s", err_text(result->err));
+    }
+    if (self->kind->refuse != NULL) {
+        self->kind->refuse(self, result, &failure);
+    }
+    fail(self, &failure);
+}
+
 static void submit(struct change *self)
 {
     struct failure failure;
@@ -277,6 +312,8 @@ static void submit(struct change *self)
     ASSERT(err == ERR_OK);
     self->submission.done = on_submission_done;
     self->submission.size = self->request.size;
+    self->submission.proposal.acks_all = self->acks_all;
+    self->submission.proposal.confirm_ms = confirm_ms(self);
     err = group_submit(self->front->node->group, &self->submission);
     if (err == ERR_OK) {
         move(self, CHANGE_SUBMITTED);
@@ -296,24 +333,19 @@ void change_answered(struct group_request *submission)
 {
     struct change *self = CONTAINER_OF(submission, struct change, submission);
     const struct fsm_result *result = &submission->proposal.result;
-    struct failure failure;
 
     ASSERT(self->state == CHANGE_SUBMITTED);
     command_fini(&submission->proposal.command);
     move(self, CHANGE_ROUTING);
     if (self->request.session == NULL) {
         over(self);
-    } else if (result->err == ERR_OK) {
+    } else if (result->err == ERR_OK || result->err == ERR_NOT_CONFIRMED) {
         self->kind->reply(self, result);
         over(self);
     } else if (result->err == ERR_NOT_LEADER) {
         refused(self, 0);
     } else {
-        (void)failure_set(&failure, result->err, "%s", err_text(result->err));
-        if (self->kind->refuse != NULL) {
-            self->kind->refuse(self, result, &failure);
-        }
-        fail(self, &failure);
+        tell_refusal(self, result);
     }
 }
 

@@ -1,6 +1,6 @@
 /*
  * A change: a request that only the leader can carry out (produce, create and delete a topic, a
- * new producer id, set and delete a cursor), from its frame to its answer.
+ * new producer id or epoch, set and delete a cursor), from its frame to its answer.
  *
  *                     leader elsewhere                        answer
  *        +-----------------------------> SENT ------------------------------------> OVER
@@ -78,8 +78,12 @@ struct change {
     uint64_t hint;          /* who leads, as a node that refused it said; 0: nobody said */
     unsigned hints;         /* that were followed */
     char topic[TOPIC_NAME_SIZE_MAX + 1];
-    struct slice body;        /* owns a reference */
     struct member_step *step; /* owned; NULL: it is a command */
+    bool acks_all;            /* PRODUCE: these three */
+    bool has_expect;
+    uint64_t expect_offset;
+    struct producer_claim claim; /* INIT_PRODUCER of an id that exists; id 0: of a new one */
+    struct slice body;           /* owns a reference */
     uint8_t body_digest[DIGEST_SIZE];
     bool digested;
     struct cursor_change *cursor; /* owned; NULL: it changes none */

@@ -74,6 +74,9 @@ enum {
     X(scrub_rate, SIZE, "8M", 0, INT64_C(1) << 40, "bytes",                                        \
       "bytes a second that are read again to find damage; 0: none")                                \
     X(segment_size, SIZE, "64M", 4096, INT64_C(1) << 31, "bytes", "size of a topic's files")       \
+    X(disk_reserve, SIZE, "0", 0, INT64_C(1) << 50, "bytes",                                       \
+      "with less free than that on the disk nothing is written; 0: a twentieth of the disk, up "   \
+      "to 256M")                                                                                   \
     X(fill_rate, SIZE, "64M", 0, INT64_C(1) << 40, "bytes",                                        \
       "bytes a second fetched from other nodes to fill holes; 0: as fast as it goes")              \
     X(transfer_ms, TIME, "2s", 0, 60000, "ms",                                                     \

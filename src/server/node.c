@@ -204,6 +204,8 @@ static enum err start_group(struct node *self, struct err_info *info)
                     .journal_segment_size = config->journal_segment_size,
                     .segment_size_max = config->segment_size,
                     .fill_rate = config->fill_rate,
+                    .disk_reserve =
+                        config->disk_reserve != 0 ? config->disk_reserve : REPLICA_RESERVE_DEFAULT,
                     .no_direct = strcmp(config->direct_io, "off") == 0},
         .cluster_id = self->identity.cluster_id,
         .diag = self->diag,

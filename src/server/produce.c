@@ -26,6 +26,8 @@ static enum err produce_command(struct change *self, struct command *ret_command
     ret_command->produce.topic_id = topic->id;
     memcpy(ret_command->produce.body_digest, self->body_digest, DIGEST_SIZE);
     ret_command->produce.batch = self->body;
+    ret_command->produce.has_expect = self->has_expect;
+    ret_command->produce.expect_offset = self->expect_offset;
     (void)block_ref(self->body.block); /* Now the command's too. */
     topic_unref(topic);
     return ERR_OK;
@@ -35,7 +37,7 @@ static void produce_reply(struct change *self, const struct fsm_result *result)
 {
     Quorlog__ProduceReply reply = QUORLOG__PRODUCE_REPLY__INIT;
 
-    ASSERT(result->err == ERR_OK);
+    ASSERT(result->err == ERR_OK || result->err == ERR_NOT_CONFIRMED);
     reply.offset = result->base_offset;
     reply.record_count = result->record_count;
     reply.term = result->raft_term;
@@ -43,6 +45,9 @@ static void produce_reply(struct change *self, const struct fsm_result *result)
     reply.duplicate = result->duplicate;
     reply.append_time_us = result->append_time_us;
     reply.leader_id = self->front->node->identity.node_id;
+    reply.replicas = self->submission.proposal.replicas;
+    reply.voters = self->submission.proposal.voters;
+    reply.code = (int32_t)result->err;
     request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
 }
 
@@ -55,6 +60,9 @@ static size_t produce_pack(const struct change *self, uint32_t deadline_ms, uint
     request.topic = topic;
     request.deadline_ms = deadline_ms;
     request.forwarded = true;
+    request.acks = self->acks_all ? QUORLOG__ACKS__ACKS_ALL : QUORLOG__ACKS__ACKS_MAJORITY;
+    request.has_expect_offset = self->has_expect;
+    request.expect_offset = self->expect_offset;
     ASSERT(quorlog__produce_request__get_packed_size(&request) <= CHANGE_HEADER_SIZE_MAX);
     return quorlog__produce_request__pack(&request, to);
 }
@@ -77,6 +85,12 @@ static void begin(struct session *session, const struct frame *frame,
     enum err err;
 
     (void)failure_set(&failure, ERR_INVALID, "not a batch");
+    if (request->acks != QUORLOG__ACKS__ACKS_MAJORITY && request->acks != QUORLOG__ACKS__ACKS_ALL) {
+        (void)failure_set(&failure, ERR_UNSUPPORTED, "produce to '%s': acks %d is not known",
+                          request->topic, (int)request->acks);
+        api_refuse(session, frame, &failure);
+        return;
+    }
     err = batch_check_produced(frame->body, frame->body_size, (uint32_t)config->batch_size_max,
                                &header, &failure.info);
     if (err == ERR_OK) {
@@ -97,6 +111,9 @@ static void begin(struct session *session, const struct frame *frame,
         return;
     }
     change->forwarded = request->forwarded;
+    change->acks_all = request->acks == QUORLOG__ACKS__ACKS_ALL;
+    change->has_expect = request->has_expect_offset;
+    change->expect_offset = request->has_expect_offset ? request->expect_offset : 0;
     (void)snprintf(change->topic, sizeof change->topic, "%s", request->topic); /* Checked. */
     change_start(change, request->deadline_ms);
 }

@@ -138,6 +138,11 @@ static void fill_own(const struct node *node, const struct replica_status *statu
     ret_node->cpu_us = cpu_us();
     ret_node->memory = resident_size();
     ret_node->connections = atomic_load(&node->sockets);
+    ret_node->disk_free = status->disk_free;
+    ret_node->disk_size = status->disk_size;
+    ret_node->disk_reserve = status->disk_reserve;
+    ret_node->disk_short = status->disk_short;
+    ret_node->disk_critical = status->disk_critical;
     ret_node->holes = status->holes;
     ret_node->missing = status->missing;
     ret_node->filled = status->filled;

@@ -1,5 +1,5 @@
 /*
- * Creating and deleting topics, and new producers: changes (change.h) without a body. Looking at
+ * Creating and deleting topics, and producers' ids: changes (change.h) without a body. Looking at
  * topics is in catalog_view.c.
  */
 #include <fcntl.h>
@@ -26,9 +26,9 @@ static enum err named_command(const struct change *self, enum command_type type,
     return ERR_OK;
 }
 
-static void start(struct session *session, const struct frame *frame,
-                  const struct change_kind *kind, const char *topic, bool forwarded,
-                  uint32_t deadline_ms)
+/* NULL: refused, and told. */
+static struct change *new_change(struct session *session, const struct frame *frame,
+                                 const struct change_kind *kind, const char *topic)
 {
     struct change *change;
     enum err err = change_new(session, frame, kind, &change);
@@ -38,11 +38,22 @@ static void start(struct session *session, const struct frame *frame,
 
         (void)failure_set(&failure, err, "%s '%s': %s", kind->verb, topic, err_text(err));
         api_refuse(session, frame, &failure);
-        return;
+        return NULL;
     }
-    change->forwarded = forwarded;
     (void)snprintf(change->topic, sizeof change->topic, "%s", topic); /* Checked. */
-    change_start(change, deadline_ms);
+    return change;
+}
+
+static void start(struct session *session, const struct frame *frame,
+                  const struct change_kind *kind, const char *topic, bool forwarded,
+                  uint32_t deadline_ms)
+{
+    struct change *change = new_change(session, frame, kind, topic);
+
+    if (change != NULL) {
+        change->forwarded = forwarded;
+        change_start(change, deadline_ms);
+    }
 }
 
 /* ---- create ---- */
@@ -191,12 +202,26 @@ void api_topic_delete(struct session *session, const struct frame *frame)
     quorlog__topic_delete_request__free_unpacked(request, NULL);
 }
 
-/* ---- a new producer ---- */
+/* ---- a new producer, or a new epoch of one ---- */
 
 static enum err producer_command(struct change *self, struct command *ret_command)
 {
-    ASSERT(self->topic[0] == '\0');
-    *ret_command = (struct command){.type = COMMAND_INIT_PRODUCER};
+    struct topic *topic;
+
+    if (self->claim.id == 0) {
+        *ret_command = (struct command){.type = COMMAND_INIT_PRODUCER};
+        return ERR_OK;
+    }
+    *ret_command = (struct command){.type = COMMAND_RAISE_EPOCH, .claim = self->claim};
+    if (self->topic[0] == '\0') {
+        return ERR_OK;
+    }
+    topic = catalog_find(group_catalog(self->front->node->group), self->topic);
+    if (topic == NULL) {
+        return ERR_AGAIN;
+    }
+    ret_command->claim.topic_id = topic->id;
+    topic_unref(topic);
     return ERR_OK;
 }
 
@@ -208,26 +233,72 @@ static void producer_reply(struct change *self, const struct fsm_result *result)
     reply.producer_id = result->producer_id;
     reply.epoch = result->producer_epoch;
     reply.window = PRODUCERS_WINDOW;
+    reply.records = result->producer_records;
     request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
 }
 
 static size_t producer_pack(const struct change *self, uint32_t deadline_ms, uint8_t *to)
 {
     Quorlog__InitProducerRequest request = QUORLOG__INIT_PRODUCER_REQUEST__INIT;
+    char topic[TOPIC_NAME_SIZE_MAX + 1];
 
-    ASSERT(self->topic[0] == '\0');
+    memcpy(topic, self->topic, sizeof topic);
+    request.topic = topic;
+    request.producer_id = self->claim.id;
+    request.has_epoch = self->claim.has_epoch;
+    request.epoch = self->claim.epoch;
     request.deadline_ms = deadline_ms;
     request.forwarded = true;
+    ASSERT(quorlog__init_producer_request__get_packed_size(&request) <= CHANGE_HEADER_SIZE_MAX);
     return quorlog__init_producer_request__pack(&request, to);
 }
 
 static const struct change_kind producer_kind = {
     .reply_type = QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER_REPLY,
-    .verb = "get a producer id",
+    .verb = "get a producer id or epoch",
     .command = producer_command,
     .reply = producer_reply,
     .pack = producer_pack,
 };
+
+static bool check_claim(struct session *session, const struct frame *frame,
+                        const Quorlog__InitProducerRequest *request)
+{
+    struct failure failure;
+
+    if (request->topic[0] != '\0' &&
+        !api_check_topic(session, frame, "get a producer epoch for", request->topic)) {
+        return false;
+    }
+    if (request->producer_id == 0 ? request->has_epoch || request->topic[0] != '\0'
+                                  : !request->has_epoch && request->epoch != 0) {
+        (void)failure_set(&failure, ERR_INVALID,
+                          "get a producer id or epoch: the fields of the request do not go "
+                          "together");
+    } else if (request->epoch > UINT16_MAX) {
+        (void)failure_set(&failure, ERR_INVALID, "get a producer epoch: %" PRIu32 " is too large",
+                          request->epoch);
+    } else {
+        return true;
+    }
+    api_refuse(session, frame, &failure);
+    return false;
+}
+
+static void start_claim(struct session *session, const struct frame *frame,
+                        const Quorlog__InitProducerRequest *request)
+{
+    struct change *change = new_change(session, frame, &producer_kind, request->topic);
+
+    if (change == NULL) {
+        return;
+    }
+    change->forwarded = request->forwarded;
+    change->claim = (struct producer_claim){.id = request->producer_id,
+                                            .epoch = (uint16_t)request->epoch, /* Checked. */
+                                            .has_epoch = request->has_epoch};
+    change_start(change, request->deadline_ms);
+}
 
 void api_init_producer(struct session *session, const struct frame *frame)
 {
@@ -238,6 +309,8 @@ void api_init_producer(struct session *session, const struct frame *frame)
         api_refuse_header(session, frame, "INIT_PRODUCER");
         return;
     }
-    start(session, frame, &producer_kind, "", request->forwarded, request->deadline_ms);
+    if (check_claim(session, frame, request)) {
+        start_claim(session, frame, request);
+    }
     quorlog__init_producer_request__free_unpacked(request, NULL);
 }

@@ -26,6 +26,8 @@ START_TEST(numbers_go_down_from_zero_and_never_move)
     ck_assert_int_eq(ERR_WRONG_DISK, -50);
     ck_assert_int_eq(ERR_CURSOR_CONFLICT, -47);
     ck_assert_int_eq(ERR_LAGGING, -44);
+    ck_assert_int_eq(ERR_EXPECT_FAILED, -40);
+    ck_assert_int_eq(ERR_NOT_CONFIRMED, -41);
 }
 END_TEST
 

@@ -257,6 +257,9 @@ static enum err decide(struct fake_cluster *self, const struct fake_topic *topic
             expected += topic->batches[i].record_count;
         }
     }
+    if (header->producer_epoch != self->epoch) {
+        return header->producer_epoch < self->epoch ? ERR_FENCED : ERR_PRODUCER_UNKNOWN;
+    }
     if (header->base_sequence == expected) {
         return ERR_OK;
     }
@@ -326,6 +329,16 @@ static void free_answer(struct answer *answer)
     free(answer->body);
 }
 
+static void pack_end(struct answer *answer, uint64_t end)
+{
+    Quorlog__Error message = QUORLOG__ERROR__INIT;
+
+    message.code = ERR_EXPECT_FAILED;
+    message.text = (char *)"the log ends elsewhere";
+    message.log_end = end;
+    pack(answer, TYPE(ERROR), &message.base);
+}
+
 static void answer_produce(struct fake_node *self, const struct frame *frame, struct answer *answer)
 {
     Quorlog__ProduceRequest *request =
@@ -335,16 +348,26 @@ static void answer_produce(struct fake_node *self, const struct frame *frame, st
     struct batch_header header;
     struct fake_topic *topic;
     struct err_info info;
+    bool acks_all;
+    bool expects;
+    uint64_t expected;
     enum err err;
 
     ck_assert_ptr_nonnull(request);
     ck_assert_uint_gt(request->deadline_ms, 0);
     topic = fake_cluster_topic(self->cluster, request->topic);
+    acks_all = request->acks == QUORLOG__ACKS__ACKS_ALL;
+    expects = request->has_expect_offset;
+    expected = request->expect_offset;
     quorlog__produce_request__free_unpacked(request, NULL);
     err = batch_check_produced(frame->body, frame->body_size, 1 << 30, &header, &info);
     ck_assert_msg(err == ERR_OK, "%s", err == ERR_OK ? "" : info.text);
     self->cluster->produces++;
     err = topic == NULL ? ERR_TOPIC_UNKNOWN : decide(self->cluster, topic, &header, &batch);
+    if (err == ERR_OK && expects && topic->end != expected) {
+        pack_end(answer, topic->end);
+        return;
+    }
     if (err != ERR_OK && err != ERR_EXISTS) {
         pack_error(answer, self, err, false);
         return;
@@ -357,6 +380,9 @@ static void answer_produce(struct fake_node *self, const struct frame *frame, st
     reply.record_count = batch->record_count;
     reply.term = 3;
     reply.raft_index = self->cluster->raft_index;
+    reply.replicas = self->cluster->unconfirmed ? 2 : 3;
+    reply.voters = 3;
+    reply.code = acks_all && self->cluster->unconfirmed ? ERR_NOT_CONFIRMED : 0;
     pack(answer, TYPE(PRODUCE_REPLY), &reply.base);
     if (err == ERR_OK) {
         pump_streams(self->cluster);
@@ -544,11 +570,28 @@ static void cancel_stream(struct client_conn *conn, const struct frame *frame,
     answer->type = TYPE(STREAM_END);
 }
 
-static void answer_init(struct fake_node *self, struct answer *answer)
+static void answer_init(struct fake_node *self, const struct frame *frame, struct answer *answer)
 {
+    Quorlog__InitProducerRequest *request =
+        quorlog__init_producer_request__unpack(NULL, frame->header_size, frame->header);
     Quorlog__InitProducerReply reply = QUORLOG__INIT_PRODUCER_REPLY__INIT;
+    bool stale;
 
-    reply.producer_id = self->cluster->next_producer_id++;
+    ck_assert_ptr_nonnull(request);
+    ck_assert(request->producer_id != 0 || (request->topic[0] == '\0' && !request->has_epoch));
+    reply.producer_id = request->producer_id;
+    stale = request->has_epoch && request->epoch != self->cluster->epoch;
+    quorlog__init_producer_request__free_unpacked(request, NULL);
+    if (stale) {
+        pack_error(answer, self, ERR_FENCED, false);
+        return;
+    }
+    if (reply.producer_id != 0) {
+        reply.epoch = ++self->cluster->epoch;
+    } else {
+        reply.producer_id = self->cluster->next_producer_id++;
+        reply.epoch = self->cluster->epoch;
+    }
     reply.window = WINDOW;
     self->cluster->inits++;
     pack(answer, TYPE(INIT_PRODUCER_REPLY), &reply.base);
@@ -674,7 +717,7 @@ static void answer_request(struct client_conn *conn, const struct frame *frame,
     } else if (frame->type == TYPE(CANCEL)) {
         cancel_stream(conn, frame, answer);
     } else if (frame->type == TYPE(INIT_PRODUCER)) {
-        answer_init(self, answer);
+        answer_init(self, frame, answer);
     } else if (frame->type == TYPE(TOPIC_CREATE)) {
         answer_create(self, frame, answer);
     } else if (frame->type == TYPE(CURSOR_SET)) {

@@ -137,6 +137,8 @@ START_TEST(options_out_of_bounds_are_invalid)
         {.topic = NULL},
         {.topic = ""},
         {.topic = "t", .inflight_max = 65},
+        {.topic = "t", .has_expect = true, .no_idempotence = true},
+        {.topic = "t", .identity = {.id = 1}, .no_idempotence = true},
         {.topic = "t", .batch_size_max = 2000, .buffer_size_max = 1000},
     };
 
@@ -465,16 +467,240 @@ END_TEST
 
 START_TEST(unknown_producer_is_a_definite_failure_and_a_new_id_follows)
 {
-    script(f.one, FAKE_ERROR, _i == 0 ? ERR_PRODUCER_UNKNOWN : ERR_SEQUENCE_GAP, 1);
+    script(f.one, FAKE_ERROR, ERR_PRODUCER_UNKNOWN, 1);
     start(false, (struct producer_options){.batch_records_max = 1, .inflight_max = 4});
     send_some(3);
     wait_for_all();
-    ck_assert_int_eq(reported.errors[0].err, _i == 0 ? ERR_PRODUCER_UNKNOWN : ERR_SEQUENCE_GAP);
+    ck_assert_int_eq(reported.errors[0].err, ERR_PRODUCER_UNKNOWN);
     ck_assert(!reported.errors[0].outcome_unknown);
     ck_assert_int_eq(reported.errors[1].err, ERR_OK);
     ck_assert_int_eq(reported.errors[2].err, ERR_OK);
     ck_assert_uint_eq(f.topic->end, 2);
     ck_assert_uint_eq(f.cluster.inits, 2);
+}
+END_TEST
+
+/* A gap says that something that was acknowledged is missing; a new id, or epoch, would hide it. */
+START_TEST(gap_is_definite_and_ends_the_producer_without_a_new_id)
+{
+    script(f.one, FAKE_ANSWER, ERR_OK, 2);
+    script(f.one, FAKE_ERROR, ERR_SEQUENCE_GAP, 1);
+    start(false, (struct producer_options){.batch_records_max = 1, .inflight_max = 1});
+    send_some(6);
+    wait_for_all();
+    for (unsigned i = 2; i < 6; i++) {
+        ck_assert_int_eq(reported.errors[i].err, ERR_SEQUENCE_GAP);
+        ck_assert_int_eq(client_error_outcome(&reported.errors[i]), ERR_OUTCOME_NOT_WRITTEN);
+    }
+    ck_assert_int_eq(try_send(), ERR_FAILED);
+    loop_run_for(&f.loop, 50);
+    ck_assert_uint_eq(f.topic->end, 2);
+    ck_assert_uint_eq(f.cluster.inits, 1);
+}
+END_TEST
+
+START_TEST(reused_sequence_ends_the_producer_and_leaves_what_is_under_way_unknown)
+{
+    script(f.one, FAKE_ERROR, ERR_SEQUENCE_REUSED, 1);
+    script(f.one, FAKE_HOLD, ERR_OK, 1);
+    start(false, (struct producer_options){.batch_records_max = 1, .inflight_max = 2});
+    send_some(2);
+    wait_for_all();
+    ck_assert_int_eq(client_error_outcome(&reported.errors[0]), ERR_OUTCOME_NOT_WRITTEN);
+    ck_assert_int_eq(reported.errors[1].err, ERR_SEQUENCE_REUSED);
+    ck_assert_int_eq(client_error_outcome(&reported.errors[1]), ERR_OUTCOME_UNKNOWN);
+    ck_assert_uint_eq(f.cluster.inits, 1);
+}
+END_TEST
+
+START_TEST(acks_of_all_that_are_not_reached_are_written_with_an_error)
+{
+    f.cluster.unconfirmed = true;
+    start(false, (struct producer_options){.batch_records_max = 1, .acks_all = _i == 0});
+    send_some(2);
+    wait_for_all();
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(reported.errors[i].err, _i == 0 ? ERR_NOT_CONFIRMED : ERR_OK);
+        ck_assert_int_eq(client_error_outcome(&reported.errors[i]), ERR_OUTCOME_WRITTEN);
+        ck_assert_uint_eq(reported.reports[i].offset, i);
+        ck_assert_uint_eq(reported.reports[i].replicas, 2);
+        ck_assert_uint_eq(reported.reports[i].voters, 3);
+    }
+    ck_assert_uint_eq(f.topic->end, 2);
+    ck_assert_int_eq(try_send(), ERR_OK); /* It goes on. */
+    wait_for_all();
+}
+END_TEST
+
+START_TEST(expected_offsets_go_on_with_the_records)
+{
+    fake_topic_append(&f.cluster, f.topic, 7);
+    start(false, (struct producer_options){
+                     .batch_records_max = 2, .has_expect = true, .expect_offset = 7});
+    send_some(10);
+    wait_for_all();
+    for (unsigned i = 0; i < reported.count; i++) {
+        ck_assert_int_eq(reported.errors[i].err, ERR_OK);
+        ck_assert_uint_eq(reported.reports[i].offset, 7 + reported.reports[i].first);
+    }
+}
+END_TEST
+
+START_TEST(another_end_than_expected_is_definite_and_ends_the_producer)
+{
+    fake_topic_append(&f.cluster, f.topic, 3);
+    start(false, (struct producer_options){
+                     .batch_records_max = 1, .has_expect = true, .expect_offset = 2});
+    send_some(3);
+    wait_for_all();
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_int_eq(reported.errors[i].err, ERR_EXPECT_FAILED);
+        ck_assert_int_eq(client_error_outcome(&reported.errors[i]), ERR_OUTCOME_NOT_WRITTEN);
+    }
+    ck_assert_uint_eq(reported.errors[0].log_end, 3);
+    ck_assert_int_eq(try_send(), ERR_FAILED);
+    ck_assert_uint_eq(f.topic->end, 3);
+}
+END_TEST
+
+/* The first try is lost, and somebody else writes. */
+START_TEST(lost_try_of_a_conditional_batch_is_resolved)
+{
+    script(f.one, _i == 0 ? FAKE_APPLY_DROP : FAKE_DROP, ERR_OK, 1);
+    start(false,
+          (struct producer_options){.batch_records_max = 1, .has_expect = true, .inflight_max = 1});
+    send_some(1);
+    while (fake_node_seen(f.one, TYPE(PRODUCE)) == 0) {
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    fake_topic_append(&f.cluster, f.topic, 5);
+    wait_for_all();
+    if (_i == 0) {
+        ck_assert_int_eq(reported.errors[0].err, ERR_OK);
+        ck_assert_uint_eq(reported.reports[0].offset, 0);
+        ck_assert(reported.reports[0].duplicate);
+    } else {
+        ck_assert_int_eq(reported.errors[0].err, ERR_EXPECT_FAILED);
+        ck_assert_int_eq(client_error_outcome(&reported.errors[0]), ERR_OUTCOME_NOT_WRITTEN);
+    }
+}
+END_TEST
+
+START_TEST(atomic_records_go_in_one_batch_at_the_flush)
+{
+    start(false, (struct producer_options){.atomic = true, .batch_size_max = 4000});
+    send_some(100);
+    loop_run_for(&f.loop, 30);
+    ck_assert_uint_eq(f.cluster.produces, 0);
+    producer_flush(producer);
+    wait_for_all();
+    ck_assert_uint_eq(f.cluster.produces, 1);
+    ck_assert_uint_eq(reported.reports[0].count, 100);
+    while (try_send() == ERR_OK) {
+    }
+    ck_assert_int_eq(try_send(), ERR_TOO_LARGE);
+    loop_run_for(&f.loop, 30);
+    ck_assert_uint_eq(f.topic->end, 100); /* Nothing of it. */
+}
+END_TEST
+
+START_TEST(given_identity_is_used_and_any_failure_ends_it)
+{
+    struct producer_options options = {
+        .batch_records_max = 1, .inflight_max = 1, .identity = {.id = 1, .epoch = 0}};
+
+    start(false, (struct producer_options){.batch_records_max = 1});
+    send_some(2); /* id 1, sequences 0 and 1 */
+    wait_for_all();
+    producer_free(producer);
+    memset(&reported, 0, sizeof reported);
+    sent = 0;
+    options.topic = "t";
+    options.identity.sequence = 2;
+    ck_assert_int_eq(producer_new(f.client, &options, on_report, &reported, &producer), ERR_OK);
+    script(f.one, FAKE_ANSWER, ERR_OK, 1);
+    script(f.one, FAKE_ERROR, ERR_TOO_LARGE, 1);
+    send_some(3);
+    wait_for_all();
+    ck_assert_uint_eq(f.cluster.inits, 1);
+    ck_assert_int_eq(reported.errors[0].err, ERR_OK);
+    ck_assert_uint_eq(reported.reports[0].offset, 2);
+    ck_assert_int_eq(reported.errors[1].err, ERR_TOO_LARGE);
+    ck_assert_int_eq(reported.errors[2].err, ERR_TOO_LARGE);
+    ck_assert_int_eq(try_send(), ERR_FAILED);
+    ck_assert_uint_eq(f.topic->end, 3);
+}
+END_TEST
+
+static struct {
+    bool done;
+    enum err err;
+} claimed;
+
+static void on_claimed(void *arg, const struct client_error *error, const uint8_t *reply,
+                       size_t reply_size)
+{
+    (void)arg;
+    (void)reply;
+    (void)reply_size;
+    claimed.done = true;
+    claimed.err = error->err;
+}
+
+static enum err claim(const struct client_claim *what)
+{
+    claimed.done = false;
+    ck_assert_int_eq(client_claim_producer(f.client, what, on_claimed, NULL), ERR_OK);
+    loop_run_until(&f.loop, &claimed.done);
+    return claimed.err;
+}
+
+START_TEST(claim_fences_the_older_producer)
+{
+    start(false, (struct producer_options){.batch_records_max = 1, .inflight_max = 1});
+    send_some(1);
+    wait_for_all();
+    ck_assert_int_eq(claim(&(struct client_claim){.producer_id = 1, .topic = "t"}), ERR_OK);
+    send_some(2);
+    wait_for_all();
+    ck_assert_int_eq(reported.errors[1].err, ERR_FENCED);
+    ck_assert_int_eq(reported.errors[2].err, ERR_FENCED);
+    ck_assert_int_eq(client_error_outcome(&reported.errors[2]), ERR_OUTCOME_NOT_WRITTEN);
+    ck_assert_int_eq(
+        claim(&(struct client_claim){.producer_id = 1, .topic = "t", .has_epoch = true}),
+        ERR_FENCED);
+    ck_assert_uint_eq(f.topic->end, 1);
+}
+END_TEST
+
+START_TEST(claim_of_an_epoch_is_not_repeated_when_its_outcome_is_unknown)
+{
+    const struct client_claim exact = {.producer_id = 1, .topic = "t", .has_epoch = true};
+    const struct client_claim any = {.producer_id = 1, .topic = "t"};
+
+    fixture_connect(false, 0);
+    fake_node_script(f.one,
+                     &(struct fake_rule){.type = TYPE(INIT_PRODUCER), .action = FAKE_APPLY_DROP});
+    ck_assert_int_eq(claim(&exact), ERR_CLOSED);
+    ck_assert_uint_eq(f.cluster.epoch, 1);
+    fake_node_script(f.one,
+                     &(struct fake_rule){.type = TYPE(INIT_PRODUCER), .action = FAKE_APPLY_DROP});
+    ck_assert_int_eq(claim(&any), ERR_OK); /* Asked again: that does no harm. */
+    ck_assert_uint_eq(f.cluster.epoch, 3);
+}
+END_TEST
+
+/* What a node says at the deadline, and a little later, is better than a guess. */
+START_TEST(the_last_word_of_a_node_is_waited_for_beyond_the_deadline)
+{
+    script(f.one, FAKE_APPLY_HOLD, ERR_OK, 1);
+    start(false, (struct producer_options){.batch_records_max = 1, .timeout_ms = 1000});
+    send_some(1);
+    loop_run_for(&f.loop, 1100); /* 250 ms are waited. */
+    ck_assert_uint_eq(reported.count, 0);
+    fake_node_release(f.one);
+    wait_for_all();
+    ck_assert_int_eq(reported.errors[0].err, ERR_OK);
 }
 END_TEST
 
@@ -680,6 +906,8 @@ int main(void)
     tcase_add_test(tcase, full_buffer_is_busy_until_a_report);
     tcase_add_test(tcase, no_more_batches_than_the_window_are_under_way);
     tcase_add_test(tcase, answers_out_of_order_are_reported_in_order);
+    tcase_add_test(tcase, expected_offsets_go_on_with_the_records);
+    tcase_add_test(tcase, atomic_records_go_in_one_batch_at_the_flush);
     tcase_add_test(tcase, linger_gathers_while_others_are_under_way_and_flush_ends_it);
     tcase = add_case(suite, "healed");
     tcase_add_loop_test(tcase, lost_connection_with_batches_under_way_loses_and_repeats_nothing, 0,
@@ -695,7 +923,16 @@ int main(void)
     tcase = add_case(suite, "reported");
     tcase_add_test(tcase, definite_failure_is_told_and_later_records_go_on);
     tcase_add_test(tcase, definite_failure_with_lost_tries_behind_it_takes_a_new_id);
-    tcase_add_loop_test(tcase, unknown_producer_is_a_definite_failure_and_a_new_id_follows, 0, 2);
+    tcase_add_test(tcase, unknown_producer_is_a_definite_failure_and_a_new_id_follows);
+    tcase_add_test(tcase, gap_is_definite_and_ends_the_producer_without_a_new_id);
+    tcase_add_test(tcase, reused_sequence_ends_the_producer_and_leaves_what_is_under_way_unknown);
+    tcase_add_loop_test(tcase, acks_of_all_that_are_not_reached_are_written_with_an_error, 0, 2);
+    tcase_add_test(tcase, another_end_than_expected_is_definite_and_ends_the_producer);
+    tcase_add_loop_test(tcase, lost_try_of_a_conditional_batch_is_resolved, 0, 2);
+    tcase_add_test(tcase, given_identity_is_used_and_any_failure_ends_it);
+    tcase_add_test(tcase, claim_fences_the_older_producer);
+    tcase_add_test(tcase, claim_of_an_epoch_is_not_repeated_when_its_outcome_is_unknown);
+    tcase_add_test(tcase, the_last_word_of_a_node_is_waited_for_beyond_the_deadline);
     tcase_add_test(tcase, fenced_producer_takes_no_more);
     tcase_add_test(tcase, unknown_outcome_at_the_deadline_fails_all_that_follows);
     tcase_add_test(tcase, deadline_without_a_server_is_definite_and_does_not_end_the_producer);

@@ -261,12 +261,13 @@ static int faulty_lock(struct io *io, int fd)
     return rv < 0 ? rv : self->under->lock(self->under, fd);
 }
 
-static int faulty_free_space(struct io *io, const char *path, uint64_t *ret_size)
+static int faulty_free_space(struct io *io, const char *path, uint64_t *ret_size,
+                             uint64_t *ret_total)
 {
     struct faulty_io *self = from(io);
     int rv = count(self, FAULTY_READS);
 
-    return rv < 0 ? rv : self->under->free_space(self->under, path, ret_size);
+    return rv < 0 ? rv : self->under->free_space(self->under, path, ret_size, ret_total);
 }
 
 void faulty_io_init(struct faulty_io *self, struct io *under)

@@ -559,7 +559,7 @@ static int mem_lock(struct io *io, int fd)
     return 0;
 }
 
-static int mem_free_space(struct io *io, const char *path, uint64_t *ret_size)
+static int mem_free_space(struct io *io, const char *path, uint64_t *ret_size, uint64_t *ret_total)
 {
     struct mem_io *self = from(io);
     int rv = ask_path(self, MEM_IO_FREE_SPACE, path);
@@ -572,6 +572,7 @@ static int mem_free_space(struct io *io, const char *path, uint64_t *ret_size)
         return rv;
     }
     *ret_size = self->limit > self->tree.used ? self->limit - self->tree.used : 0;
+    *ret_total = self->limit;
     return 0;
 }
 

@@ -52,6 +52,7 @@ static void call_everything(long rvs[OPERATIONS])
     char sub[sizeof path + 8];
     void *address = NULL;
     uint64_t size;
+    uint64_t total;
     char data[3];
     int fd;
 
@@ -76,7 +77,7 @@ static void call_everything(long rvs[OPERATIONS])
     rvs[15] = io->unlink(io, other);
     rvs[16] = io->sync_dir(io, dir);
     rvs[17] = io->list(io, dir, never, NULL);
-    rvs[18] = io->free_space(io, dir, &size);
+    rvs[18] = io->free_space(io, dir, &size, &total);
 }
 
 START_TEST(nothing_fails_unless_told_to_and_everything_is_counted)

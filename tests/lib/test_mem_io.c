@@ -355,17 +355,18 @@ START_TEST(an_unlinked_file_lives_until_it_is_closed)
     int fd = create("/file", 0);
     char data[3];
     uint64_t before;
+    uint64_t total;
     uint64_t after;
 
     ck_assert_int_eq(put(fd, "abc", 0, 0), 3);
     ck_assert_int_eq(io->sync_dir(io, "/"), 0);
-    ck_assert_int_eq(io->free_space(io, "/", &before), 0);
+    ck_assert_int_eq(io->free_space(io, "/", &before, &total), 0);
     ck_assert_int_eq(io->unlink(io, "/file"), 0);
     ck_assert_int_eq(io->pread(io, fd, data, 3, 0), 3);
-    ck_assert_int_eq(io->free_space(io, "/", &after), 0);
+    ck_assert_int_eq(io->free_space(io, "/", &after, &total), 0);
     ck_assert_uint_eq(before, after);
     ck_assert_int_eq(io->close(io, fd), 0);
-    ck_assert_int_eq(io->free_space(io, "/", &after), 0);
+    ck_assert_int_eq(io->free_space(io, "/", &after, &total), 0);
     ck_assert_uint_eq(before + MEM_BLOCK, after);
 }
 END_TEST
@@ -441,6 +442,7 @@ START_TEST(a_full_disk_takes_what_fits_and_then_nothing)
     struct iovec part = {data, sizeof data};
     int fd = create("/file", 0);
     uint64_t size;
+    uint64_t total;
 
     mem_io_set_free(&disk, 3 * MEM_BLOCK + 100);
     ck_assert_int_eq(io->pwritev(io, fd, &part, 1, 0, 0), 3 * MEM_BLOCK);
@@ -449,27 +451,28 @@ START_TEST(a_full_disk_takes_what_fits_and_then_nothing)
     ck_assert_int_eq(io->allocate(io, fd, 0, 4 * MEM_BLOCK), -ENOSPC);
     ck_assert_int_eq(io->size(io, fd, &size), 0);
     ck_assert_uint_eq(size, 3 * MEM_BLOCK);
-    ck_assert_int_eq(io->free_space(io, "/", &size), 0);
+    ck_assert_int_eq(io->free_space(io, "/", &size, &total), 0);
     ck_assert_uint_eq(size, 100);
     ck_assert_int_eq(io->truncate(io, fd, 1), 0);
-    ck_assert_int_eq(io->free_space(io, "/", &size), 0);
+    ck_assert_int_eq(io->free_space(io, "/", &size, &total), 0);
     ck_assert_uint_eq(size, 2 * MEM_BLOCK + 100);
     ck_assert_int_eq(io->allocate(io, fd, 0, 4 * MEM_BLOCK), -ENOSPC);
-    ck_assert_int_eq(io->free_space(io, "/", &size), 0);
+    ck_assert_int_eq(io->free_space(io, "/", &size, &total), 0);
     ck_assert_uint_eq(size, 2 * MEM_BLOCK + 100); /* All or nothing. */
     ck_assert_int_eq(io->allocate(io, fd, 0, 3 * MEM_BLOCK), 0);
-    ck_assert_int_eq(io->free_space(io, "/nothing", &size), -ENOENT);
+    ck_assert_int_eq(io->free_space(io, "/nothing", &size, &total), -ENOENT);
 }
 END_TEST
 
 START_TEST(a_crash_gives_space_back_and_takes_it_again)
 {
     uint64_t free_size;
+    uint64_t total;
     uint64_t before;
 
     make_file("/kept", "abc");
     ck_assert_int_eq(io->sync_dir(io, "/"), 0);
-    ck_assert_int_eq(io->free_space(io, "/", &before), 0);
+    ck_assert_int_eq(io->free_space(io, "/", &before, &total), 0);
     for (int i = 0; i < 40; i++) {
         bool kept;
         bool made;
@@ -479,7 +482,7 @@ START_TEST(a_crash_gives_space_back_and_takes_it_again)
         crash();
         kept = holds("/kept", "abc");
         made = holds("/made", "abc");
-        ck_assert_int_eq(io->free_space(io, "/", &free_size), 0);
+        ck_assert_int_eq(io->free_space(io, "/", &free_size, &total), 0);
         ck_assert_uint_eq(free_size + (kept + made) * (uint64_t)MEM_BLOCK, before + MEM_BLOCK);
         make_file("/kept", "abc");
         (void)io->unlink(io, "/made"); /* It may be missing. */
@@ -493,9 +496,10 @@ START_TEST(space_follows_the_size_that_a_crash_leaves)
     static char data[3 * MEM_BLOCK];
     struct iovec part = {data, sizeof data};
     uint64_t free_size;
+    uint64_t total;
     uint64_t all;
 
-    ck_assert_int_eq(io->free_space(io, "/", &all), 0);
+    ck_assert_int_eq(io->free_space(io, "/", &all, &total), 0);
     for (int i = 0; i < 40; i++) {
         int fd = create("/file", 0);
         uint64_t size;
@@ -511,7 +515,7 @@ START_TEST(space_follows_the_size_that_a_crash_leaves)
         fd = create("/file", 0);
         ck_assert_int_eq(io->size(io, fd, &size), 0);
         ck_assert_int_eq(io->close(io, fd), 0);
-        ck_assert_int_eq(io->free_space(io, "/", &free_size), 0);
+        ck_assert_int_eq(io->free_space(io, "/", &free_size, &total), 0);
         ck_assert_uint_eq(all - free_size, (size + MEM_BLOCK - 1) / MEM_BLOCK * MEM_BLOCK);
     }
 }

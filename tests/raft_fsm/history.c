@@ -67,6 +67,8 @@ void packer_produce(struct packer *self, uint64_t topic_id, const struct produce
 
     command->produce.topic_id = topic_id;
     command->produce.batch = history_batch(produced);
+    command->produce.has_expect = produced->has_expect;
+    command->produce.expect_offset = produced->expect_offset;
     digest_bytes(command->produce.batch.data + BATCH_HEADER_SIZE,
                  command->produce.batch.size - BATCH_HEADER_SIZE, command->produce.body_digest);
 }
@@ -112,6 +114,11 @@ void packer_delete_cursor(struct packer *self, const struct cursor_change *chang
     add_cursor(self, COMMAND_CURSOR_DELETE, change);
 }
 
+void packer_raise(struct packer *self, const struct producer_claim *claim)
+{
+    add(self, COMMAND_RAISE_EPOCH)->claim = *claim;
+}
+
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term)
 {
     size_t size = COMMAND_PAYLOAD_HEADER_SIZE;
@@ -144,6 +151,7 @@ enum { NAMES = 5, PRODUCERS = 6 };
 struct guess {
     uint64_t topic_ids[NAMES];
     unsigned producers;
+    uint16_t epochs[PRODUCERS + 1];
     struct produced last[PRODUCERS + 1][NAMES];
     int64_t time_us;
 };
@@ -154,6 +162,7 @@ static void pack_produce(struct packer *packer, struct guess *guess, uint64_t *r
     unsigned producer = history_below(random, guess->producers + 1);
     struct produced *last = &guess->last[producer][topic];
     struct produced next = {.producer_id = producer,
+                            .epoch = guess->epochs[producer],
                             .sequence = last->sequence + last->record_count,
                             .record_count = 1 + history_below(random, 4),
                             .body_size = 1 + history_below(random, 400),
@@ -164,7 +173,21 @@ static void pack_produce(struct packer *packer, struct guess *guess, uint64_t *r
         packer_produce(packer, guess->topic_ids[topic], &next);
         return;
     }
-    switch (history_below(random, 12)) {
+    switch (history_below(random, 14)) {
+    case 12: /* right now and then */
+        next.has_expect = true;
+        next.expect_offset = history_below(random, 3);
+        packer_produce(packer, guess->topic_ids[topic], &next);
+        return;
+    case 13:
+        packer_raise(packer, &(struct producer_claim){.id = producer,
+                                                      .topic_id = guess->topic_ids[topic],
+                                                      .epoch = guess->epochs[producer],
+                                                      .has_epoch = true});
+        if (history_below(random, 4) > 0) {
+            guess->epochs[producer]++;
+        } /* Else: it will be fenced. */
+        return;
     case 0:
         if (last->record_count > 0) {
             packer_produce(packer, guess->topic_ids[topic], last); /* a retry */

@@ -25,6 +25,8 @@ struct produced {
     uint32_t record_count;
     uint32_t body_size;
     uint64_t seed;
+    bool has_expect;
+    uint64_t expect_offset;
 };
 struct slice history_batch(const struct produced *produced);
 
@@ -42,11 +44,13 @@ void packer_delete(struct packer *self, const char *name);
 void packer_init_producer(struct packer *self);
 void packer_set_cursor(struct packer *self, const struct cursor_change *change);
 void packer_delete_cursor(struct packer *self, const struct cursor_change *change);
+void packer_raise(struct packer *self, const struct producer_claim *claim);
 /* The entry; what was packed is gone. */
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term);
 
-/* A history: entries 1, 2, 3 … with topics that come and go, producers that repeat themselves, skip
- * and lie, cursors that are expected to be what they are not, and clocks that go backwards. */
+/* A history: entries 1, 2, 3 … with topics that come and go, producers that repeat themselves,
+ * skip, lie, expect and take over, cursors that are expected to be what they are not, and clocks
+ * that go backwards. */
 struct history {
     struct entry *entries; /* entries[i] has index i + 1 */
     size_t count;

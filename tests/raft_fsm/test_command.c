@@ -47,6 +47,90 @@ static enum err read_all(const uint8_t *payload, size_t size, unsigned *ret_coun
     return err;
 }
 
+START_TEST(expectations_and_claims_are_read_again)
+{
+    const struct producer_claim claims[] = {{.id = 9, .topic_id = 4096, .epoch = 3, .has_epoch = 1},
+                                            {.id = 1}};
+    struct produced expecting = some_batch;
+    struct command_reader reader;
+    struct command_view command;
+    struct packer packer;
+    struct entry entry;
+
+    expecting.has_expect = true;
+    expecting.expect_offset = UINT64_C(1) << 40;
+    packer_begin(&packer, 1);
+    packer_produce(&packer, 4097, &expecting);
+    packer_raise(&packer, &claims[0]);
+    packer_raise(&packer, &claims[1]);
+    entry = packer_entry(&packer, 1, 1);
+    ck_assert_uint_eq(entry_payload(&entry)[COMMAND_PAYLOAD_HEADER_SIZE + 4], 6);
+    ck_assert_int_eq(command_reader_begin(&reader, entry_payload(&entry), entry.size, NULL),
+                     ERR_OK);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_PRODUCE);
+    ck_assert(command.produce.has_expect);
+    ck_assert_uint_eq(command.produce.expect_offset, UINT64_C(1) << 40);
+    ck_assert_uint_eq(command.produce.topic_id, 4097);
+    ck_assert_uint_eq(command.produce.header.record_count, 3);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+        ck_assert_int_eq(command.type, COMMAND_RAISE_EPOCH);
+        ck_assert_uint_eq(command.claim.id, claims[i].id);
+        ck_assert_uint_eq(command.claim.topic_id, claims[i].topic_id);
+        ck_assert_uint_eq(command.claim.epoch, claims[i].epoch);
+        ck_assert_int_eq(command.claim.has_epoch, claims[i].has_epoch);
+    }
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_AGAIN);
+    entry_unref(&entry);
+}
+END_TEST
+
+/* What older programs wrote, and go on writing, has no expectation. */
+START_TEST(a_produce_without_expectation_has_the_bytes_that_it_always_had)
+{
+    struct entry entry = some_entry();
+    struct command_reader reader;
+    struct command_view command;
+
+    ck_assert_int_eq(command_reader_begin(&reader, entry_payload(&entry), entry.size, NULL),
+                     ERR_OK);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_uint_eq(entry_payload(&entry)[reader.position + 4], 1);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + reader.position + 8), 4097);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert(!command.produce.has_expect);
+    entry_unref(&entry);
+}
+END_TEST
+
+START_TEST(a_claim_that_makes_no_sense_is_corrupt)
+{
+    /* In the body: id, epoch without has_epoch, has_epoch, a reserved byte. */
+    static const struct {
+        unsigned position;
+        uint8_t value;
+    } wrong[] = {{0, 0}, {16, 1}, {18, 2}, {19, 1}, {23, 1}};
+
+    for (unsigned i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct packer packer;
+        struct entry entry;
+        uint8_t *body;
+        unsigned count;
+
+        packer_begin(&packer, 1);
+        packer_raise(&packer, &(struct producer_claim){.id = 5});
+        entry = packer_entry(&packer, 1, 1);
+        body = (uint8_t *)(uintptr_t)entry_payload(&entry) + COMMAND_PAYLOAD_HEADER_SIZE +
+               COMMAND_HEADER_SIZE;
+        ck_assert_int_eq(read_all(entry_payload(&entry), entry.size, &count), ERR_AGAIN);
+        body[wrong[i].position] = wrong[i].value;
+        ck_assert_int_eq(read_all(entry_payload(&entry), entry.size, &count), ERR_CORRUPT);
+        entry_unref(&entry);
+    }
+}
+END_TEST
+
 START_TEST(what_is_encoded_is_read_again)
 {
     struct entry entry = some_entry();
@@ -321,6 +405,9 @@ int main(void)
     TCase *name = tcase_create("topic_name_check");
 
     tcase_add_test(codec, what_is_encoded_is_read_again);
+    tcase_add_test(codec, expectations_and_claims_are_read_again);
+    tcase_add_test(codec, a_produce_without_expectation_has_the_bytes_that_it_always_had);
+    tcase_add_test(codec, a_claim_that_makes_no_sense_is_corrupt);
     tcase_add_test(codec, the_bytes_are_those_of_the_diagram);
     tcase_add_test(codec, a_payload_that_is_cut_anywhere_is_corrupt_or_ends_between_commands);
     tcase_add_test(codec, no_flipped_bit_harms);

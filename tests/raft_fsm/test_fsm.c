@@ -181,6 +181,89 @@ START_TEST(a_produce_gets_offset_index_term_and_time)
 }
 END_TEST
 
+START_TEST(a_conditional_produce_is_written_at_its_offset_or_not_at_all)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+    struct produced plain = {.record_count = 3, .body_size = 30, .seed = 1};
+    struct produced expecting = {
+        .record_count = 2, .body_size = 20, .seed = 2, .has_expect = true, .expect_offset = 3};
+    struct results results;
+    struct packer packer;
+
+    packer_begin(&packer, 1000);
+    packer_create(&packer, "t");
+    packer_init_producer(&packer);
+    packer_produce(&packer, 4096, &expecting); /* too early */
+    packer_produce(&packer, 4096, &plain);
+    packer_produce(&packer, 4096, &expecting);
+    packer_produce(&packer, 4096, &expecting); /* too late */
+    results = apply(fsm, &packer);
+    ck_assert_int_eq(results.items[2].err, ERR_EXPECT_FAILED);
+    ck_assert_uint_eq(results.items[2].log_end, 0);
+    ck_assert_int_eq(results.items[4].err, ERR_OK);
+    ck_assert_uint_eq(results.items[4].base_offset, 3);
+    ck_assert_int_eq(results.items[5].err, ERR_EXPECT_FAILED);
+    ck_assert_uint_eq(results.items[5].log_end, 5);
+
+    /* With a producer: a retry of what was written gets its offset; what was refused has used up no
+     * sequence. */
+    expecting = (struct produced){.producer_id = results.items[1].producer_id,
+                                  .record_count = 1,
+                                  .body_size = 9,
+                                  .has_expect = true,
+                                  .expect_offset = 4};
+    packer_begin(&packer, 1001);
+    packer_produce(&packer, 4096, &expecting);
+    expecting.expect_offset = 5;
+    packer_produce(&packer, 4096, &expecting);
+    packer_produce(&packer, 4096, &plain);
+    packer_produce(&packer, 4096, &expecting);
+    results = apply(fsm, &packer);
+    ck_assert_int_eq(results.items[0].err, ERR_EXPECT_FAILED);
+    ck_assert_int_eq(results.items[1].err, ERR_OK);
+    ck_assert_uint_eq(results.items[1].base_offset, 5);
+    ck_assert_int_eq(results.items[3].err, ERR_OK);
+    ck_assert(results.items[3].duplicate);
+    ck_assert_uint_eq(results.items[3].base_offset, 5);
+    ck_assert_uint_eq(fsm_records_applied(fsm), 9);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(a_claim_raises_the_epoch_and_tells_the_records)
+{
+    struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
+    struct produced produced = {.producer_id = 1, .record_count = 3, .body_size = 30, .seed = 1};
+    struct results results;
+    struct packer packer;
+
+    packer_begin(&packer, 1000);
+    packer_create(&packer, "t");
+    packer_init_producer(&packer);
+    packer_produce(&packer, 4096, &produced);
+    packer_raise(&packer, &(struct producer_claim){.id = 1, .topic_id = 4096});
+    packer_raise(&packer, &(struct producer_claim){.id = 1, .topic_id = 9999});
+    packer_raise(&packer, &(struct producer_claim){.id = 2});
+    packer_raise(&packer, &(struct producer_claim){.id = 1, .has_epoch = true});
+    produced.sequence = 3;
+    packer_produce(&packer, 4096, &produced);
+    produced.epoch = 1;
+    packer_produce(&packer, 4096, &produced);
+    results = apply(fsm, &packer);
+    ck_assert_int_eq(results.items[3].err, ERR_OK);
+    ck_assert_uint_eq(results.items[3].producer_id, 1);
+    ck_assert_uint_eq(results.items[3].producer_epoch, 1);
+    ck_assert_uint_eq(results.items[3].producer_records, 3);
+    ck_assert_uint_eq(results.items[3].raft_index, 1);
+    ck_assert_int_eq(results.items[4].err, ERR_TOPIC_UNKNOWN);
+    ck_assert_int_eq(results.items[5].err, ERR_PRODUCER_UNKNOWN);
+    ck_assert_int_eq(results.items[6].err, ERR_FENCED);
+    ck_assert_int_eq(results.items[7].err, ERR_FENCED);
+    ck_assert_int_eq(results.items[8].err, ERR_OK);
+    fsm_close(fsm);
+}
+END_TEST
+
 START_TEST(the_digest_in_the_log_is_the_chain_of_all_before)
 {
     struct fsm *fsm = open_fsm(dirs[0], NULL, 0);
@@ -992,6 +1075,8 @@ int main(void)
     tcase_add_checked_fixture(results, setup, teardown);
     tcase_add_test(results, topics_are_created_found_and_deleted);
     tcase_add_test(results, a_produce_gets_offset_index_term_and_time);
+    tcase_add_test(results, a_conditional_produce_is_written_at_its_offset_or_not_at_all);
+    tcase_add_test(results, a_claim_raises_the_epoch_and_tells_the_records);
     tcase_add_test(results, the_digest_in_the_log_is_the_chain_of_all_before);
     tcase_add_test(results, a_retry_gets_its_first_answer);
     tcase_add_test(results, a_cursor_is_compared_and_set_where_its_topic_is);

@@ -134,6 +134,8 @@ static void make_all(struct message messages[16])
     messages[n++].fetch_result.batches = make_slice("batches", 7);
     messages[n].type = MESSAGE_FETCH_RESULT;
     messages[n++].fetch_result.err = ERR_TOPIC_UNKNOWN;
+    messages[n].type = MESSAGE_APPEND_RESULT;
+    messages[n++].append_result.no_room = true;
     messages[n].type = MESSAGE_CONFIRM;
     messages[n++].confirm.round = 7;
     messages[n].type = MESSAGE_CONFIRM_RESULT;

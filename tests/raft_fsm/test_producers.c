@@ -180,6 +180,80 @@ START_TEST(epochs_fence)
 }
 END_TEST
 
+START_TEST(a_raised_epoch_fences_and_keeps_the_window)
+{
+    uint64_t id = init(1);
+    struct producer_claim claim = {.id = id};
+    struct batch_header header = batch(id, 0, 3, 111);
+    uint16_t epoch = 0;
+
+    write_batch(7, header, 40, 5);
+    ck_assert_int_eq(producers_raise(producers, 6, &claim, &epoch), ERR_OK);
+    ck_assert_uint_eq(epoch, 1);
+    ck_assert_uint_eq(producers_records(producers, id, 7), 3);
+    ck_assert_uint_eq(producers_records(producers, id, 8), 0);
+    ck_assert_int_eq(decide(7, header), ERR_FENCED); /* also a retry of what was written */
+    ck_assert_int_eq(decide(7, batch(id, 3, 1, 1)), ERR_FENCED);
+    header.producer_epoch = 1;
+    ck_assert_int_eq(decide(7, header), ERR_EXISTS);
+    header = batch(id, 3, 1, 1);
+    header.producer_epoch = 1;
+    ck_assert_int_eq(decide(7, header), ERR_OK);
+    header.base_sequence = 0;
+    ck_assert_int_eq(decide(8, header), ERR_OK);
+}
+END_TEST
+
+START_TEST(a_claim_of_an_epoch_holds_only_for_the_newest)
+{
+    uint64_t id = init(1);
+    struct producer_claim claim = {.id = id, .has_epoch = true};
+    uint16_t epoch = 77;
+
+    ck_assert_int_eq(producers_raise(producers, 1, &claim, &epoch), ERR_OK);
+    ck_assert_int_eq(producers_raise(producers, 1, &claim, &epoch), ERR_FENCED);
+    claim.epoch = 2;
+    ck_assert_int_eq(producers_raise(producers, 1, &claim, &epoch), ERR_PRODUCER_UNKNOWN);
+    claim.id = id + 1;
+    ck_assert_int_eq(producers_raise(producers, 1, &claim, &epoch), ERR_PRODUCER_UNKNOWN);
+    ck_assert_uint_eq(epoch, 1);
+    claim = (struct producer_claim){.id = id, .has_epoch = true, .epoch = 1};
+    ck_assert_int_eq(producers_raise(producers, 1, &claim, &epoch), ERR_OK);
+    ck_assert_uint_eq(epoch, 2);
+}
+END_TEST
+
+START_TEST(epochs_do_not_wrap)
+{
+    const struct producer_view view = {.id = 5, .epoch = UINT16_MAX - 1, .used_time_us = 1};
+    const struct producer_claim claim = {.id = 5};
+    uint16_t epoch = 0;
+
+    producers_set_next_id(producers, 9);
+    ck_assert_int_eq(producers_restore_producer(producers, &view), ERR_OK);
+    ck_assert_int_eq(producers_raise(producers, 1, &claim, &epoch), ERR_OK);
+    ck_assert_uint_eq(epoch, UINT16_MAX);
+    ck_assert_int_eq(producers_raise(producers, 1, &claim, &epoch), ERR_EPOCHS_USED_UP);
+}
+END_TEST
+
+START_TEST(a_claim_counts_as_use)
+{
+    const int64_t start = PRODUCERS_IDLE_US;
+    const struct producer_claim claim = {.id = 1};
+    uint64_t id = 0;
+    uint16_t epoch = 0;
+
+    for (unsigned i = 0; i < PRODUCERS_MAX; i++) {
+        (void)init(start);
+    }
+    ck_assert_int_eq(producers_raise(producers, start + 10, &claim, &epoch), ERR_OK);
+    ck_assert_int_eq(producers_init(producers, start + PRODUCERS_IDLE_US, &id, &epoch), ERR_OK);
+    ck_assert_uint_eq(producers_count(producers).producers, 2);
+    ck_assert_int_eq(decide(7, batch(1, 0, 1, 1)), ERR_FENCED); /* It is still known. */
+}
+END_TEST
+
 /* ---- limits ---- */
 
 START_TEST(idle_producers_make_room)
@@ -518,6 +592,10 @@ int main(void)
     tcase_add_test(decisions, the_window_forgets_the_oldest);
     tcase_add_test(decisions, sequences_wrap_at_2_to_the_32);
     tcase_add_test(decisions, epochs_fence);
+    tcase_add_test(decisions, a_raised_epoch_fences_and_keeps_the_window);
+    tcase_add_test(decisions, a_claim_of_an_epoch_holds_only_for_the_newest);
+    tcase_add_test(decisions, epochs_do_not_wrap);
+    tcase_add_test(limits, a_claim_counts_as_use);
     tcase_add_loop_test(decisions, every_decision_is_that_of_a_naive_model, 0, 8);
     suite_add_tcase(suite, decisions);
     tcase_add_checked_fixture(limits, setup, teardown);

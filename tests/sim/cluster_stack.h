@@ -134,7 +134,9 @@ struct stack_client {
     unsigned number;
     bool retries;         /* with a producer id; else every batch is tried once */
     uint64_t producer_id; /* 0: none yet */
-    bool asked;           /* for an id, or for a topic */
+    uint16_t epoch;
+    bool claims; /* wants the next epoch: as a program that starts anew, or was fenced */
+    bool asked;  /* for an id, for an epoch, or for a topic */
 
     unsigned node;        /* it talks to */
     uint64_t incarnation; /* of that node */

@@ -243,7 +243,11 @@ static void ask(struct cluster_stack *cluster, struct stack_client *self, enum c
     struct stack_request *request = request_new(cluster, self, type);
 
     request->topic = self->topic;
-    if (type != COMMAND_INIT_PRODUCER) {
+    if (type == COMMAND_RAISE_EPOCH) {
+        request->proposal.command.claim =
+            (struct producer_claim){.id = self->producer_id, .topic_id = self->topic_id};
+        stack_oracle_claim(&cluster->oracle, self->producer_id);
+    } else if (type != COMMAND_INIT_PRODUCER) {
         (void)snprintf(request->proposal.command.topic_name,
                        sizeof request->proposal.command.topic_name, "topic-%u", self->topic);
     }
@@ -305,9 +309,26 @@ static void send_content(struct cluster_stack *cluster, struct stack_client *sel
     content->possible++;
     command->produce.topic_id = content->topic_id;
     command->produce.batch = content->batch;
+    command->produce.has_expect = content->has_expect;
+    command->produce.expect_offset = content->expect_offset;
     block_ref(content->batch.block);
     memcpy(command->produce.body_digest, content->body_digest, DIGEST_SIZE);
     request_send(self, request);
+}
+
+/* Where the node that it talks to sees the topic's end; often enough that is so. */
+static uint64_t known_end(struct cluster_stack *cluster, const struct stack_client *self)
+{
+    const struct stack_node *node = &cluster->nodes[self->node];
+    struct topic *topic = node->replica != NULL
+                              ? catalog_find_id(replica_catalog(node->replica), self->topic_id)
+                              : NULL;
+    uint64_t end = topic != NULL ? log_end(topic->log) : 0;
+
+    if (topic != NULL) {
+        topic_unref(topic);
+    }
+    return end;
 }
 
 static struct stack_content *new_content(struct cluster_stack *cluster, struct stack_client *self)
@@ -316,10 +337,15 @@ static struct stack_content *new_content(struct cluster_stack *cluster, struct s
     struct stack_content like = {
         .topic_id = self->topic_id,
         .producer_id = self->retries ? self->producer_id : 0,
+        .epoch = self->retries ? self->epoch : 0,
         .record_count = (uint32_t)prng_range(prng, 1, 5),
     };
     uint32_t size = (uint32_t)prng_range(prng, 8, cluster->body_max);
 
+    if (prng_percent(prng, self->retries ? 2 : 20)) {
+        like.has_expect = true;
+        like.expect_offset = known_end(cluster, self) + prng_range(prng, 0, 1);
+    }
     if (like.producer_id != 0) {
         struct stack_position *at = position(self);
 
@@ -366,8 +392,15 @@ void stack_client_act(struct cluster_stack *cluster, struct stack_client *self)
         ask(cluster, self, COMMAND_INIT_PRODUCER);
     } else if (self->topic_id == 0) {
         find_topic(cluster, self);
+    } else if (self->claims) {
+        ask(cluster, self, COMMAND_RAISE_EPOCH);
     } else {
         produce(cluster, self);
+        if (self->producer_id != 0 && !cluster->closing && prng_permille(prng, 10)) {
+            /* A program that starts anew, while what it had sent is still on its way. */
+            self->claims = true;
+            connect_to(cluster, self, (unsigned)prng_range(prng, 1, cluster->node_count));
+        }
         if (!cluster->closing && prng_permille(prng, 2)) {
             ask(cluster, self, COMMAND_TOPIC_DELETE);
         }
@@ -395,6 +428,26 @@ static void take_written(struct stack_client *self, const struct stack_content *
     memmove(&self->window[at], &self->window[at + 1], (self->count - at) * sizeof self->window[0]);
 }
 
+/* The epoch is raised: what is written is known, the rest of the window never will be. */
+static void take_epoch(struct cluster_stack *cluster, struct stack_client *self,
+                       const struct fsm_result *result)
+{
+    struct stack_position *at = position(self);
+
+    for (unsigned i = 0; i < self->count; i++) {
+        struct stack_content *content = self->window[i];
+
+        if (content->base_sequence + (uint64_t)content->record_count > result->producer_records) {
+            stack_oracle_fenced(&cluster->oracle, content);
+        }
+    }
+    at->sequence = (uint32_t)result->producer_records;
+    self->epoch = result->producer_epoch;
+    self->claims = false;
+    self->count = 0;
+    connect_to(cluster, self, self->node); /* Answers to older tries are of no interest. */
+}
+
 static void take_answer(struct cluster_stack *cluster, struct stack_client *self,
                         const struct stack_request *request)
 {
@@ -415,6 +468,8 @@ static void take_answer(struct cluster_stack *cluster, struct stack_client *self
         if (type == COMMAND_INIT_PRODUCER) {
             self->asked = false;
             self->producer_id = result->producer_id;
+        } else if (type == COMMAND_RAISE_EPOCH) {
+            take_epoch(cluster, self, result);
         } else if (type == COMMAND_TOPIC_CREATE) {
             self->asked = false;
             self->topic_id = result->topic_id;
@@ -430,6 +485,10 @@ static void take_answer(struct cluster_stack *cluster, struct stack_client *self
         self->topic_id = 0;
         connect_to(cluster, self, self->node);
     } else {
+        if (self->producer_id != 0 &&
+            (result->err == ERR_FENCED || result->err == ERR_EXPECT_FAILED)) {
+            self->claims = true; /* By a try of its own that came late; or its numbers are void. */
+        }
         reconnect(cluster, self);
     }
 }

@@ -52,6 +52,7 @@ void stack_oracle_fini(struct stack_oracle *self)
     free(self->leaders);
     free(self->producer_ids);
     free(self->revisions);
+    free(self->claims);
 }
 
 void stack_seen_fini(struct stack_seen *self)
@@ -87,6 +88,7 @@ static struct slice make_batch(const struct stack_content *content, uint32_t bod
         .size = BATCH_HEADER_SIZE + body_size,
         .record_count = content->record_count,
         .producer_id = content->producer_id,
+        .producer_epoch = content->epoch,
         .base_sequence = content->base_sequence,
     };
     struct block *block = block_new(header.size);
@@ -146,13 +148,35 @@ void stack_oracle_not_written(struct stack_oracle *self, struct stack_content *c
     }
 }
 
+static bool may_be_fenced(const struct stack_oracle *self, const struct stack_content *content)
+{
+    return content->producer_id < self->claim_capacity &&
+           content->epoch < self->claims[content->producer_id];
+}
+
+void stack_oracle_claim(struct stack_oracle *self, uint64_t producer_id)
+{
+    self->claims = grown(self->claims, &self->claim_capacity, producer_id, sizeof *self->claims);
+    self->claims[producer_id]++;
+}
+
+void stack_oracle_fenced(struct stack_oracle *self, struct stack_content *content)
+{
+    if (content->seen) {
+        stack_violation(self,
+                        "content %llu is not among the producer's records, but stands at %llu",
+                        U(content->number), U(content->base_offset)); /* S10 */
+    }
+    content->fenced = true;
+}
+
 void stack_oracle_answer(struct stack_oracle *self, struct stack_content *content, unsigned node,
                          const struct fsm_result *result)
 {
     switch (err_outcome(result->err)) {
     case ERR_OUTCOME_NOT_WRITTEN:
-        if (result->err == ERR_SEQUENCE_REUSED || result->err == ERR_FENCED ||
-            result->err == ERR_PRODUCER_UNKNOWN) {
+        if (result->err == ERR_SEQUENCE_REUSED || result->err == ERR_PRODUCER_UNKNOWN ||
+            (result->err == ERR_FENCED && !may_be_fenced(self, content))) {
             stack_violation(self, "node %u answers %s to content %llu", node, err_name(result->err),
                             U(content->number));
         }
@@ -297,7 +321,16 @@ static void check_content(struct stack_oracle *self, const struct stack_topic *t
         stack_violation(self, "content %llu was never written, they said, but stands at %llu",
                         U(number), U(header->base_offset)); /* S4 */
     }
+    if (content->fenced) {
+        stack_violation(self, "content %llu was fenced, and stands at %llu", U(number),
+                        U(header->base_offset)); /* S10 */
+    }
+    if (content->has_expect && content->expect_offset != header->base_offset) {
+        stack_violation(self, "content %llu expects offset %llu, and stands at %llu", U(number),
+                        U(content->expect_offset), U(header->base_offset)); /* S11 */
+    }
     if (content->topic_id != topic->id || content->producer_id != header->producer_id ||
+        content->epoch != header->producer_epoch ||
         content->base_sequence != header->base_sequence ||
         content->record_count != header->record_count || content->batch.size != header->size ||
         memcmp(body, content->batch.data + BATCH_HEADER_SIZE, header->size - BATCH_HEADER_SIZE) !=

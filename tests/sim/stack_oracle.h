@@ -16,6 +16,9 @@
  *   S7  What is applied at an index is the same on all nodes, and so is the state after it.
  *   S8  A producer id is given out once.
  *   S9  Of all changes of cursors that expect one revision, one at most is made.
+ *   S10 After a producer's epoch was raised nothing of the older ones is written; what is not among
+ *       the records that the answer tells is never written.
+ *   S11 A batch that expects an offset stands there or nowhere.
  *
  * Contents are known by a number of their own, the first 8 bytes of a batch's body.
  */
@@ -40,8 +43,12 @@ struct stack_content {
     uint64_t number;
     uint64_t topic_id;
     uint64_t producer_id;
+    uint16_t epoch;
     uint32_t base_sequence;
     uint32_t record_count;
+    bool has_expect;
+    uint64_t expect_offset;
+    bool fenced;        /* a claim says that it is not written (S10) */
     struct slice batch; /* owned reference; as produced */
     uint8_t body_digest[DIGEST_SIZE];
     unsigned possible; /* tries that may have been, or may be, written */
@@ -107,6 +114,8 @@ struct stack_oracle {
     size_t leader_capacity;
     uint64_t terms[STACK_NODES_MAX + 1]; /* that a node has spoken of */
     struct stack_vote votes[STACK_NODES_MAX + 1];
+    unsigned *claims; /* owned; by producer id: tries to raise its epoch */
+    size_t claim_capacity;
     uint64_t *producer_ids; /* owned; given out */
     size_t producer_count;
     uint64_t *revisions; /* owned; expected by changes that were made */
@@ -139,6 +148,9 @@ void stack_oracle_answer(struct stack_oracle *self, struct stack_content *conten
                          const struct fsm_result *result);
 /* The try never reached a node, or was refused there. */
 void stack_oracle_not_written(struct stack_oracle *self, struct stack_content *content);
+/* A try to raise a producer's epoch is made; and what an answer to one says of a content. */
+void stack_oracle_claim(struct stack_oracle *self, uint64_t producer_id);
+void stack_oracle_fenced(struct stack_oracle *self, struct stack_content *content);
 void stack_oracle_producer(struct stack_oracle *self, uint64_t producer_id);
 
 /* A change of a cursor was made. */

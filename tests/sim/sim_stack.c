@@ -31,9 +31,10 @@ struct arguments {
 
 static void usage(void)
 {
-    (void)fputs("usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] "
-                "[--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] [--stats]\n",
-                stderr);
+    (void)fputs(
+        "usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] "
+        "[--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] [--stats]\n",
+        stderr);
     exit(2);
 }
 
@@ -53,10 +54,8 @@ static unsigned broken(const char *text)
         const char *name;
         enum stack_break bit;
     } names[] = {
-        {"ack-early", STACK_BREAK_ACK_EARLY},
-        {"no-dedup", STACK_BREAK_NO_DEDUP},
-        {"no-sync", STACK_BREAK_NO_SYNC},
-        {"ballot", STACK_BREAK_BALLOT},
+        {"ack-early", STACK_BREAK_ACK_EARLY}, {"no-dedup", STACK_BREAK_NO_DEDUP},
+        {"no-sync", STACK_BREAK_NO_SYNC},     {"ballot", STACK_BREAK_BALLOT},
         {"fill", STACK_BREAK_FILL},
     };
 

@@ -16,10 +16,15 @@
 
 enum { HANDOVER_MS = 3000 };
 
+/* Cursors move in place, and consumers go on while a disk is short; which disk a node has must be
+ * known whatever the room. */
 static bool grows(enum command_type type)
 {
     switch (type) {
     case COMMAND_TOPIC_DELETE:
+    case COMMAND_CURSOR_SET:
+    case COMMAND_CURSOR_DELETE:
+    case COMMAND_NODE_BIND:
         return false;
     case COMMAND_PRODUCE:
     case COMMAND_TOPIC_CREATE:

@@ -100,6 +100,7 @@ static void reduce(const struct backup *self, struct manifest *manifest)
             manifest->topics[kept++] = manifest->topics[i];
         } else {
             producers_forget_topic(manifest->producers, manifest->topics[i].id);
+            cursors_forget_topic(manifest->cursors, manifest->topics[i].id);
         }
     }
     manifest->topic_count = kept;
@@ -114,19 +115,11 @@ enum err backup_manifest(const struct backup *self, struct slice *ret_bytes, str
     if (err != ERR_OK) {
         return err;
     }
-    if (manifest.topic_count == self->topic_count) {
-        struct block *block = block_new(self->manifest.size);
-
-        if (block != NULL) {
-            memcpy(block->data, self->manifest.data, self->manifest.size);
-            *ret_bytes = (struct slice){.block = block, .data = block->data, .size = block->size};
-        }
-        err = block != NULL ? ERR_OK : err_set(info, ERR_NOMEM, "out of memory");
-    } else {
-        reduce(self, &manifest);
-        err = manifest_encode(&manifest, ret_bytes);
-        err = err == ERR_OK ? ERR_OK : err_set(info, err, "the manifest: %s", err_text(err));
-    }
+    reduce(self, &manifest);
+    free(manifest.nodes); /* Whose disks they are is for the cluster that was. */
+    manifest.nodes = NULL;
+    err = manifest_encode(&manifest, ret_bytes);
+    err = err == ERR_OK ? ERR_OK : err_set(info, err, "the manifest: %s", err_text(err));
     manifest_fini(&manifest);
     return err;
 }

@@ -82,8 +82,8 @@ typedef enum err (*backup_batches_cb)(void *arg, const uint8_t *batches, size_t 
 enum err backup_walk(const struct backup *self, const struct backup_topic *topic,
                      backup_batches_cb cb, void *arg, struct err_info *info);
 
-/* The manifest's bytes for the topics that the backup has: as it is when that is all of them. The
- * slice owns a reference. ERR_CORRUPT, ERR_VERSION, ERR_NOMEM, ERR_TOO_LARGE. */
+/* The manifest's bytes for the topics that the backup has, without the cluster's disks: what a new
+ * cluster begins with. The slice owns a reference. ERR_CORRUPT, ERR_VERSION, ERR_NOMEM, ERR_TOO_LARGE. */
 enum err backup_manifest(const struct backup *self, struct slice *ret_bytes, struct err_info *info);
 
 /* ---- writing ---- */

@@ -86,24 +86,24 @@
     X(DIVERGED, -36, UNKNOWN, false, "this replica differs from the cluster")                      \
     /* A range of a topic was lost here, or has not come yet; other nodes have it. */              \
     X(HOLE, -37, NOT_WRITTEN, true, "these records are not on this node's disk yet")               \
+    /* A conditional append: the log's end was not the offset that was expected. */                \
+    X(EXPECT_FAILED, -40, NOT_WRITTEN, false, "the log does not end at the expected offset")       \
+    /* Committed and applied, but not every voter was known to have it on disk in time. */         \
+    X(NOT_CONFIRMED, -41, WRITTEN, false, "written, but not confirmed by every voter")             \
+    /* The epoch of this producer id cannot be raised any more. */                                 \
+    X(EPOCHS_USED_UP, -42, NOT_WRITTEN, false, "this producer id has no epochs left")              \
+    /* A read with a bound on the age of what it shows: this node could not keep it in time. */    \
+    X(LAGGING, -44, NOT_WRITTEN, true, "this node is further behind than the read allows")         \
+    /* A compare-and-set found another value; the answer tells which. */                           \
+    X(CURSOR_CONFLICT, -47, NOT_WRITTEN, false, "the cursor is not what was expected")             \
+    X(CURSOR_UNKNOWN, -48, NOT_WRITTEN, false, "unknown cursor")                                   \
     /* Who says to be this node shows another disk than the one that its id belongs to. */         \
     X(WRONG_DISK, -50, NOT_WRITTEN, false, "this node's id belongs to another disk")               \
     /* A new member's id was that of a member before, or a member was removed for good. */         \
     X(ID_USED, -51, NOT_WRITTEN, false, "this node's id was used before")                          \
     /* A change of the members that could leave the cluster without a majority. */                 \
     X(UNSAFE, -52, NOT_WRITTEN, false, "refused: it would endanger the cluster")                   \
-    X(MEMBERS_CHANGING, -53, NOT_WRITTEN, false, "another change of the members is under way")     \
-    /* A compare-and-set found another value; the answer tells which. */                           \
-    X(CURSOR_CONFLICT, -47, NOT_WRITTEN, false, "the cursor is not what was expected")             \
-    X(CURSOR_UNKNOWN, -48, NOT_WRITTEN, false, "unknown cursor")                                   \
-    /* A read with a bound on the age of what it shows: this node could not keep it in time. */    \
-    X(LAGGING, -44, NOT_WRITTEN, true, "this node is further behind than the read allows")         \
-    /* A conditional append: the log's end was not the offset that was expected. */                \
-    X(EXPECT_FAILED, -40, NOT_WRITTEN, false, "the log does not end at the expected offset")       \
-    /* Committed and applied, but not every voter was known to have it on disk in time. */         \
-    X(NOT_CONFIRMED, -41, WRITTEN, false, "written, but not confirmed by every voter")             \
-    /* The epoch of this producer id cannot be raised any more. */                                 \
-    X(EPOCHS_USED_UP, -42, NOT_WRITTEN, false, "this producer id has no epochs left")
+    X(MEMBERS_CHANGING, -53, NOT_WRITTEN, false, "another change of the members is under way")
 
 enum err {
 #define ERR_ENUM(name, number, outcome, retryable, text) ERR_##name = (number),

@@ -56,12 +56,12 @@ enum err chain_batch(struct chain *self, const uint8_t *bytes, size_t size, uint
 
     ASSERT(bytes != NULL);
     if (size < BATCH_HEADER_SIZE) {
-        return err_set(info, ERR_CORRUPT, "%zu bytes are too few for a batch", size);
+        return err_set(info, ERR_CORRUPT, "the header of a batch is cut off after %zu bytes", size);
     }
     err = batch_header_decode(bytes, CHAIN_BATCH_SIZE_MAX, &header, info);
     if (err == ERR_OK && header.size > size) {
         err = err_set(info, ERR_CORRUPT,
-                      "of the batch at offset %" PRIu64 ", %" PRIu32 " bytes, only %zu are there",
+                      "the batch at offset %" PRIu64 ", %" PRIu32 " bytes, is cut off after %zu",
                       header.base_offset, header.size, size);
     }
     err = err != ERR_OK ? err : batch_check_body(&header, bytes + BATCH_HEADER_SIZE, info);

@@ -74,6 +74,7 @@ struct slice chained_manifest(const struct chained *topics, size_t count, uint64
         memcpy(topic->digest, topics[i].digest, DIGEST_SIZE);
     }
     ck_assert_int_eq(producers_new(&manifest.producers), ERR_OK);
+    ck_assert_int_eq(cursors_new(&manifest.cursors), ERR_OK);
     ck_assert_int_eq(manifest_encode(&manifest, &bytes), ERR_OK);
     manifest_fini(&manifest);
     return bytes;

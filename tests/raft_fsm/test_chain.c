@@ -76,8 +76,8 @@ END_TEST
 
 START_TEST(a_batch_out_of_its_place_is_refused)
 {
-    assert_refused((struct chain){.known = true}, batches + SIZE, SIZE, "where 0 belongs");
-    assert_refused((struct chain){.offset = RECORDS}, batches, SIZE, "where 2 belongs");
+    assert_refused((struct chain){.known = true}, batches + SIZE, SIZE, "where one at 0 belongs");
+    assert_refused((struct chain){.offset = RECORDS}, batches, SIZE, "where one at 2 belongs");
 }
 END_TEST
 

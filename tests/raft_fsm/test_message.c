@@ -92,7 +92,7 @@ static struct message make_snapshot(void)
 }
 
 /* One message of each shape; the last one has type 0. */
-static void make_all(struct message messages[16])
+static void make_all(struct message messages[24])
 {
     struct message empty = {.from = 1, .to = 2, .term = 9};
     unsigned n = 0;
@@ -140,10 +140,10 @@ static void make_all(struct message messages[16])
     messages[n++].confirm.round = 7;
     messages[n].type = MESSAGE_CONFIRM_RESULT;
     messages[n++].confirm.round = 7;
-    ck_assert_uint_lt(n, 16);
+    ck_assert_uint_lt(n, 24);
 }
 
-static void free_all(struct message messages[16])
+static void free_all(struct message messages[24])
 {
     for (unsigned i = 0; i < 16; i++) {
         message_fini(&messages[i]);
@@ -189,7 +189,7 @@ static void assert_same_wire(const struct wire *a, const struct wire *b)
 
 START_TEST(every_type_comes_back_as_it_was)
 {
-    struct message messages[16];
+    struct message messages[24];
 
     make_all(messages);
     for (unsigned i = 0; messages[i].type != 0; i++) {
@@ -213,7 +213,7 @@ END_TEST
 
 START_TEST(fields_are_what_was_sent)
 {
-    struct message messages[16];
+    struct message messages[24];
     struct message decoded;
     struct wire wire;
 
@@ -242,7 +242,7 @@ END_TEST
 
 START_TEST(cut_messages_are_errors)
 {
-    struct message messages[16];
+    struct message messages[24];
 
     make_all(messages);
     for (unsigned i = 0; messages[i].type != 0; i++) {
@@ -287,7 +287,7 @@ static void assert_error_or_same(const struct wire *wire)
 
 START_TEST(flipped_bits_give_an_error_or_what_encodes_back)
 {
-    struct message messages[16];
+    struct message messages[24];
 
     make_all(messages);
     for (unsigned i = 0; messages[i].type != 0; i++) {
@@ -404,7 +404,7 @@ END_TEST
 
 START_TEST(copy_lives_on_its_own)
 {
-    struct message messages[16];
+    struct message messages[24];
 
     make_all(messages);
     for (unsigned i = 0; messages[i].type != 0; i++) {

@@ -109,6 +109,7 @@ static void write_snapshot(uint64_t index, uint64_t term)
     membership_encode(&members, block->data);
     snapshot.membership = (struct slice){.block = block, .data = block->data, .size = size};
     ck_assert_int_eq(producers_new(&manifest.producers), ERR_OK);
+    ck_assert_int_eq(cursors_new(&manifest.cursors), ERR_OK);
     ck_assert_int_eq(manifest_encode(&manifest, &snapshot.manifest), ERR_OK);
     ck_assert_int_eq(snapshot_save(&disk.io, "data", &snapshot, &info), ERR_OK);
     manifest_fini(&manifest);

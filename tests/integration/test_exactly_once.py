@@ -151,7 +151,7 @@ def atomic(cluster):
     expect(done.returncode == 1 and b"do not fit into one batch" in done.stderr, f"{done.stderr}")
     expect(end(cluster, "atomic") == 0, "a part of it was written")
     run("produce", "atomic", "--atomic", "-s", cluster.servers(), input=lines[:500000] + b"\n")
-    expect(end(cluster, "atomic") > 400, "what fits was not written")
+    wait_for("what fits is written", lambda: end(cluster, "atomic") > 400)
 
 
 def acks(cluster):

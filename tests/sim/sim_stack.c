@@ -83,7 +83,9 @@ static struct arguments parse(int argc, char **argv)
         }
         if (strcmp(argv[i], "--reads") == 0) {
             self.stack.reads = true;
-        } else if (strcmp(argv[i], "--cursors") == 0) {
+            continue;
+        }
+        if (strcmp(argv[i], "--cursors") == 0) {
             self.stack.cursors = true;
             continue;
         }

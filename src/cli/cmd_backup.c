@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "archive/restore.h"
 #include "base/assert.h"
@@ -15,7 +16,14 @@
 #include "cli/question.h"
 #include "quorlog.pb-c.h"
 
-enum { CHUNK_SIZE = 4 << 20, TRIES = 5, CONNECT_MS = 3000, FRAME_SIZE_MAX = 300 << 20 };
+enum {
+    CHUNK_SIZE = 4 << 20,
+    TRIES = 5,
+    CONNECT_MS = 3000,
+    FRAME_SIZE_MAX = 300 << 20,
+    BEHIND_MS = 3000, /* a node that is behind is waited for so long */
+    LOOK_AGAIN_MS = 10,
+};
 
 static const struct option_spec options[] = {
     CALLER_OPTIONS,
@@ -34,6 +42,7 @@ struct backup_run {
     struct fleet fleet;
     struct client *client; /* of the node that is read from */
     uint64_t node_id;
+    uint64_t index_min; /* the leader had applied it when we began: all that was acknowledged */
     struct progress progress;
     const char *topics[OPTION_REPEATS_MAX];
     struct backup_totals totals;
@@ -108,13 +117,37 @@ static enum err ask_manifest(struct backup_run *self, struct reply *ret_reply,
     return ERR_OK;
 }
 
+/* Whatever was acknowledged before the backup began is in it, whichever node it is made from. */
+static enum err ask_fresh_manifest(struct backup_run *self, struct reply *ret_reply,
+                                   Quorlog__ManifestReply **ret_manifest)
+{
+    const struct timespec pause = {.tv_nsec = LOOK_AGAIN_MS * 1000000};
+    uint64_t index = 0;
+
+    for (unsigned waited_ms = 0; waited_ms <= BEHIND_MS; waited_ms += LOOK_AGAIN_MS) {
+        enum err err = ask_manifest(self, ret_reply, ret_manifest);
+
+        if (err != ERR_OK || (*ret_manifest)->index >= self->index_min) {
+            return err;
+        }
+        index = (*ret_manifest)->index;
+        quorlog__manifest_reply__free_unpacked(*ret_manifest, NULL);
+        reply_fini(ret_reply);
+        (void)nanosleep(&pause, NULL); /* Cut short, it looks sooner. */
+    }
+    return err_set(&self->info, ERR_LAGGING,
+                   "node %llu is at entry %llu, and %llu was applied when the backup began",
+                   (unsigned long long)self->node_id, (unsigned long long)index,
+                   (unsigned long long)self->index_min);
+}
+
 static enum err begin(struct backup_run *self, struct backup_writer **ret_writer)
 {
     const struct invocation *invocation = self->invocation;
     Quorlog__ManifestReply *manifest = NULL;
     struct backup_source source;
     struct reply reply;
-    enum err err = ask_manifest(self, &reply, &manifest);
+    enum err err = ask_fresh_manifest(self, &reply, &manifest);
 
     if (err != ERR_OK) {
         return err;
@@ -271,6 +304,11 @@ static int run_make(const struct invocation *invocation)
     if (code == EXIT_OK) {
         progress_begin(&self->progress, "backup", rate);
         sort_nodes(&self->fleet);
+        for (unsigned i = 0; i < self->fleet.count; i++) {
+            const struct fleet_node *node = &self->fleet.nodes[i];
+
+            self->index_min = node->applied > self->index_min ? node->applied : self->index_min;
+        }
         code = run_copy(self);
         fleet_close(&self->fleet);
     }

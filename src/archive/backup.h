@@ -33,8 +33,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "raft_fsm/chain.h"
 #include "base/io.h"
+#include "raft_fsm/chain.h"
 #include "raft_fsm/manifest.h"
 
 enum { BACKUP_CLUSTER_ID_SIZE = 33 };
@@ -83,7 +83,8 @@ enum err backup_walk(const struct backup *self, const struct backup_topic *topic
                      backup_batches_cb cb, void *arg, struct err_info *info);
 
 /* The manifest's bytes for the topics that the backup has, without the cluster's disks: what a new
- * cluster begins with. The slice owns a reference. ERR_CORRUPT, ERR_VERSION, ERR_NOMEM, ERR_TOO_LARGE. */
+ * cluster begins with. The slice owns a reference. ERR_CORRUPT, ERR_VERSION, ERR_NOMEM,
+ * ERR_TOO_LARGE. */
 enum err backup_manifest(const struct backup *self, struct slice *ret_bytes, struct err_info *info);
 
 /* ---- writing ---- */

@@ -24,9 +24,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "raft_fsm/chain.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "raft_fsm/chain.h"
 
 enum {
     PROOF_BATCH_SIZE_MAX = 64 << 20, /* bytes of the batch: larger than any setting allows */

@@ -54,8 +54,8 @@ struct client_error {
     bool outcome_unknown;
     const char *text;
     uint64_t leader_id;
-    uint64_t log_start; /* with ERR_RANGE */
-    uint64_t log_end;   /* with ERR_RANGE, ERR_EXPECT_FAILED */
+    uint64_t log_start;          /* with ERR_RANGE */
+    uint64_t log_end;            /* with ERR_RANGE, ERR_EXPECT_FAILED */
     struct client_cursor cursor; /* with ERR_CURSOR_CONFLICT: what it is */
 };
 enum err_outcome client_error_outcome(const struct client_error *error);

@@ -22,8 +22,8 @@ struct client_request_options {
     const ProtobufCMessage *(*message)(void *message_arg, uint32_t deadline_ms);
     void *message_arg;
     const struct client_members *members; /* in, copied; NULL: it is no change of members */
-    bool local; /* of a status request */
-    uint64_t producer_id;                    /* of a claim; 0: of a new one */
+    bool local;                           /* of a status request */
+    uint64_t producer_id;                 /* of a claim; 0: of a new one */
     bool has_epoch;
     uint16_t epoch;
     bool reads; /* changes nothing: its outcome is never "unknown" */

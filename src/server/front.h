@@ -19,12 +19,12 @@
 
 #include "base/mailbox.h"
 #include "server/change.h"
-#include "server/consume.h"
 #include "server/cursor_view.h"
 #include "server/deadline.h"
 #include "server/elsewhere.h"
 #include "server/node.h"
 #include "server/read_index.h"
+#include "server/reading.h"
 #include "server/remote.h"
 #include "server/status.h"
 #include "server/work.h"
@@ -51,8 +51,8 @@ struct front {
     uv_timer_t timer;
     unsigned handles; /* of waker and timer, how many are open */
     struct mailbox letters;
-    struct mailbox answers;  /* struct group_request, done */
-    struct mailbox captures; /* struct group_capture, done */
+    struct mailbox answers;          /* struct group_request, done */
+    struct mailbox captures;         /* struct group_capture, done */
     struct mailbox indexes_answered; /* struct group_read, done */
     struct letter stop;
     struct letter finish;

@@ -42,7 +42,8 @@ static enum err check_from(struct inspect *self, struct chain *chain, size_t siz
     struct block *block;
     uint64_t end;
     size_t done;
-    enum err err = log_read(self->log, chain->offset, self->end, size_max, &block, &end, &self->info);
+    enum err err =
+        log_read(self->log, chain->offset, self->end, size_max, &block, &end, &self->info);
 
     if (err != ERR_OK) {
         return err;

@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "raft_fsm/chain.h"
 #include "base/block.h"
 #include "base/err.h"
 #include "log/log.h"
+#include "raft_fsm/chain.h"
 
 enum inspect_kind {
     INSPECT_HEADER, /* of the batch that holds offset */

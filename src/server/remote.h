@@ -34,8 +34,8 @@ struct remotes {
 
 /*
  * Sends the frame (its request id is set here) to node `to`. ERR_AGAIN: there is no connection yet;
- * changes_retry and its like (retry in remote.c) are called when there is. ERR_BUSY: too much waits to be sent;
- * they are called when that is over. ERR_NOT_FOUND: no such member. ERR_NOMEM.
+ * changes_retry and its like (retry in remote.c) are called when there is. ERR_BUSY: too much waits
+ * to be sent; they are called when that is over. ERR_NOT_FOUND: no such member. ERR_NOMEM.
  */
 enum err remote_send(struct front *front, uint64_t to, struct passed *passed,
                      struct frame_out *frame);

@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "raft_fsm/chain.h"
 #include "base/block.h"
+#include "raft_fsm/chain.h"
 
 enum { CHAINED_MAX = 256, CHAINED_SIZE_MAX = 1 << 20 };
 

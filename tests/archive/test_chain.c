@@ -76,7 +76,8 @@ START_TEST(a_changed_byte_is_found_in_its_batch)
         chain_init(&chain, 0, NULL);
         ck_assert_int_eq(chain_batches(&chain, t.bytes, t.size, &done, &info), ERR_CORRUPT);
         ck_assert_uint_eq(done, t.positions[at]);
-        ck_assert_uint_eq(chain.offset, at == 0 ? 0 : batch_end_offset(&t.headers[at - 1])); /* C2 */
+        ck_assert_uint_eq(chain.offset,
+                          at == 0 ? 0 : batch_end_offset(&t.headers[at - 1])); /* C2 */
         ck_assert_int_ne(info.text[0], '\0');
         t.bytes[i] ^= (uint8_t)(1u << i % 8);
     }

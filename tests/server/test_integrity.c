@@ -1,9 +1,9 @@
 #include <check.h>
 #include <string.h>
 
-#include "raft_fsm/chain.h"
 #include "lab.h"
 #include "lib/runner.h"
+#include "raft_fsm/chain.h"
 #include "raft_fsm/manifest.h"
 
 static struct lab lab;

@@ -42,7 +42,7 @@ struct stack_stats {
     uint64_t unknown;
     uint64_t cursors;   /* changes that were made … */
     uint64_t conflicts; /* … and that were not, since another was expected */
-    uint64_t reads; /* that had an index */
+    uint64_t reads;     /* that had an index */
     uint64_t reads_lost;
     uint64_t elections;
     uint64_t kills;

@@ -1,4 +1,4 @@
-#include "server/consume.h"
+#include "server/reading.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +10,6 @@
 #include "base/container.h"
 #include "quorlog.pb-c.h"
 #include "raft_fsm/catalog.h"
-#include "server/api.h"
 #include "server/elsewhere.h"
 #include "server/freshness.h"
 #include "server/front.h"
@@ -68,7 +67,7 @@ struct reading {
 
 static void step(struct reading *self);
 
-static struct reading *of_request(struct request *request)
+struct reading *reading_of(struct request *request)
 {
     return CONTAINER_OF(request, struct reading, request);
 }
@@ -174,7 +173,7 @@ static void fail_unknown_topic(struct reading *self)
 
 static void on_cancel(struct request *request, enum err err)
 {
-    struct reading *self = of_request(request);
+    struct reading *self = reading_of(request);
 
     if (err == ERR_SHUTDOWN) {
         give_back_room(self);
@@ -185,7 +184,7 @@ static void on_cancel(struct request *request, enum err err)
 
 static void on_drained(struct request *request)
 {
-    struct reading *self = of_request(request);
+    struct reading *self = reading_of(request);
 
     if (self->state == READING_BLOCKED) {
         move(self, READING_DECIDING);
@@ -634,28 +633,10 @@ void readings_stop(struct front *front)
     }
 }
 
-/* ---- frames ---- */
+/* ---- what frames ask for ---- */
 
-static enum err check(const Quorlog__ConsumeRequest *request, struct failure *failure)
-{
-    if (request->start != QUORLOG__START__START_OFFSET &&
-        request->start != QUORLOG__START__START_EARLIEST &&
-        request->start != QUORLOG__START__START_LATEST &&
-        request->start != QUORLOG__START__START_TAIL &&
-        request->start != QUORLOG__START__START_TIME) {
-        return failure_set(failure, ERR_INVALID, "consume '%s': unknown kind of start: %d",
-                           request->topic, (int)request->start);
-    }
-    if (request->linearizable && request->max_lag_ms > 0) {
-        return failure_set(failure, ERR_INVALID,
-                           "consume '%s': linearizable and max_lag_ms exclude each other",
-                           request->topic);
-    }
-    return ERR_OK;
-}
-
-static struct reading *new_reading(struct session *session, const struct frame *frame,
-                                   const Quorlog__ConsumeRequest *request)
+struct reading *reading_new(struct session *session, const struct frame *frame,
+                            const struct Quorlog__ConsumeRequest *request)
 {
     struct front *front = session_front(session);
     struct reading *self = calloc(1, sizeof *self);
@@ -683,44 +664,9 @@ static struct reading *new_reading(struct session *session, const struct frame *
     return self;
 }
 
-/* Checks what both kinds share; NULL: it was answered. */
-static struct reading *begin(struct session *session, const struct frame *frame,
-                             const Quorlog__ConsumeRequest *request)
+void reading_start(struct reading *self)
 {
-    struct failure failure;
-    struct reading *self;
-
-    if (!api_check_topic(session, frame, "consume", request->topic)) {
-        return NULL;
-    }
-    if (check(request, &failure) != ERR_OK) {
-        api_refuse(session, frame, &failure);
-        return NULL;
-    }
-    self = new_reading(session, frame, request);
-    if (self == NULL) {
-        (void)failure_set(&failure, ERR_NOMEM, "consume '%s': %s", request->topic,
-                          err_text(ERR_NOMEM));
-        api_refuse(session, frame, &failure);
-    }
-    return self;
-}
-
-void api_consume(struct session *session, const struct frame *frame)
-{
-    Quorlog__ConsumeRequest *request =
-        quorlog__consume_request__unpack(NULL, frame->header_size, frame->header);
-    struct reading *self;
-
-    if (request == NULL) {
-        api_refuse_header(session, frame, "CONSUME");
-        return;
-    }
-    self = begin(session, frame, request);
-    quorlog__consume_request__free_unpacked(request, NULL);
-    if (self != NULL) {
-        step(self);
-    }
+    step(self);
 }
 
 static int64_t add_credit(int64_t credit, uint64_t more)
@@ -731,79 +677,24 @@ static int64_t add_credit(int64_t credit, uint64_t more)
                                                                      : credit + (int64_t)more;
 }
 
-static void stream(struct session *session, const struct frame *frame,
-                   const Quorlog__ConsumeStreamRequest *request)
+void reading_start_stream(struct reading *self, uint64_t credit)
 {
-    struct failure failure;
-    struct reading *self;
+    self->stream = true;
+    self->credit = add_credit(0, credit);
+    step(self);
+}
 
-    if (request->from == NULL) {
-        (void)failure_set(&failure, ERR_INVALID, "consume: a stream that says not from where");
-        api_refuse(session, frame, &failure);
-        return;
-    }
-    if (session_find(session, frame->type, frame->request_id) != NULL) {
-        (void)failure_set(&failure, ERR_INVALID, "consume: a stream with this request id is open");
-        api_refuse(session, frame, &failure);
-        return;
-    }
-    self = begin(session, frame, request->from);
-    if (self != NULL) {
-        self->stream = true;
-        self->credit = add_credit(0, request->credit);
+void reading_add_credit(struct reading *self, uint64_t more)
+{
+    ASSERT(self->stream);
+    self->credit = add_credit(self->credit, more);
+    if (self->state == READING_BLOCKED) {
+        move(self, READING_DECIDING);
         step(self);
     }
 }
 
-void api_consume_stream(struct session *session, const struct frame *frame)
+void reading_cancel_stream(struct reading *self)
 {
-    Quorlog__ConsumeStreamRequest *request =
-        quorlog__consume_stream_request__unpack(NULL, frame->header_size, frame->header);
-
-    if (request == NULL) {
-        api_refuse_header(session, frame, "CONSUME_STREAM");
-        return;
-    }
-    stream(session, frame, request);
-    quorlog__consume_stream_request__free_unpacked(request, NULL);
-}
-
-/* The stream that a CREDIT or CANCEL is for. One that is not there has ended a moment ago, which
- * the other side will see. */
-static struct reading *find_stream(struct session *session, const struct frame *frame)
-{
-    struct request *request =
-        session_find(session, QUORLOG__FRAME_TYPE__FRAME_CONSUME_STREAM, frame->request_id);
-
-    return request == NULL ? NULL : of_request(request);
-}
-
-void api_credit(struct session *session, const struct frame *frame)
-{
-    Quorlog__Credit *credit = quorlog__credit__unpack(NULL, frame->header_size, frame->header);
-    struct reading *self;
-
-    if (credit == NULL) {
-        api_refuse_header(session, frame, "CREDIT");
-        return;
-    }
-    self = find_stream(session, frame);
-    if (self != NULL) {
-        self->credit = add_credit(self->credit, credit->bytes);
-        if (self->state == READING_BLOCKED) {
-            move(self, READING_DECIDING);
-            step(self);
-        }
-    }
-    quorlog__credit__free_unpacked(credit, NULL);
-}
-
-void api_cancel(struct session *session, const struct frame *frame)
-{
-    struct reading *self = find_stream(session, frame);
-
-    if (self != NULL) {
-        end_stream(self);
-        session_wake(session);
-    }
+    end_stream(self);
 }

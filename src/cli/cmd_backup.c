@@ -378,13 +378,10 @@ const struct command_spec command_backup = {
     .summary = "copy what a live cluster holds into DIR, or what is new since the last time",
     .details =
         "Everything up to one entry: topics with their records, offsets and digests, cursors,\n"
-        "producers. A follower is read from, if there is one. Every batch is verified before it "
-        "is\n"
-        "written. Into the same DIR again only what is new is copied; an interrupted run leaves "
-        "the\n"
-        "backup that was there. --data makes hard links to a node's sealed files where both lie "
-        "on\n"
-        "one file system: quick, but the same bytes on the same disk.\n"
+        "producers. A follower is read from, if there is one. Every batch is verified before it\n"
+        "is written. Into the same DIR again only what is new is copied; an interrupted run\n"
+        "leaves the backup that was there. --data makes hard links to a node's sealed files where\n"
+        "both lie on one file system: quick, but the same bytes on the same disk.\n"
         "\n"
         "examples:\n"
         "  quorlog backup /backup/events -s n1:7437,n2:7437,n3:7437\n"

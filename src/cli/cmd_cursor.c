@@ -458,10 +458,10 @@ const struct command_spec command_cursor_set = {
     .summary = "make a cursor, or move it",
     .details =
         "A cursor is a named position in a topic: the offset of the record to be read next. It is\n"
-        "kept by the cluster, as durable as records, and goes with its topic. Its revision "
-        "changes\n"
-        "each time it is set: a consumer that is using it ends with an error. -N, for N records\n"
-        "before the end, goes behind '--'. A name has 1 to 200 characters of A-Z a-z 0-9 . _ -\n"
+        "kept by the cluster, as durable as records, and goes with its topic. Its revision\n"
+        "changes each time it is set: a consumer that is using it ends with an error. -N, for N\n"
+        "records before the end, goes behind '--'. A name has 1 to 200 characters of A-Z a-z 0-9\n"
+        ". _ -\n"
         "\n"
         "examples:\n"
         "  quorlog cursor set events billing start\n"

@@ -108,11 +108,10 @@ const struct command_spec command_restore = {
     .synopsis = "DIR",
     .summary = "make a node's data directory for a new cluster from a backup",
     .details =
-        "Once for each first member, from the same backup, each on its own machine; then start "
-        "them.\n"
-        "Topics, offsets, digests, cursors and producers are those of the backup. The new cluster\n"
-        "has a name of its own, which is printed: nodes of the old cluster do not talk to it.\n"
-        "Everything is verified on the way; the directory is there only when all of it is.\n"
+        "Once for each first member, from the same backup, each on its own machine; then start\n"
+        "them. Topics, offsets, digests, cursors and producers are those of the backup. The new\n"
+        "cluster has a name of its own, which is printed: nodes of the old cluster do not talk to\n"
+        "it. Everything is verified on the way; the directory is there only when all of it is.\n"
         "\n"
         "examples:\n"
         "  quorlog restore /backup/events --data /var/lib/quorlog --id 1 --cluster production \\\n"

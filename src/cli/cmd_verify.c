@@ -361,12 +361,11 @@ const struct command_spec command_verify = {
     .synopsis = "[TOPIC…]",
     .summary = "compare the copies of topics on all nodes, name the first difference",
     .details =
-        "Without a topic: all of them. Digests chain the batches of a topic, so equal digests "
-        "mean\n"
-        "equal copies up to there. Each node is asked at its own address. A copy that is behind,\n"
-        "or fetches a range that it lacks, is told, and is no difference. --deep finds what the\n"
-        "digests in the headers cannot: bytes that the disk no longer gives back.\n"
-        "Exits 0 when all are equal, 1 when not, 10 when a node could not be asked.\n",
+        "Without a topic: all of them. Digests chain the batches of a topic, so equal digests\n"
+        "mean equal copies up to there. Each node is asked at its own address. A copy that is\n"
+        "behind, or fetches a range that it lacks, is told, and is no difference. --deep finds\n"
+        "what the digests in the headers cannot: bytes that the disk no longer gives back. Exits\n"
+        "0 when all are equal, 1 when not, 10 when a node could not be asked.\n",
     .options = options,
     .arguments_min = 0,
     .arguments_max = ARGUMENTS_MAX,

@@ -213,13 +213,14 @@ static void drop_dial(struct link *self)
         return;
     }
     self->dial = NULL;
-    (void)uv_timer_stop(&self->timer); /* Cannot fail, */
-    (void)uv_poll_stop(&dial->poll);   /* nor can this. */
+    (void)uv_timer_stop(&self->timer); /* Cannot fail. */
+    /* Before the socket: libuv takes its number out of the loop's set here, and once it is closed
+     * that may be another thread's. */
+    uv_close((uv_handle_t *)&dial->poll, on_dial_closed);
     if (dial->fd >= 0) {
         (void)close(dial->fd); /* Nothing was sent. */
     }
     dial->fd = -1;
-    uv_close((uv_handle_t *)&dial->poll, on_dial_closed);
 }
 
 /* The attempt failed for the reason in self->reason. */

@@ -14,8 +14,8 @@
  *
  * Failure modes: a task that fails is handed back with its error, and so is every later one (J4). A
  * seal or a spare that fails fails the journal, and the next task says so; a full disk only stops
- * the preparing until something is trimmed. A disk that is slow is left to the thread: after one
- * write that took longer than TRY_MS none is tried for SLOW_MS.
+ * the preparing until something is trimmed. A disk that is slow is left to the thread: none is
+ * tried while writes, whoever makes them, take longer than TRY_US on a moving average.
  */
 #include "raft_fsm/journal_thread.h"
 
@@ -31,8 +31,8 @@ enum {
     IDLE_MS = 20,
     FILL_STEP = 1024 * 1024,
     TRY_SIZE_MAX = 16 * 1024, /* bytes of entry frames */
-    TRY_MS = 3,
-    SLOW_MS = 1000,
+    TRY_US = 1000,
+    AVERAGE_SPAN = 8, /* writes that the average looks back */
 };
 
 struct journal_thread {
@@ -49,8 +49,8 @@ struct journal_thread {
     bool full;           /* The disk was full when that was tried. */
     uint64_t fill_bytes; /* Of stats.bytes, when the last step towards a spare was made. */
     uint64_t idle_at_ms; /* When what can wait may be done. */
+    uint64_t write_us;   /* How long a write takes, on average. */
     struct journal_stats stats;
-    uint64_t quick_at_ms; /* (who tries) Not before then. */
     pthread_t thread;
     struct journal *journal; /* owned */
     void (*done)(void *arg, struct journal_task *list);
@@ -131,6 +131,17 @@ static bool has_trim(const struct journal_task *list)
     return false;
 }
 
+static uint64_t now_us(void)
+{
+    return clock_real()->monotonic_ns(clock_real()) / 1000;
+}
+
+/* Locked. */
+static void note_time(struct journal_thread *self, uint64_t took_us)
+{
+    self->write_us = (self->write_us * (AVERAGE_SPAN - 1) + took_us) / AVERAGE_SPAN;
+}
+
 /* After tasks were performed, locked: what follows from it. */
 static void performed(struct journal_thread *self, const struct journal_stats *stats, enum err err,
                       bool trim)
@@ -151,13 +162,17 @@ static void perform(struct journal_thread *self, struct journal_task *list)
 {
     struct journal_stats stats;
     bool trim = has_trim(list);
+    uint64_t begun_us = now_us();
+    uint64_t took_us;
     enum err err;
 
     err = journal_perform(self->journal, list, NULL); /* Each task carries its outcome. */
+    took_us = now_us() - begun_us;
     journal_stats(self->journal, &stats);
     self->done(self->arg, list);
     lock(self);
     performed(self, &stats, err, trim);
+    note_time(self, took_us);
     unlock(self);
 }
 
@@ -234,13 +249,13 @@ static bool take_journal(struct journal_thread *self)
 
     lock(self);
     ASSERT(!self->stopping);
-    taken = !self->busy && self->head == NULL;
+    taken = !self->busy && self->head == NULL && self->write_us <= TRY_US;
     self->busy = self->busy || taken;
     unlock(self);
     return taken;
 }
 
-static void give_journal_back(struct journal_thread *self, enum err err)
+static void give_journal_back(struct journal_thread *self, enum err err, uint64_t took_us)
 {
     struct journal_stats stats;
     bool wake;
@@ -248,6 +263,7 @@ static void give_journal_back(struct journal_thread *self, enum err err)
     journal_stats(self->journal, &stats);
     lock(self);
     performed(self, &stats, err, false);
+    note_time(self, took_us);
     wake = self->asleep || self->fill_now;
     unlock(self);
     if (wake) {
@@ -259,26 +275,19 @@ static void give_journal_back(struct journal_thread *self, enum err err)
 
 bool journal_thread_try(struct journal_thread *self, struct journal_task *task)
 {
-    size_t size;
-    uint64_t begun_ms = now_ms();
+    size_t size = frames_size(task);
     bool fits;
 
     ASSERT(task->next == NULL);
-    size = frames_size(task);
-    if (task->type != JOURNAL_APPEND || size == 0 || size > TRY_SIZE_MAX ||
-        begun_ms < self->quick_at_ms || !take_journal(self)) {
+    if (task->type != JOURNAL_APPEND || size == 0 || size > TRY_SIZE_MAX || !take_journal(self)) {
         return false;
     }
     fits = size <= journal_room(self->journal);
     if (fits) {
-        uint64_t done_ms;
+        uint64_t begun_us = now_us();
 
         (void)journal_perform(self->journal, task, NULL); /* The task carries its outcome. */
-        done_ms = now_ms();
-        if (done_ms - begun_ms > TRY_MS) {
-            self->quick_at_ms = done_ms + SLOW_MS;
-        }
-        give_journal_back(self, task->err);
+        give_journal_back(self, task->err, now_us() - begun_us);
     } else {
         lock(self);
         self->busy = false;

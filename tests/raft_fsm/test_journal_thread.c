@@ -388,21 +388,26 @@ START_TEST(nothing_is_tried_that_could_wait_for_more_than_its_write)
 }
 END_TEST
 
-START_TEST(after_a_slow_write_the_thread_does_them_for_a_while)
+/* Whoever makes the writes: the thread's own tell when the disk is quick again. */
+START_TEST(a_disk_that_is_slow_is_left_to_the_thread_until_it_is_quick)
 {
     struct journal_thread *thread = start();
-    struct journal_task *task;
-    uint64_t begun_ms;
+    struct journal_task *task = lab_append_task(3, 1, 1, 10);
+    unsigned done = 1;
+    uint64_t index = 3;
 
     post_append(thread, 1, 1, 1, 10);
     wait_done(1);
-    slow_down(20000000);
+    slow_down(50000000);
     journal_task_free(try_append(thread, 2, 10));
-    begun_ms = clock_monotonic_ms(clock_real());
     slow_down(0);
-    task = try_append(thread, 3, 10);
-    ck_assert_uint_ge(clock_monotonic_ms(clock_real()) - begun_ms, 500);
+    ck_assert(!journal_thread_try(thread, task));
     journal_task_free(task);
+    for (unsigned i = 0; i < 100; i++) {
+        post_append(thread, index++, 1, 1, 10);
+        wait_done(++done);
+    }
+    journal_task_free(try_append(thread, index, 10));
     journal_thread_stop(thread);
     lab_assert_holds(&options, &model);
 }
@@ -498,7 +503,7 @@ int main(void)
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, a_small_append_is_performed_by_who_tries_it);
     tcase_add_test(tc, nothing_is_tried_that_could_wait_for_more_than_its_write);
-    tcase_add_test(tc, after_a_slow_write_the_thread_does_them_for_a_while);
+    tcase_add_test(tc, a_disk_that_is_slow_is_left_to_the_thread_until_it_is_quick);
     tcase_add_test(tc, idleness_after_a_tried_append_is_sealed_too);
     tcase_add_test(tc, a_tried_append_that_fails_fails_all_later_ones);
     suite_add_tcase(suite, tc);

@@ -564,25 +564,48 @@ END_TEST
 
 /* ---- topics and status ---- */
 
+/* Creates a topic; false when it was refused with LIMIT. */
+static bool try_create(struct wire *wire, const char *topic)
+{
+    Quorlog__TopicCreateRequest create = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
+    Quorlog__Error *error;
+    struct answer answer;
+    bool created;
+
+    create.topic = (char *)(uintptr_t)topic;
+    wire_send(wire, QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE, &create.base, NULL, 0);
+    ck_assert(wire_receive(wire, &answer));
+    created = answer.type == QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE_REPLY;
+    if (!created) {
+        error = quorlog__error__unpack(NULL, answer.header_size, answer.header);
+        ck_assert_ptr_nonnull(error);
+        ck_assert_int_eq(error->code, ERR_LIMIT);
+        quorlog__error__free_unpacked(error, NULL);
+    }
+    answer_fini(&answer);
+    return created;
+}
+
 START_TEST(a_topic_is_refused_before_files_run_out)
 {
     struct wire wire = wire_client(&lab);
-    Quorlog__TopicCreateRequest create = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
     struct rlimit before;
     struct rlimit few;
+    char topic[] = "a";
     int next = dup(0);
 
     ck_assert_int_ge(next, 0);
     ck_assert_int_eq(close(next), 0);
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
     few = before;
-    few.rlim_cur = (rlim_t)next + 4;
+    few.rlim_cur = (rlim_t)next + 4; /* The node opens and closes some in the background, too. */
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-    create.topic = (char *)(uintptr_t) "a";
-    wire_send(&wire, QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE, &create.base, NULL, 0);
-    wire_error(&wire, ERR_LIMIT);
+    while (try_create(&wire, topic)) {
+        topic[0]++;
+        ck_assert_int_lt(topic[0], 'i');
+    }
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-    wire_create(&wire, "a");
+    wire_create(&wire, "z");
     wire_close(&wire);
 }
 END_TEST

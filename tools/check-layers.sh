@@ -79,9 +79,11 @@ check() {
             uses["transport"] = " base "
             uses["raft_fsm"] = " base log transport "
             uses["archive"] = " base log raft_fsm "
+            uses["checker"] = " base "
+            uses["sim"] = " base log raft_fsm checker "
             uses["server"] = " base log transport raft_fsm archive "
             uses["client"] = " base log transport "
-            uses["cli"] = " base log transport client server archive "
+            uses["cli"] = " base log transport client server archive checker sim "
             narrow["client", "log"] = "log/batch.h"
             public["log/log.h"]; public["log/batch.h"]; public["log/store.h"]; public["transport/transport.h"]
             public["transport/waker.h"]
@@ -94,6 +96,8 @@ check() {
             public["archive/restore.h"]
             public["server/server.h"]; public["server/restore.h"]; public["client/client.h"]
             public["client/cursor.h"]; public["client/share.h"]
+            public["checker/history.h"]; public["checker/checker.h"]
+            public["sim/cluster.h"]; public["sim/campaign.h"]
             # What the header of a group shows is public with it.
             while ((getline text < "src/raft_fsm/group.h") > 0)
                 if (split(text, part, "\"") >= 2 && text ~ /^#include "raft_fsm\//)

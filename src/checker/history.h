@@ -5,12 +5,12 @@
  *   H1  All times are of one clock, in microseconds, and go up from a zero of the recorder's.
  *   H2  An operation stands in the history once, with what is known when it is over or when the
  *       recorder stops; lines may stand in any order.
- *   H3  A record is known by its value, a number > 0 that is given to one record only and from which
- *       the record's bytes follow. Whoever reads a record compares all its bytes; one whose bytes do
- *       not follow from any number has the value 0, which nobody ever writes.
- *   H4  A client is one thread of control: its operations follow on one another in `sequence`. Those
- *       of a pipelining producer overlap in time. A session is a client's that sees what it saw: its
- *       reads never go back. It ends when the client's number changes.
+ *   H3  A record is known by its value, a number > 0 that is given to one record only and from
+ * which the record's bytes follow. Whoever reads a record compares all its bytes; one whose bytes
+ * do not follow from any number has the value 0, which nobody ever writes. H4  A client is one
+ * thread of control: its operations follow on one another in `sequence`. Those of a pipelining
+ * producer overlap in time. A session is a client's that sees what it saw: its reads never go back.
+ * It ends when the client's number changes.
  */
 #ifndef QUORLOG_CHECKER_HISTORY_H
 #define QUORLOG_CHECKER_HISTORY_H
@@ -109,8 +109,8 @@ struct history_reader;
 enum err history_reader_open(const char *path, struct history_reader **ret_reader,
                              struct err_info *info); /* "-": standard input */
 void history_reader_close(struct history_reader *self);
-/* ERR_OK; ERR_NOT_FOUND: there is no more; ERR_INVALID: info has the line's number and what is wrong
- * in it; ERR_IO. */
+/* ERR_OK; ERR_NOT_FOUND: there is no more; ERR_INVALID: info has the line's number and what is
+ * wrong in it; ERR_IO. */
 enum err history_reader_next(struct history_reader *self, struct history_op *ret_op,
                              struct err_info *info);
 

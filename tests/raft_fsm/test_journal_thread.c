@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/journal_lab.h"
 

@@ -42,7 +42,7 @@ struct client_cursor {
     uint64_t offset;
     uint64_t revision;
     uint64_t owner;
-    uint64_t token; /* of its last change */
+    uint64_t token; /* of its last change, or of the one that was refused */
 };
 
 /* An answer's failure. Every failure is of one of three classes, which client_error_outcome tells:

@@ -42,6 +42,7 @@ struct reading {
     bool expired;        /* the deadline passed */
     struct topic *topic; /* owned reference; NULL: not looked up yet */
     char name[TOPIC_NAME_SIZE_MAX + 1];
+    uint64_t topic_id; /* that is wanted; 0: whichever has the name */
     Quorlog__Start start;
     uint64_t offset;
     int64_t time_us;
@@ -171,6 +172,17 @@ static void fail_unknown_topic(struct reading *self)
     fail(self, &failure);
 }
 
+static void fail_other_topic(struct reading *self)
+{
+    struct failure failure;
+
+    (void)failure_set(&failure, ERR_TOPIC_UNKNOWN,
+                      "the topic that was read has been deleted; node %" PRIu64
+                      " has another one of that name",
+                      self->front->node->identity.node_id);
+    fail(self, &failure);
+}
+
 static void on_cancel(struct request *request, enum err err)
 {
     struct reading *self = reading_of(request);
@@ -215,6 +227,7 @@ static void send_batches(struct reading *self, const struct slice *body, uint64_
     reply.log_end = log_end(self->topic->log);
     reply.node_id = self->front->node->identity.node_id;
     reply.applied_index = group_applied_index(self->front->node->group);
+    reply.topic_id = self->topic->id;
     self->announced = true;
     session_send(self->request.session, QUORLOG__FRAME_TYPE__FRAME_CONSUME_REPLY, self->request.id,
                  &reply.base, body);
@@ -311,6 +324,7 @@ static bool ask_elsewhere(struct reading *self)
     const struct seek *seek = &self->seek;
     struct elsewhere_query query = {
         .topic = self->name,
+        .topic_id = self->topic->id,
         .by_time = seek->by_time,
         .time_us = self->time_us,
         .offset = self->next,
@@ -589,6 +603,10 @@ static bool decide(struct reading *self)
         fail_unknown_topic(self);
         return true;
     }
+    if (self->topic_id != 0 && self->topic->id != self->topic_id) {
+        fail_other_topic(self);
+        return true;
+    }
     if (!position(self)) {
         start_work(self, true, 0); /* It brings an offset only. */
         return true;
@@ -649,6 +667,7 @@ struct reading *reading_new(struct session *session, const struct frame *frame,
     self->request.cancel = on_cancel;
     self->request.drained = on_drained;
     (void)snprintf(self->name, sizeof self->name, "%s", request->topic); /* Checked. */
+    self->topic_id = request->topic_id;
     self->start = request->start;
     self->offset = request->offset;
     self->time_us = request->time_us;

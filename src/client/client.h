@@ -141,7 +141,7 @@ typedef void (*client_answer_cb)(void *arg, const struct client_error *error,
 struct client_question {
     uint16_t type;                                  /* of the frame */
     uint16_t reply_type;                            /* of the answer's */
-    const struct ProtobufCMessage *request;         /* borrowed until the answer */
+    const struct ProtobufCMessage *request;         /* in, copied */
     const struct ProtobufCMessageDescriptor *reply; /* what the answer's header must be */
 };
 

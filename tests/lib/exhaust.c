@@ -554,6 +554,7 @@ int exhaust_main(const char *name, const struct exhaust_scenario *scenarios, siz
     rv = runner_main(suite);
     print_failures();
     totals = &now.shared->totals;
+    fflush(stdout);
     printf("%s: %zu operations: %llu failed calls, %llu failed allocations (%llu of them stopped the "
            "program), %llu crashes, %llu crashes in recovery from one\n",
            name, count, (unsigned long long)totals->tries[KIND_IO],

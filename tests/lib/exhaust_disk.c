@@ -310,24 +310,22 @@ void exhaust_disk_end(struct exhaust_disk *self)
 
 /* ---- power ---- */
 
-/* All that is dirty of one kind is durable after all. */
+/* All that is dirty of one kind is durable after all, but what a failed sync has lost. */
 static void keep(struct mem_io *disk, bool dirs)
 {
-    bool found = true;
+    struct mem_node *node = disk->tree.dirty;
 
-    while (found) {
-        struct mem_node *node = disk->tree.dirty;
+    while (node != NULL) {
+        struct mem_node *next = node->dirty_next;
 
-        while (node != NULL && node->is_dir != dirs) {
-            node = node->dirty_next;
-        }
-        found = node != NULL;
-        if (found && dirs) {
+        if (node->is_dir && dirs) {
             mem_tree_sync(&disk->tree, node);
-        } else if (found) {
+            next = disk->tree.dirty; /* It may have taken others with it. */
+        } else if (!node->is_dir && !dirs) {
             mem_file_sync(&node->file);
             mem_tree_update(&disk->tree, node);
         }
+        node = next;
     }
 }
 

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <protobuf-c/protobuf-c.h>
+#include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +37,13 @@ ProtobufCMessage *__wrap_protobuf_c_message_unpack(const ProtobufCMessageDescrip
                                                    const uint8_t *data);
 void __wrap_protobuf_c_message_free_unpacked(ProtobufCMessage *message,
                                              ProtobufCAllocator *allocator);
+void __real__mark_point(const char *file, int line);
+void __wrap__mark_point(const char *file, int line);
+_Noreturn void __real__ck_assert_failed(const char *file, int line, const char *expression,
+                                        const char *message, ...);
+_Noreturn void __wrap__ck_assert_failed(const char *file, int line, const char *expression,
+                                        const char *message, ...)
+    __attribute__((format(printf, 4, 5)));
 extern const char __executable_start[];
 
 /* Open addressing: what is free has another generation than the present one, or no pointer. A
@@ -58,7 +67,7 @@ static struct {
     size_t used; /* places of this generation */
     size_t live;
     struct slot slots[SLOTS];
-} heap;
+} heap = {.generation = 1}; /* The slots' is 0. */
 
 static size_t place_of(const void *memory)
 {
@@ -270,6 +279,30 @@ __attribute__((constructor)) static void take_libcrypto(void)
     ASSERT(rv == 1);
 }
 
+/* check tells its parent where it is, and allocates for that. */
+void __wrap__mark_point(const char *file, int line)
+{
+    faulty_alloc_pause();
+    __real__mark_point(file, line);
+    faulty_alloc_resume();
+}
+
+void __wrap__ck_assert_failed(const char *file, int line, const char *expression,
+                              const char *message, ...)
+{
+    char text[1024];
+    va_list args;
+
+    faulty_alloc_pause(); /* For good. */
+    if (message == NULL) {
+        __real__ck_assert_failed(file, line, expression, NULL);
+    }
+    va_start(args, message);
+    (void)vsnprintf(text, sizeof text, message, args); /* Cut if need be. */
+    va_end(args);
+    __real__ck_assert_failed(file, line, expression, "%s", text);
+}
+
 /* ---- orders ---- */
 
 void faulty_alloc_begin(void)
@@ -278,6 +311,7 @@ void faulty_alloc_begin(void)
     heap.on = true;
     heap.generation++;
     heap.used = 0;
+    heap.failed = false;
     faulty_alloc_fail_at(0, false);
 }
 
@@ -287,7 +321,6 @@ void faulty_alloc_fail_at(unsigned nth, bool sticky)
     heap.calls = 0;
     heap.fail_at = nth;
     heap.sticky = sticky;
-    heap.failed = false;
 }
 
 void faulty_alloc_end(void)

@@ -27,7 +27,7 @@ void faulty_alloc_end(void);
 /* Counted since fail_at, or begin, the failed ones included. */
 unsigned faulty_alloc_calls(void);
 
-/* Has one failed since then? */
+/* Has one failed since begin? */
 bool faulty_alloc_failed(void);
 
 /* What a test does for itself in between neither counts nor fails. Nests. */

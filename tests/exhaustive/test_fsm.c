@@ -466,9 +466,9 @@ static void check_failed_state(struct fsm *fsm, uint64_t before)
     }
 }
 
-typedef enum err (*operation)(struct io *io, struct fsm *fsm);
+typedef enum err (*operation_cb)(struct io *io, struct fsm *fsm);
 
-static enum err open_then(struct io *io, operation operation)
+static enum err open_then(struct io *io, operation_cb operation)
 {
     struct fsm *fsm = NULL;
     uint64_t index;

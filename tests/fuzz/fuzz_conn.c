@@ -1,0 +1,194 @@
+/*
+ * A connection reads a stream from a socket: its state machine, with an owner that pauses, answers,
+ * changes limits, gives the socket away and closes, as the frames tell.
+ *
+ *      u8 1: checksums are made right | u8 size of the pieces, less one | the stream
+ *
+ * What an owner does with a frame of type t: t % 8: 0 nothing, 1 pause until all was sent, 2 answer
+ * with what came, 3 established with a lower limit, 4 close at once, 5 close with time to linger,
+ * 6 release the socket, 7 keep the block a while.
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "fuzz/fix.h"
+#include "fuzz/fuzz.h"
+#include "transport/transport.h"
+
+enum { FRAME_SIZE_LIMIT = 1 << 16, TURNS_MAX = 1000 };
+
+struct owner {
+    struct conn *conn; /* NULL: closed */
+    bool paused;
+    struct block *kept;
+    unsigned failures;
+};
+
+static const struct conn_limits limits = {.frame_size_max = FRAME_SIZE_LIMIT,
+                                          .queue_size_max = 4096,
+                                          .hello_ms = 10000,
+                                          .stall_ms = 10000};
+
+static void on_frame(struct conn *conn, void *arg, const struct frame *frame)
+{
+    const struct slice body = {
+        .block = frame->block, .data = frame->body, .size = frame->body_size};
+    const struct frame_out answer = {.type = frame->type,
+                                     .header = frame->header,
+                                     .header_size = frame->header_size,
+                                     .body = &body,
+                                     .body_count = 1};
+    struct conn_limits lower = limits;
+    struct owner *owner = arg;
+    int fd;
+
+    ASSERT(frame->header_size + frame->body_size < FRAME_SIZE_LIMIT && owner->failures == 0);
+    switch (frame->type % 8) {
+    case 1:
+        owner->paused = true;
+        conn_pause(conn);
+        break;
+    case 2:
+        (void)conn_send(conn, &answer, (frame->flags & 1) != 0); /* Full or gone are fine. */
+        break;
+    case 3:
+        lower.frame_size_max = 1024;
+        conn_established(conn, &lower);
+        break;
+    case 4:
+    case 5:
+        conn_close(conn, frame->type % 8 == 4 ? 0 : 10);
+        break;
+    case 6:
+        if (conn_release(conn, &fd) == ERR_OK) {
+            (void)close(fd); /* Only the release was of interest. */
+        }
+        break;
+    case 7:
+        block_unref(owner->kept);
+        owner->kept = block_ref(frame->block);
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_failed(struct conn *conn, void *arg, enum err err, const char *text)
+{
+    struct owner *owner = arg;
+
+    ASSERT(err != ERR_OK && text != NULL && ++owner->failures == 1);
+    conn_close(conn, 0);
+}
+
+static void on_closed(struct conn *conn, void *arg)
+{
+    struct owner *owner = arg;
+
+    ASSERT(owner->conn == conn);
+    owner->conn = NULL;
+}
+
+/* A pair of connected sockets; nothing of them stays when they are closed. */
+static void connect_pair(int ret_fds[2])
+{
+    static struct sockaddr_in address = {.sin_family = AF_INET};
+    static int listening = -1;
+    const struct linger at_once = {.l_onoff = 1};
+    socklen_t size = sizeof address;
+    int rv = 0;
+
+    if (listening < 0) {
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        listening = socket(AF_INET, SOCK_STREAM, 0);
+        rv = bind(listening, (struct sockaddr *)&address, size);
+        rv = rv != 0 ? rv : getsockname(listening, (struct sockaddr *)&address, &size);
+        rv = rv != 0 ? rv : listen(listening, 16);
+    }
+    ret_fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+    rv = rv != 0 ? rv : connect(ret_fds[0], (struct sockaddr *)&address, sizeof address);
+    ret_fds[1] = accept4(listening, NULL, NULL, SOCK_NONBLOCK);
+    rv = rv != 0 ? rv : setsockopt(ret_fds[0], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    ASSERT(rv == 0 && ret_fds[1] >= 0);
+}
+
+static void feed(uv_loop_t *loop, struct owner *owner, int fd, const uint8_t *stream, size_t size,
+                 size_t piece)
+{
+    for (size_t at = 0; at < size && owner->conn != NULL; at += piece) {
+        size_t n = size - at < piece ? size - at : piece;
+
+        if (send(fd, stream + at, n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+            break; /* It was closed, or is full because nobody reads. */
+        }
+        (void)uv_run(loop, UV_RUN_NOWAIT); /* What is left is run below. */
+    }
+    if (owner->conn != NULL && owner->paused) {
+        conn_resume(owner->conn);
+    }
+    (void)shutdown(fd, SHUT_WR); /* Fails when the other side was quicker. */
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct conn_events events = {
+        .frame = on_frame, .failed = on_failed, .closed = on_closed};
+    struct fuzz_input input = {.data = data, .size = size};
+    bool fixed = (fuzz_u8(&input) & 1) != 0;
+    size_t piece = ((size_t)fuzz_u8(&input) + 1) * 16;
+    uint8_t *stream = fuzz_copy(&input);
+    struct owner owner = {0};
+    uv_loop_t loop;
+    int fds[2];
+    int rv = uv_loop_init(&loop);
+    enum err err;
+
+    ASSERT(rv == 0);
+    connect_pair(fds);
+    if (fixed) {
+        fix_frames(stream, input.size);
+    }
+    err = conn_open(&loop, fds[1], &limits, &events, &owner, &owner.conn);
+    ASSERT(err == ERR_OK);
+    feed(&loop, &owner, fds[0], stream, input.size, piece);
+    for (unsigned i = 0; i < 4; i++) {
+        (void)uv_run(&loop, UV_RUN_NOWAIT); /* As above. */
+    }
+    (void)close(fds[0]); /* Whatever was not read is not wanted. */
+    if (owner.conn != NULL) {
+        conn_close(owner.conn, 0);
+    }
+    for (unsigned i = 0; owner.conn != NULL; i++) {
+        ASSERT(i < TURNS_MAX);
+        (void)uv_run(&loop, UV_RUN_ONCE); /* Until it is closed. */
+    }
+    (void)uv_run(&loop, UV_RUN_DEFAULT); /* Nothing is left. */
+    rv = uv_loop_close(&loop);
+    ASSERT(rv == 0);
+    block_unref(owner.kept);
+    free(stream);
+    return 0;
+}
+
+void fuzz_seeds(fuzz_emit_cb emit, void *arg)
+{
+    for (uint8_t i = 0; i < 8; i++) {
+        struct buf seed = {0};
+
+        fuzz_put_u8(&seed, 1);
+        fuzz_put_u8(&seed, (uint8_t)(i * 30));
+        for (unsigned k = 0; k < 3; k++) {
+            uint8_t frame[FRAME_PREFIX_SIZE + 40] = {
+                [0] = FRAME_PREFIX_SIZE - 4 + 40, [8] = (uint8_t)(i + k), [10] = 1, [12] = 7};
+
+            fix_frames(frame, sizeof frame);
+            fuzz_put(&seed, frame, sizeof frame);
+        }
+        fuzz_emit(emit, arg, &seed);
+    }
+}

@@ -76,6 +76,36 @@ static void check_strings(const ProtobufCMessage *message)
     }
 }
 
+/* What is not known here is not passed on, nor does it come back from the library as it came. */
+static bool has_unknown(const ProtobufCMessage *message)
+{
+    const ProtobufCMessageDescriptor *descriptor = message->descriptor;
+
+    if (message->n_unknown_fields > 0) {
+        return true;
+    }
+    for (unsigned i = 0; i < descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
+        const char *at = (const char *)message + field->offset;
+        const ProtobufCMessage *const *inside = (const ProtobufCMessage *const *)(const void *)at;
+        size_t count = 1;
+
+        if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
+            continue;
+        }
+        if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+            memcpy(&count, (const char *)message + field->quantifier_offset, sizeof count);
+            inside = *(const ProtobufCMessage *const *const *)(const void *)at;
+        }
+        for (size_t k = 0; k < count; k++) {
+            if (inside[k] != NULL && has_unknown(inside[k])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static uint8_t *pack(const ProtobufCMessage *message, size_t *ret_size)
 {
     uint8_t *bytes;
@@ -109,6 +139,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     check_strings(first);
+    if (has_unknown(first)) {
+        protobuf_c_message_free_unpacked(first, NULL);
+        return 0;
+    }
     packed = pack(first, &packed_size);
     ASSERT(header_check(descriptor, packed, packed_size, NULL) == ERR_OK);
     second = protobuf_c_message_unpack(descriptor, NULL, packed_size, packed);

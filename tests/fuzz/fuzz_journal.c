@@ -2,8 +2,8 @@
  * A journal's directory with any segments in it: recovered, appended to, closed, and recovered
  * again, which finds what was there and what was appended.
  *
- *      u8 1: checksums are made right, 2: reset at the end, 4: trim | segments, up to 4: u8 number (0: a
- *      spare), a part, to which zeros are added up to 64 KiB
+ *      u8 1: checksums are made right, 2: reset at the end, 4: trim | segments, up to 4: u8 number
+ *      (0: a spare), a part, to which zeros are added up to 64 KiB unless the number's bit 7 is set
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,8 @@ static void put_segments(struct io *io, struct fuzz_input *input, bool fixed)
     static uint8_t segment[LAB_SEGMENT_SIZE];
 
     for (unsigned i = 0; i < SEGMENTS_MAX && input->size > 0; i++) {
-        uint8_t number = fuzz_u8(input);
+        uint8_t first = fuzz_u8(input);
+        uint8_t number = first & 0x7f;
         struct fuzz_input part = fuzz_part(input);
         char path[JOURNAL_NAME_SIZE + 1] = "/";
 
@@ -40,7 +41,7 @@ static void put_segments(struct io *io, struct fuzz_input *input, bool fixed)
         } else {
             journal_segment_name(path + 1, number);
         }
-        fuzz_write_file(io, path, segment, sizeof segment);
+        fuzz_write_file(io, path, segment, first == number ? sizeof segment : part.size);
     }
 }
 

@@ -45,7 +45,7 @@ static enum err walk(const uint8_t *body, size_t size, const Record__RecordSet *
     *ret_count = 0;
     buf_init(ret_again, 1 << 22);
     record_reader_init(&reader);
-    record_reader_start(&reader, body, size);
+    record_reader_start(&reader, size > 0 ? body : (const uint8_t *)"", size);
     while ((err = record_reader_next(&reader, &record)) == ERR_OK) {
         enum err append;
 

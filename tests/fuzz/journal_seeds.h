@@ -1,5 +1,6 @@
 /*
- * The segments of a journal, for inputs to begin with: each as u8 number, a part.
+ * The segments of a journal, for inputs to begin with: each as u8 number (0x80: not as
+ * long as others), a part.
  */
 #ifndef QUORLOG_TESTS_FUZZ_JOURNAL_SEEDS_H
 #define QUORLOG_TESTS_FUZZ_JOURNAL_SEEDS_H

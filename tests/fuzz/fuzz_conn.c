@@ -8,8 +8,6 @@
  * with what came, 3 established with a lower limit, 4 close at once, 5 close with time to linger,
  * 6 release the socket, 7 keep the block a while.
  */
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +16,7 @@
 #include "base/assert.h"
 #include "fuzz/fix.h"
 #include "fuzz/fuzz.h"
+#include "fuzz/tcp.h"
 #include "transport/transport.h"
 
 enum { FRAME_SIZE_LIMIT = 1 << 16, TURNS_MAX = 1000 };
@@ -94,29 +93,6 @@ static void on_closed(struct conn *conn, void *arg)
     owner->conn = NULL;
 }
 
-/* A pair of connected sockets; nothing of them stays when they are closed. */
-static void connect_pair(int ret_fds[2])
-{
-    static struct sockaddr_in address = {.sin_family = AF_INET};
-    static int listening = -1;
-    const struct linger at_once = {.l_onoff = 1};
-    socklen_t size = sizeof address;
-    int rv = 0;
-
-    if (listening < 0) {
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        listening = socket(AF_INET, SOCK_STREAM, 0);
-        rv = bind(listening, (struct sockaddr *)&address, size);
-        rv = rv != 0 ? rv : getsockname(listening, (struct sockaddr *)&address, &size);
-        rv = rv != 0 ? rv : listen(listening, 16);
-    }
-    ret_fds[0] = socket(AF_INET, SOCK_STREAM, 0);
-    rv = rv != 0 ? rv : connect(ret_fds[0], (struct sockaddr *)&address, sizeof address);
-    ret_fds[1] = accept4(listening, NULL, NULL, SOCK_NONBLOCK);
-    rv = rv != 0 ? rv : setsockopt(ret_fds[0], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    ASSERT(rv == 0 && ret_fds[1] >= 0);
-}
-
 static void feed(uv_loop_t *loop, struct owner *owner, int fd, const uint8_t *stream, size_t size,
                  size_t piece)
 {
@@ -149,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum err err;
 
     ASSERT(rv == 0);
-    connect_pair(fds);
+    tcp_pair(fds);
     if (fixed) {
         fix_frames(stream, input.size);
     }

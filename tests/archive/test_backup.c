@@ -334,7 +334,8 @@ static void cut_at_each_byte(const char *path)
         uint64_t number;
 
         ck_assert_int_eq(ftruncate(fileno(file), (off_t)left - 1), 0);
-        ck_assert_msg(look(&number, &number, &info) == ERR_CORRUPT, "%s of %zu bytes", path, left - 1);
+        ck_assert_msg(look(&number, &number, &info) == ERR_CORRUPT, "%s of %zu bytes", path,
+                      left - 1);
         ck_assert_msg(strstr(info.text, "backup") != NULL, "no place: %s", info.text);
     }
     ck_assert_int_eq(fseek(file, 0, SEEK_SET), 0);

@@ -2,8 +2,8 @@
  * A backup's directory with any index, manifest and stores in it: opened, read whole, and restored
  * from.
  *
- *      u8 1: checksums are made right, 2: the index's head is made, which is left out | part: the index |
- *      part: the manifest | stores, up to 4: u8 1: of the second topic, u8 base offset, a part
+ *      u8 1: checksums are made right, 2: the index's head is made, which is left out | part: the
+ * index | part: the manifest | stores, up to 4: u8 1: of the second topic, u8 base offset, a part
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,8 +25,8 @@ enum { STORES_MAX = 4, APPLIED = 70 };
 
 static const char *const topic_dirs[] = {"a-4096", "b-8192"};
 
-static void put_index(struct io *io, const struct fuzz_input *text, const struct fuzz_input *manifest,
-                      const uint8_t *manifest_bytes, bool head)
+static void put_index(struct io *io, const struct fuzz_input *text,
+                      const struct fuzz_input *manifest, const uint8_t *manifest_bytes, bool head)
 {
     uint8_t digest[DIGEST_SIZE];
     char digits[DIGEST_TEXT_SIZE];
@@ -36,7 +36,8 @@ static void put_index(struct io *io, const struct fuzz_input *text, const struct
     if (head) {
         digest_bytes(manifest_bytes, manifest->size, digest);
         digest_to_text(digest, digits);
-        (void)buf_printf(&index, "quorlog-backup 1\ncluster " CLUSTER "\nentry %d 4\nmanifest %zu %s\n",
+        (void)buf_printf(&index,
+                         "quorlog-backup 1\ncluster " CLUSTER "\nentry %d 4\nmanifest %zu %s\n",
                          APPLIED, manifest->size, digits); /* fits */
     }
     (void)buf_append(&index, text->data, text->size); /* fits */
@@ -70,7 +71,8 @@ static void put_stores(struct io *io, struct fuzz_input *input, bool fixed)
 static void use(const struct backup *backup)
 {
     struct membership members = {0};
-    const struct restore_options options = {.dir = "/restored", .node_id = 1, .membership = &members};
+    const struct restore_options options = {
+        .dir = "/restored", .node_id = 1, .membership = &members};
     struct slice manifest;
     enum err verified;
     enum err err = backup_manifest(backup, &manifest, NULL);
@@ -103,7 +105,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     err = err == ERR_OK ? io_make_dir(io, "/topics", topic_dirs[1], NULL) : err;
     ASSERT(err == ERR_OK);
     if ((control & 1) != 0 && manifest.size >= 4) {
-        bytes_put_u32(manifest_bytes + manifest.size - 4, crc32c(manifest_bytes, manifest.size - 4));
+        bytes_put_u32(manifest_bytes + manifest.size - 4,
+                      crc32c(manifest_bytes, manifest.size - 4));
     }
     (void)snprintf(name, sizeof name, "/manifest-%020d", APPLIED); /* fits */
     fuzz_write_file(io, name, manifest_bytes, manifest.size);
@@ -155,8 +158,8 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
         manifest = chained_manifest(topics, 2, APPLIED);
         fuzz_put(&text, "", 0);
         for (unsigned i = 0; i < 2; i++) {
-            (void)buf_printf(&text, "topic %" PRIu64 " 0 %" PRIu64 " %s\n", topics[i].id, topics[i].end,
-                             topics[i].name); /* fits */
+            (void)buf_printf(&text, "topic %" PRIu64 " 0 %" PRIu64 " %s\n", topics[i].id,
+                             topics[i].end, topics[i].name); /* fits */
             if (topics[i].end > 0) {
                 (void)buf_printf(&text, "file %" PRIu64 " 0 %" PRIu64 " %zu\n", topics[i].id,
                                  topics[i].end, STORE_HEADER_SIZE + topics[i].size); /* fits */

@@ -1,8 +1,8 @@
 /*
  * The file of term and vote. What opens is what both slots hold afterwards, and can be changed.
  *
- *      u8 1: checksums are made right, 2: cut behind what is given | the first slot's 44 bytes | the second's |
- *      u16 position, u8 value of one byte more
+ *      u8 1: checksums are made right, 2: cut behind what is given | the first slot's 44 bytes |
+ * the second's | u16 position, u8 value of one byte more
  */
 #include <stdlib.h>
 #include <string.h>

@@ -98,7 +98,8 @@ static void check_address(const char *text)
         return;
     }
     v6 = strchr(host, ':') != NULL;
-    (void)snprintf(again, sizeof again, "%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port); /* fits */
+    (void)snprintf(again, sizeof again, "%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "",
+                   port); /* fits */
     err = address_split(again, host_again, port_again, NULL);
     ASSERT(err == ERR_OK && strcmp(host, host_again) == 0 && strcmp(port, port_again) == 0);
 }
@@ -142,11 +143,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 {
     static const char *const seeds[][3] = {
-        {"--key=v", "-Ha=b", "t"}, {"-jk", "v", "--"}, {"--size", "12K", "t"},
-        {"%o %k %v %t %h%%\\n\\t\\\\"}, {"%v", "\\n"},
-        {"start"}, {"end"}, {"-12"}, {"@2026-11-22T10:00:00.123456Z"}, {"@1"}, {"7"},
-        {"host:7437"}, {"[::1]:1"}, {":0"}, {"10.0.0.7:65535"},
-        {"16M"}, {"9223372036854775807"}, {"1G"},
+        {"--key=v", "-Ha=b", "t"},
+        {"-jk", "v", "--"},
+        {"--size", "12K", "t"},
+        {"%o %k %v %t %h%%\\n\\t\\\\"},
+        {"%v", "\\n"},
+        {"start"},
+        {"end"},
+        {"-12"},
+        {"@2026-11-22T10:00:00.123456Z"},
+        {"@1"},
+        {"7"},
+        {"host:7437"},
+        {"[::1]:1"},
+        {":0"},
+        {"10.0.0.7:65535"},
+        {"16M"},
+        {"9223372036854775807"},
+        {"1G"},
     };
     static const uint8_t kinds[] = {0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4};
 

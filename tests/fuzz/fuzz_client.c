@@ -127,8 +127,7 @@ static bool serve(struct peer *self)
     struct slice bytes = {.data = buffer, .size = n > 0 ? (size_t)n : 0};
     struct frame frame;
 
-    while (bytes.size > 0 &&
-           frame_parser_parse(&self->parser, &bytes, &frame, NULL) == ERR_OK) {
+    while (bytes.size > 0 && frame_parser_parse(&self->parser, &bytes, &frame, NULL) == ERR_OK) {
         answer(self, &frame);
         block_unref(frame.block);
     }
@@ -159,7 +158,8 @@ static void ask(struct client *client, uint8_t what, bool *done, unsigned *recor
                                              .linearizable = (what & 64) != 0};
     const struct producer_options writing = {
         .topic = "t", .no_idempotence = (what & 16) != 0, .acks_all = (what & 32) != 0};
-    const struct client_members members = {.goal = CLIENT_MEMBERS_ADD, .node_id = 4, .address = "a:1"};
+    const struct client_members members = {
+        .goal = CLIENT_MEMBERS_ADD, .node_id = 4, .address = "a:1"};
     const struct client_record record = {.value = "v", .value_size = 1};
     struct consumer *consumer;
     struct producer *producer;

@@ -106,7 +106,8 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
         if (entry->type == ENTRY_COMMAND && entry->size < 2000) {
             emit(arg, entry_payload(entry), entry->size);
             if (all.size == 0 || all.size < 1500) {
-                fuzz_put(&all, entry_payload(entry) + (all.size == 0 ? 0 : COMMAND_PAYLOAD_HEADER_SIZE),
+                fuzz_put(&all,
+                         entry_payload(entry) + (all.size == 0 ? 0 : COMMAND_PAYLOAD_HEADER_SIZE),
                          entry->size - (all.size == 0 ? 0 : COMMAND_PAYLOAD_HEADER_SIZE));
             }
         }

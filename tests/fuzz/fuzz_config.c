@@ -2,8 +2,8 @@
  * A node's configuration from a file, the environment and flags; what it prints is a file that says
  * the same. With it the identity of a data directory, and the list of first members.
  *
- *      part: the file | part: one variable | part: name of a flag | part: its value | part: DATA/identity |
- *      part: DATA/group-1/disk
+ *      part: the file | part: one variable | part: name of a flag | part: its value | part:
+ * DATA/identity | part: DATA/group-1/disk
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,7 +116,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     environment[0] = texts[1];
     config_init(config);
     good = config_read_environment(config, environment, NULL) == ERR_OK;
-    good = config_read_file(config, file_with(parts[0].data, parts[0].size), NULL) == ERR_OK && good;
+    good =
+        config_read_file(config, file_with(parts[0].data, parts[0].size), NULL) == ERR_OK && good;
     good = config_set_flag(config, texts[2], texts[3], NULL) == ERR_OK && good;
     config_advertised(config, address);
     if (config_membership(config, &members, NULL) == ERR_OK) {

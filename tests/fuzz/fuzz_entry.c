@@ -48,8 +48,8 @@ static void check_entries(struct block *block)
     struct entry sealed;
 
     /* Whether an index is one that is due, its reader decides; none is made with index 0. */
-    while (position < block->size && entry_parse(block, position, block->size, PAYLOAD_MAX, &entry,
-                                                 NULL) == ERR_OK) {
+    while (position < block->size &&
+           entry_parse(block, position, block->size, PAYLOAD_MAX, &entry, NULL) == ERR_OK) {
         struct block *again;
 
         ASSERT(entry.size <= PAYLOAD_MAX && entry_frame_size(entry.size) <= block->size - position);

@@ -84,7 +84,8 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
         struct index *index = index_new(io, 1 << 16, 64);
         struct index_seal seal = {.store_size = 32 + 100 * (uint64_t)count,
                                   .end_offset = BASE_OFFSET + 10 * (uint64_t)count,
-                                  .last_position = count == 0 ? 0 : 32 + 100 * ((uint64_t)count - 1),
+                                  .last_position =
+                                      count == 0 ? 0 : 32 + 100 * ((uint64_t)count - 1),
                                   .last_raft_index = 9};
         struct index *sealed;
         struct buf seed = {0};

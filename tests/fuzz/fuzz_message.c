@@ -125,7 +125,7 @@ static void emit_append(fuzz_emit_cb emit, void *arg, unsigned count)
 void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 {
     static const enum message_type plain[] = {
-        MESSAGE_APPEND_RESULT, MESSAGE_VOTE,  MESSAGE_VOTE_RESULT, MESSAGE_TIMEOUT_NOW,
+        MESSAGE_APPEND_RESULT, MESSAGE_VOTE,    MESSAGE_VOTE_RESULT,   MESSAGE_TIMEOUT_NOW,
         MESSAGE_FETCH,         MESSAGE_CONFIRM, MESSAGE_CONFIRM_RESULT};
     struct membership members = {0};
     uint8_t encoded[128];
@@ -133,12 +133,14 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         message = (struct message){.type = plain[i]};
-        message.fetch.topic_id = 4; /* The first field of each: last_index, round … */
-        message.fetch.offset = 1;
-        message.fetch.end = 9;
-        message.fetch.size_max = 4096;
-        if (plain[i] != MESSAGE_FETCH) {
-            memset(&message.fetch.offset, 0, sizeof message - offsetof(struct message, fetch.offset));
+        if (plain[i] == MESSAGE_FETCH) {
+            message.fetch.topic_id = 4;
+            message.fetch.end = 9;
+            message.fetch.size_max = 4096;
+        } else if (plain[i] == MESSAGE_VOTE_RESULT) {
+            message.vote_result.granted = true;
+        } else {
+            message.confirm.round = 5; /* The first of each: last_index, rejected, … */
         }
         emit_message(emit, arg, &message);
     }

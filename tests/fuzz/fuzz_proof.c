@@ -45,8 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         digest_bytes(text, input.size, digest);
         digest_to_text(digest, digits);
-        input.size += (size_t)snprintf(text + input.size, SUM_LINE_SIZE + 1,
-                                       "{\"sha256\":\"%s\"}\n", digits);
+        input.size +=
+            (size_t)snprintf(text + input.size, SUM_LINE_SIZE + 1, "{\"sha256\":\"%s\"}\n", digits);
     }
     if (input.size > 0) {
         file = fmemopen(text, input.size, "r");

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/assert.h"
 #include "archive/chained.h"
+#include "base/assert.h"
 #include "fuzz/fix.h"
 #include "fuzz/fuzz.h"
 #include "log/segment.h"
@@ -66,8 +66,7 @@ static void check_recovered(const struct segment_config *config, struct store *s
     struct segment_tail tail;
     struct segment_cut cut;
     struct batch_header last;
-    enum err err =
-        segment_recover(config, store, NULL, durable_end, &segment, &tail, NULL);
+    enum err err = segment_recover(config, store, NULL, durable_end, &segment, &tail, NULL);
 
     if (err != ERR_OK) {
         ASSERT(err == ERR_CORRUPT && durable_end > 0);

@@ -149,8 +149,8 @@ static void put_request(struct buf *seed, uint16_t type, const char *header, siz
 
 void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 {
-    static const uint8_t types[] = {16, 18, 20, 21, 22, 5,  32, 34, 36, 38, 40, 48, 56,  64, 66,
-                                    68, 70, 80, 82, 84, 86, 96, 98, 100, 1, 4,  2,  255, 17};
+    static const uint8_t types[] = {16, 18, 20, 21, 22, 5,  32, 34, 36,  38, 40, 48, 56,  64, 66,
+                                    68, 70, 80, 82, 84, 86, 96, 98, 100, 1,  4,  2,  255, 17};
     uint8_t batch[BATCH_HEADER_SIZE + 6] = {'Q', 'L', 'B', '1'};
 
     batch[8] = sizeof batch;
@@ -161,7 +161,10 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 
         fuzz_put_u8(&seed, 3);
         put_request(&seed, types[i], "\x0a\x01t", 3, batch, types[i] == 16 ? sizeof batch : 0);
-        put_request(&seed, types[i], "\x0a\x01t\x12\x01" "c\x18\x02", 8, "", 0);
+        put_request(&seed, types[i],
+                    "\x0a\x01t\x12\x01"
+                    "c\x18\x02",
+                    8, "", 0);
         put_request(&seed, types[i], "\x08\x01\x10\x02", 4, "", 0);
         put_request(&seed, 20, "\x0a\x05\x0a\x01t\x10\x01\x10\x64", 9, "", 0);
         put_request(&seed, 21, "\x08\x64", 2, "", 0);

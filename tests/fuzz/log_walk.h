@@ -1,5 +1,6 @@
 /*
- * Reads all of a log whose files may be anything: every offset is in a batch, in a hole, or damaged.
+ * Reads all of a log whose files may be anything: every offset is in a batch, in a hole, or
+ * damaged.
  */
 #ifndef QUORLOG_TESTS_FUZZ_LOG_WALK_H
 #define QUORLOG_TESTS_FUZZ_LOG_WALK_H

@@ -35,7 +35,7 @@ static void on_reply(void *arg, const struct client_error *error, const uint8_t 
 {
     bool *done = arg;
 
-    ASSERT(!*done && (error->err == ERR_OK) == (reply != NULL || size == 0));
+    ASSERT(!*done && IMPLIES(error->err != ERR_OK, reply == NULL && size == 0));
     (void)client_error_outcome(error); /* It is one of three for whatever was said. */
     *done = true;
 }

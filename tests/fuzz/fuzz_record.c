@@ -14,6 +14,19 @@
 #include "record.pb-c.h"
 #include "server/record_count.h"
 
+/* Of fields that come with another wire type than theirs, protobuf-c takes some and the client
+ * none; no encoder makes such. */
+static bool is_canonical(const Record__RecordSet *objects, const uint8_t *body, size_t size)
+{
+    uint8_t *packed = malloc(record__record_set__get_packed_size(objects) + 1);
+    bool same;
+
+    ASSERT(packed != NULL);
+    same = record__record_set__pack(objects, packed) == size && memcmp(packed, body, size) == 0;
+    free(packed);
+    return same;
+}
+
 static bool equal(const void *a, size_t a_size, const void *b, size_t b_size)
 {
     return a_size == b_size && (a_size == 0 || memcmp(a, b, a_size) == 0);
@@ -75,17 +88,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t walked_again;
     enum err count_err = record_count(body, size, &counted, NULL);
     Record__RecordSet *objects = record__record_set__unpack(NULL, size, body);
+    bool canonical = objects != NULL && is_canonical(objects, body, size);
     struct buf again;
     struct buf twice;
-    enum err err = walk(body, size, count_err == ERR_OK ? objects : NULL, &walked, &again);
+    enum err err = walk(body, size, canonical ? objects : NULL, &walked, &again);
 
     ASSERT(err == ERR_AGAIN || err == ERR_CORRUPT);
     if (count_err == ERR_OK && err == ERR_AGAIN) {
         ASSERT(counted == walked);
         ASSERT(record_count_check(body, size, counted, NULL) == ERR_OK);
     }
-    if (count_err == ERR_OK && objects != NULL) {
-        ASSERT(objects->n_records == counted && err == ERR_AGAIN);
+    if (canonical) {
+        ASSERT(count_err == ERR_OK && objects->n_records == counted && err == ERR_AGAIN);
     }
     ASSERT(walk(again.data, again.size, NULL, &walked_again, &twice) == ERR_AGAIN);
     ASSERT(walked_again == walked && equal(again.data, again.size, twice.data, twice.size));

@@ -12,7 +12,7 @@
 #include "fuzz/fuzz.h"
 #include "transport/frame.h"
 
-enum { SIZE_MAX_OF_FRAMES = 1 << 16 };
+enum { SIZE_MAX_OF_FRAMES = 1 << 12 };
 
 struct outcome {
     size_t frames;

@@ -19,10 +19,11 @@
 static bool is_canonical(const Record__RecordSet *objects, const uint8_t *body, size_t size)
 {
     uint8_t *packed = malloc(record__record_set__get_packed_size(objects) + 1);
-    bool same;
+    bool same = objects->base.n_unknown_fields == 0;
 
     ASSERT(packed != NULL);
-    same = record__record_set__pack(objects, packed) == size && memcmp(packed, body, size) == 0;
+    same = record__record_set__pack(objects, packed) == size && same &&
+           memcmp(packed, body, size) == 0;
     free(packed);
     return same;
 }

@@ -12,7 +12,7 @@
 #   CI_JOBS=2            programs at a time
 #   CI_SEED=N            the first seed of the step `seeds`; default: the time, so that each run tries new ones
 #   CI_SEED_SECONDS=60   how long it tries
-#   CI_FUZZ_SECONDS=20   how long each fuzz target runs
+#   CI_FUZZ_SECONDS=15   how long each fuzz target runs
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . tools/testlog.sh
@@ -139,22 +139,24 @@ step_tsan() {
 }
 
 # What is found, but no failure, stays in build-fuzz/ for the next run. A target counts as a test.
+# Its build is one of its own, with counters for the fuzzer in everything.
 step_fuzz() {
     local code=0 targets
 
     scripts/deps --fuzz || return
-    try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-20}" --jobs "$jobs" || code=$?
+    CC=$(cc clang) try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-15}" --jobs "$jobs" || code=$?
     targets=$(tests/fuzz/run --list | wc -l)
     [ "$code" -ne 0 ] || echo "$targets 0 0" >"$out/counts"
     return "$code"
 }
 
-# Of the unit tests and of the share of the simulator that belongs to them.
+# Of the tests that run in one process: unit tests, the share of the simulator, servers. Processes
+# that are killed write no counts.
 step_coverage() {
     scripts/deps --coverage || return
     build coverage gcc -Db_coverage=true --buildtype=debug || return
     find "$out/coverage" -name '*.gcda' -delete
-    tests coverage --suite unit --suite sim --timeout-multiplier 3 || return
+    tests coverage --suite unit --suite sim --suite server --timeout-multiplier 5 || return
     tools/coverage "$out/coverage" --min log=90 --min raft_fsm=90
 }
 

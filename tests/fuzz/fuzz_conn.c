@@ -150,21 +150,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(stream);
     return 0;
 }
-
-void fuzz_seeds(fuzz_emit_cb emit, void *arg)
-{
-    for (uint8_t i = 0; i < 8; i++) {
-        struct buf seed = {0};
-
-        fuzz_put_u8(&seed, 1);
-        fuzz_put_u8(&seed, (uint8_t)(i * 30));
-        for (unsigned k = 0; k < 3; k++) {
-            uint8_t frame[FRAME_PREFIX_SIZE + 40] = {
-                [0] = FRAME_PREFIX_SIZE - 4 + 40, [8] = (uint8_t)(i + k), [10] = 1, [12] = 7};
-
-            fix_frames(frame, sizeof frame);
-            fuzz_put(&seed, frame, sizeof frame);
-        }
-        fuzz_emit(emit, arg, &seed);
-    }
-}

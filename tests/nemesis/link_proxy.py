@@ -37,6 +37,9 @@ class Proxy:
     def node(self, node, listen, target):
         self.command("node", node, listen, target)
 
+    def move(self, node, target):
+        self.command("move", node, target)
+
     def remove(self, node):
         self.command("remove", node)
 

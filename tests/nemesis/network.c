@@ -264,6 +264,16 @@ enum err network_add(struct network *self, uint64_t id, const char *listen, cons
     return ERR_OK;
 }
 
+enum err network_move(struct network *self, uint64_t id, const char *target, struct err_info *info)
+{
+    struct node *node = find_node(self, id);
+
+    if (node == NULL) {
+        return err_set(info, ERR_NOT_FOUND, "there is no node %" PRIu64, id);
+    }
+    return parse_target(target, &node->target, info);
+}
+
 enum err network_remove(struct network *self, uint64_t id, struct err_info *info)
 {
     struct node *node = find_node(self, id);

@@ -43,6 +43,10 @@ struct network *network_new(uv_loop_t *loop, uint64_t seed);
 enum err network_add(struct network *self, uint64_t id, const char *listen, const char *target,
                      struct err_info *info);
 
+/* It is really at `target` from now on; connections that there are stay. ERR_NOT_FOUND,
+ * ERR_INVALID. */
+enum err network_move(struct network *self, uint64_t id, const char *target, struct err_info *info);
+
 /* Its connections are reset, its address is free. ERR_NOT_FOUND. */
 enum err network_remove(struct network *self, uint64_t id, struct err_info *info);
 

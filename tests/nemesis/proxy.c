@@ -8,6 +8,7 @@
  * output: "ok", "error: TEXT", or JSON. A and B are numbers of nodes, 0 all clients, * all nodes.
  *
  *      node A LISTEN TARGET     A is reached at LISTEN, and really is at TARGET (IP:port)
+ *      move A TARGET            it is there from now on
  *      remove A                 no more; its connections are reset
  *      block A B                what A tells B is held, ends and resets too; connections stay
  *      drop A B                 it is lost; connections that lost something are reset at the end
@@ -129,6 +130,15 @@ static enum err run_remove(struct proxy *self, char *const words[], int count,
     return err == ERR_OK ? network_remove(self->network, id, info) : err;
 }
 
+static enum err run_move(struct proxy *self, char *const words[], int count, struct err_info *info)
+{
+    uint64_t id;
+    enum err err = parse_number(words[1], INT64_MAX, &id, info);
+
+    (void)count;
+    return err == ERR_OK ? network_move(self->network, id, words[2], info) : err;
+}
+
 static enum err run_state(struct proxy *self, char *const words[], int count, struct err_info *info)
 {
     enum lane_state state = LANE_OPEN;
@@ -215,9 +225,10 @@ static const struct command {
     int words_max;
     enum err (*run)(struct proxy *self, char *const words[], int count, struct err_info *info);
 } commands[] = {
-    {"node", 4, 4, run_node},  {"remove", 2, 2, run_remove}, {"block", 3, 3, run_state},
-    {"drop", 3, 3, run_state}, {"open", 3, 3, run_state},    {"delay", 4, 5, run_delay},
-    {"rate", 4, 4, run_rate},  {"cut", 3, 3, run_cut},       {"heal", 1, 1, run_heal},
+    {"node", 4, 4, run_node},   {"move", 3, 3, run_move},  {"remove", 2, 2, run_remove},
+    {"block", 3, 3, run_state}, {"drop", 3, 3, run_state}, {"open", 3, 3, run_state},
+    {"delay", 4, 5, run_delay}, {"rate", 4, 4, run_rate},  {"cut", 3, 3, run_cut},
+    {"heal", 1, 1, run_heal},
 };
 
 static enum err run_words(struct proxy *self, char *const words[], int count, struct err_info *info)

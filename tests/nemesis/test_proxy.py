@@ -371,6 +371,16 @@ class ProxyTest(unittest.TestCase):
                         "127.0.0.1:%d" % self.nodes[2].getsockname()[1])
         self.check_passes(self.dial(1, 2))
 
+    def test_a_node_that_moved_is_dialled_where_it_is(self):
+        before = self.dial(1, 2)
+        self.proxy.move(2, "127.0.0.1:%d" % self.nodes[3].getsockname()[1])
+        self.check_passes(before)
+        link = self.dial(1, 2, accept=False)
+        link.node = self.nodes[3]
+        link.accept()
+        receive(link.far, len(wire.hello(kind=wire.PEER, node_id=1, to=2)))
+        self.check_passes(link)
+
     def test_what_is_no_command_is_refused_and_changes_nothing(self):
         link = self.dial(1, 2)
         for line, reason in (("nope", "no command 'nope'"), ("block 1", "too few"),
@@ -378,7 +388,7 @@ class ProxyTest(unittest.TestCase):
                              ("delay 1 2 600001", "up to 600000"), ("rate 1 2", "too few"),
                              ("node 0 127.0.0.1:0 127.0.0.1:1", "stands for clients"),
                              ("node 1 127.0.0.1:0 127.0.0.1:1", "has an address"),
-                             ("node 9 nowhere 127.0.0.1:1", "nowhere"), ("remove 9", "no node 9"),
+                             ("node 9 nowhere 127.0.0.1:1", "nowhere"), ("remove 9", "no node 9"), ("move 9 127.0.0.1:1", "no node 9"),
                              ("node 9 127.0.0.1:0 localhost:1", "IPv4"),
                              ("block 1 2 " + 2000 * "x", "more than 1024"),
                              ("a b c d e f g h i", "no command 'a'")):

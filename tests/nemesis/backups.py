@@ -25,7 +25,7 @@ def digest(servers, topic, count):
 
 def topics(servers):
     said = run("topic", "list", "--json", "-s", servers).stdout.decode()
-    return {line["topic"]: line for line in map(json.loads, said.splitlines())}
+    return {line["name"]: line for line in map(json.loads, said.splitlines())}
 
 
 class Backup(Fault):

@@ -4,6 +4,7 @@ not start")."""
 import glob
 import os
 import re
+import struct
 
 # What a refusal says → what docs/operations.md says to do. The first that fits counts.
 INSTRUCTIONS = (
@@ -50,11 +51,26 @@ def stores(node):
     return list(found.values())
 
 
-def used(path):
-    """Bytes of a journal's file up to the last one that is not zero; what was recycled has old bytes
-    behind it."""
+def batches(path):
+    """(position, size) of what counts in a journal's file: headers and entries. What a recycled file
+    held before carries another segment's number (src/raft_fsm/journal.h)."""
     with open(path, "rb") as file:
-        return len(file.read().rstrip(b"\0"))
+        data = file.read()
+    segment = struct.unpack_from("<Q", data, 8)[0]
+    found = []
+    at = 512
+    while at + 64 <= len(data):
+        magic, _, of, _, _, _, size = struct.unpack_from("<IIQQQII", data, at)
+        if magic != 0x424A4C51 or of != segment:
+            break
+        found.append((at, 64 + size))
+        at += (64 + size + 511) // 512 * 512
+    return found
+
+
+def journal_places(paths):
+    """(path, position, size) of everything that counts in all of a journal, in order."""
+    return [(path, at, size) for path in paths for at, size in batches(path)]
 
 
 def sealed(node):
@@ -92,21 +108,21 @@ ONLINE = ("topic-sealed", "topic-active")  # what is read again while a node run
 
 
 def draw(rng, kind, paths):
-    """Some flips of such files: [(path, position, bit)]. At most one for each file, but for
-    ballot-both, which is one for each slot."""
+    """Some flips of such files, ([(path, position, bit)], whether the node must refuse to start then).
+    At most one for each file, but for ballot-both, which is one for each slot."""
     if kind == "ballot-both":
-        return [(paths[0], slot * 4096 + rng.randrange(44), rng.randrange(8)) for slot in (0, 1)]
+        return [(paths[0], slot * 4096 + rng.randrange(44), rng.randrange(8)) for slot in (0, 1)], True
     if kind == "ballot":
-        return [(paths[0], rng.choice((0, 4096)) + rng.randrange(44), rng.randrange(8))]
-    chosen = rng.sample(paths, min(len(paths), rng.choice((1, 1, 2, 4))))
+        return [(paths[0], rng.choice((0, 4096)) + rng.randrange(44), rng.randrange(8))], False
     if kind == "journal":
-        chosen = chosen[:1]
-    flips = []
-    for path in chosen:
-        size = used(path) if kind.startswith("journal") else os.path.getsize(path)
-        if size > 0:
-            flips.append((path, rng.randrange(size), rng.randrange(8)))
-    return flips
+        places = journal_places(paths)
+        path, position, size = place = rng.choice(places)
+        # The last one is the seal: a torn one is none.
+        return ([(path, position + rng.randrange(size), rng.randrange(8))], place != places[-1])
+    chosen = rng.sample(paths, min(len(paths), rng.choice((1, 1, 2, 4))))
+    flips = [(path, rng.randrange(os.path.getsize(path)), rng.randrange(8)) for path in chosen
+             if os.path.getsize(path) > 0]
+    return flips, kind == "snapshot" and bool(flips)
 
 
 def mend_identity(node, other):

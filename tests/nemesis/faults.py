@@ -16,6 +16,7 @@ from cluster import Failed, expect, wait_for
 from sandbox import Throttle
 
 RESERVE = 24 << 20  # as nodes.OPTIONS
+ENDS = ("failed", "node_failed")  # what a node says that ends because of its disk, or its members
 
 
 class Fault:
@@ -26,6 +27,7 @@ class Fault:
     needs = ()
     about = ""
     seconds = (0.5, 4.0)  # how long it is held
+    weight = 1  # how often it is drawn, compared with others
 
     def __init__(self, cluster, rng):
         self.cluster = cluster
@@ -95,6 +97,7 @@ class Kill(Fault):
     """SIGKILL."""
 
     name = "kill"
+    weight = 6
     about = "SIGKILL of the leader, a follower, a minority, a majority or all; started again after 0 to 3 s; up to 3 times"
     seconds = (0.0, 3.0)
 
@@ -132,6 +135,7 @@ class Pause(Fault):
     """SIGSTOP."""
 
     name = "pause"
+    weight = 2
     about = "SIGSTOP of the leader, a follower, a minority or all for 0.2 to 6 s, then SIGCONT"
     seconds = (0.2, 6.0)
 
@@ -185,6 +189,7 @@ class Partition(Fault):
     """Some lanes pass nothing."""
 
     name = "partition"
+    weight = 2
     scope = "net"
     about = "isolate one node or the leader; a minority with the leader; one direction of one node; " \
             "a bridge; a ring of majorities; bytes held (block), lost (drop), or connections cut " \
@@ -258,6 +263,7 @@ class Flap(Partition):
     """A partition that comes and goes."""
 
     name = "flap"
+    weight = 1
     about = "a partition as above that comes and goes every 50 to 500 ms, for 1 to 8 s"
     seconds = (1.0, 8.0)
 
@@ -450,7 +456,7 @@ class FullDisk(Fault):
         for node in self.victims:
             # docs/operations.md: the last byte, within a tenth of a second, ends a node.
             node.tolerated = True
-            self.cluster.allow(node, "node_failed", seconds=600)
+            self.cluster.allow(node, *ENDS, seconds=600)
             node.place.disk.fill(self.leave)
         self.cluster.count("full disks", len(self.victims))
 
@@ -462,7 +468,8 @@ class FullDisk(Fault):
         spent = super().recover_health(timeout)
         for node in self.victims:
             node.tolerated = False
-            self.cluster.allow(node, "node_failed", seconds=0)
+            for event in ENDS:
+                node.allowed.pop(event, None)
         return spent
 
 
@@ -470,6 +477,7 @@ class PowerCut(Fault):
     """What was not synced is lost."""
 
     name = "power-cut"
+    weight = 3
     needs = ("ext4",)
     about = "one node, a minority or all lose their power: the file system is shut down without its " \
             "log, the process killed, the disk mounted again"
@@ -488,7 +496,7 @@ class PowerCut(Fault):
     def inject(self):
         for node in self.victims:
             node.handled = True  # It may see its disk fail and end before it is killed.
-            self.cluster.allow(node, "node_failed", seconds=self.hold + 120)
+            self.cluster.allow(node, *ENDS, seconds=self.hold + 120)
         if self.kill_first:
             self.cluster.kill(*self.victims)
         for node in self.victims:
@@ -507,8 +515,8 @@ class PowerCut(Fault):
     def recover_health(self, timeout=90):
         spent = super().recover_health(timeout)
         for node in self.victims:
-            self.cluster.allow(node, "node_failed", seconds=0)
-            node.allowed.pop("node_failed", None)
+            for event in ENDS:
+                node.allowed.pop(event, None)
         return spent
 
 
@@ -518,6 +526,7 @@ class FlipOffline(Fault):
     """Bits of a stopped node's files."""
 
     name = "flip-offline"
+    weight = 2
     scope = "data"
     about = "bits of one kind of file of a stopped node flip: sealed and active topic files, index, " \
             "snapshot, journal, spare, ballot (one slot, both), disk, identity; then what the " \
@@ -541,7 +550,10 @@ class FlipOffline(Fault):
         # What was acknowledged last is told from a torn write by the seal, which a clean end writes.
         self.cluster.kill(node, how=signal.SIGTERM)
         paths = damage.FILES[self.kind](node)
-        flips = damage.draw(self.rng, self.kind, paths) if paths else []
+        if not paths:
+            self.kind = "topic-active"
+            paths = damage.FILES[self.kind](node)
+        flips, self.must_refuse = damage.draw(self.rng, self.kind, paths)
         for path, position, bit in flips:
             damage.flip(path, position, bit)
         self.flips = [f"{os.path.basename(path)}@{position}.{bit}" for path, position, bit in flips]
@@ -561,6 +573,8 @@ class FlipOffline(Fault):
             self.outcome = self.obey(node, refusal)
         else:
             node.handled = False
+            if self.must_refuse:
+                self.cluster.fail(f"node {node.number} starts with damage in {self.flips}")
         self.cluster.count(f"flips: {self.kind}: {self.outcome}", 1 if self.flips else 0)
         self.cluster.history.note("flip", f"{' '.join(self.flips)}: {self.outcome}")
 
@@ -575,9 +589,9 @@ class FlipOffline(Fault):
 
     def obey(self, node, refusal):
         action = damage.instruction(refusal)
-        self.cluster.allow(node, "node_failed", seconds=600)
+        self.cluster.allow(node, *ENDS, seconds=600)
         if action == "identity":
-            damage.mend_identity(node, next(n for n in self.nodes() if n is not node and not n.joins))
+            damage.mend_identity(node, next(n for n in self.nodes() if n is not node))
             self.cluster.start(node)
             again = self.cluster.wait_up(node)
             if again is None:
@@ -612,7 +626,7 @@ class FlipOnline(Fault):
         node = self.victims[0]
         paths = damage.FILES[self.kind](node)
         self.cluster.allow(node, "damage_found", "hole_refilled")
-        flips = damage.draw(self.rng, self.kind, paths) if paths else []
+        flips, _ = damage.draw(self.rng, self.kind, paths) if paths else ([], False)
         for path, position, bit in flips:
             try:
                 damage.flip(path, position, bit)
@@ -705,7 +719,7 @@ class AddRemove(Fault):
             n for n in self.nodes() if n not in (self.fresh, leader))
         self.victims = [victim]
         victim.handled = True  # It ends by itself when it learns that it is no member.
-        self.cluster.allow(victim, "node_failed", seconds=600)
+        self.cluster.allow(victim, *ENDS, seconds=600)
         self.cluster.change("remove", victim.number)
         self.cluster.count("removed")
         place = victim.place

@@ -399,6 +399,21 @@ class NemesisCluster:
         self.proxy.move(node.number, place.address())
         self.start(node)
 
+    def rescue(self):
+        """Whatever a fault that failed has left is ended, so that all the rest can be looked at."""
+        self.proxy.heal()
+        for node in self.members():
+            disk = node.place.disk
+            disk.thaw()
+            disk.clear()
+            if node.paused:
+                self.resume(node)
+            if disk.off:
+                self.kill(node)
+                disk.power_on()
+            if not node.alive():
+                self.start(node)
+
     def close(self):
         """All processes end, all disks are taken away. Nodes that do not end cleanly are told."""
         nodes = self.members()

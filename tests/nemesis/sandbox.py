@@ -4,6 +4,7 @@ that died are removed by the next one.
 """
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -188,6 +189,7 @@ class Disk:
         self.point = os.path.join(base, name)
         self.data = os.path.join(self.point, "data")
         self.mounted = False
+        self.off = False
         os.makedirs(self.point, exist_ok=True)
         self.new()
 
@@ -228,9 +230,12 @@ class Disk:
         """What was not synced is lost, and everything fails until it is mounted again."""
         ioctl(self.point, FS_IOC_SHUTDOWN, struct.pack("I", SHUTDOWN_NO_FLUSH))
 
+        self.off = True
+
     def power_on(self):
         self.unmount()
         self.mount()
+        self.off = False
 
     def freeze(self):
         """Whatever writes waits until thaw()."""
@@ -245,16 +250,27 @@ class Disk:
 
     def fill(self, leave):
         """Another program takes everything but so many bytes."""
-        size = self.free() - leave
-        if size > 0:
-            with open(os.path.join(self.point, "filler"), "ab") as file:
-                os.posix_fallocate(file.fileno(), file.tell(), size)
+        with open(os.path.join(self.point, "filler"), "ab") as file:
+            size = self.free() - leave
+            while size > 4096:
+                try:
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+                    size = self.free() - leave
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    size = min(size // 2, self.free() - leave)  # The node was quicker.
 
     def clear(self):
         try:
             os.unlink(os.path.join(self.point, "filler"))
         except FileNotFoundError:
-            pass
+            return
+        fd = os.open(self.point, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)  # Else a power cut brings it back.
+        finally:
+            os.close(fd)
 
     def device(self):
         """MAJOR:MINOR."""

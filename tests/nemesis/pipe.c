@@ -124,8 +124,8 @@ static void on_written(uv_write_t *request, int status)
 
     ASSERT(self->writing);
     self->writing = false;
-    if (status == UV_ECANCELED) {
-        return; /* The socket is being closed. */
+    if (self->stopped) {
+        return; /* The socket is being closed; what was written then may be told late. */
     }
     self->sink_lost = self->sink_lost || status != 0;
     self->lane->passed += self->chunks->size;
@@ -268,6 +268,7 @@ void pipe_fini(struct pipe *self)
     }
     (void)uv_timer_stop(&self->timer); /* Always succeeds. */
     self->ended = true;
+    self->stopped = true;
     while (self->chunks != NULL) {
         drop_first(self);
     }

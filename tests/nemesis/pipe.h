@@ -80,6 +80,7 @@ struct pipe {
     bool writing;
     bool ended;
     bool spoilt;
+    bool stopped;
 };
 
 /* The two sockets are taken into use by pipe_source_ready and pipe_sink_ready. */

@@ -332,6 +332,26 @@ class ProxyTest(unittest.TestCase):
         self.check_passes(other)
         self.check_passes(self.dial(1, 2))
 
+    def test_busy_connections_are_cut_broken_and_removed_without_harm(self):
+        for round_number in range(40):
+            links = [self.dial(1, 2), self.dial(2, 1), self.dial(3, 2)]
+            for link in links:
+                for side in (link.near, link.far):
+                    side.setblocking(False)
+                    try:
+                        for _ in range(20):
+                            side.send(bytes(65536))
+                    except BlockingIOError:
+                        pass
+            if round_number % 2:
+                links[0].far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                links[0].far.close()
+            self.proxy.cut("*", "*")
+            for link in links:
+                link.close()
+        self.check_passes(self.dial(1, 2))
+        wait_for("the others are gone", lambda: self.proxy.stats()["connections"] == 1, SOON)
+
     def test_all_nodes_are_meant_by_a_star(self):
         links = [self.dial(1, 2), self.dial(3, 2)]
         client = self.dial(0, 2, wire.CLIENT)

@@ -28,6 +28,7 @@ class Fault:
     about = ""
     seconds = (0.5, 4.0)  # how long it is held
     weight = 1  # how often it is drawn, compared with others
+    tells = False  # it writes its own events
 
     def __init__(self, cluster, rng):
         self.cluster = cluster
@@ -97,6 +98,7 @@ class Kill(Fault):
     """SIGKILL."""
 
     name = "kill"
+    tells = True
     weight = 6
     about = "SIGKILL of the leader, a follower, a minority, a majority or all; started again after 0 to 3 s; up to 3 times"
     seconds = (0.0, 3.0)
@@ -116,19 +118,20 @@ class Kill(Fault):
             if again:
                 time.sleep(self.rng.uniform(0.1, 1.5))
                 self.choose(self.who)
+            self.killed_at = time.monotonic()
             self.cluster.kill(*self.victims)
             self.cluster.count("kills", len(self.victims))
-            if self.hits_leader():
-                self.cluster.history.page_event(kind="kill", node=self.leader_was.number, leader=True,
-                                                text="SIGKILL, leader")
             if again + 1 < self.times:
                 time.sleep(self.hold / self.times)
-                for node in self.victims:
-                    self.cluster.start(node)
+                self.heal()
 
     def heal(self):
         for node in self.victims:
             self.cluster.start(node)
+        led = self.hits_leader()
+        self.cluster.history.fault(
+            self.killed_at, self.name, f"SIGKILL, {self.who} ({self.numbers()})",
+            node=(self.leader_was if led else self.victims[0]).number, leader=led or None)
 
 
 class Pause(Fault):

@@ -44,10 +44,10 @@ class HistoryLoad:
         code = self.process.wait(120)
         expect(code == 0, f"the load ended with {code}: see {self.errors.name}")
 
-    def dump(self):
-        """What every node holds."""
+    def dump(self, timeout):
+        """What every node holds; they have so many seconds to answer."""
         done = subprocess.run([LOAD, "--servers", self.cluster.servers(), "--out", self.dumped,
-                               "--dump-only", "--timeout", "120"], stdout=self.errors,
+                               "--dump-only", "--timeout", str(timeout)], stdout=self.errors,
                               stderr=self.errors, timeout=900, check=False)
         expect(done.returncode == 0, f"the dump ended with {done.returncode}: see {self.errors.name}")
 
@@ -116,7 +116,7 @@ class PlainLoad:
             code = producer.stop()
             expect(code == 0, f"producer {producer.name}: exit {code}: {producer.errors}")
 
-    def dump(self):
+    def dump(self, _timeout):
         count = check_copies(Copies(self.cluster), self.TOPIC, self.producers)
         sent = sum(p.sent for p in self.producers)
         expect(count == sent, f"{count} records, {sent} were sent and acknowledged")

@@ -2,16 +2,12 @@
  * A load of many clients, each with its own idea of what to do, for the checker.
  *
  *      load.c            options, the loop, beginning and end
- *      load_life.c       lives: one program's run after the other, each with a connection of its own
- *      load_topics.c     topics: made, chosen, deleted
- *      load_claims.c     producer ids that outlive a program; what a raised epoch decides
- *      load_producer.c   who writes
- *      load_reader.c     who asks for records
- *      load_stream.c     who follows
- *      load_cursor.c     who keeps cursors
- *      load_dump.c       what every node holds, when all is over
- *      load_record.c     a record's bytes
- *      load_recorder.c   the history, the series
+ *      load_life.c       lives: one program's run after the other, each with a connection of its
+ * own load_topics.c     topics: made, chosen, deleted load_claims.c     producer ids that outlive a
+ * program; what a raised epoch decides load_producer.c   who writes load_reader.c     who asks for
+ * records load_stream.c     who follows load_cursor.c     who keeps cursors load_dump.c       what
+ * every node holds, when all is over load_record.c     a record's bytes load_recorder.c   the
+ * history, the series
  *
  * A slot is a place for one client after the other of a kind; a life is one of them: it has a
  * number of its own in the history, connects to a node by chance, lives for some seconds, and is
@@ -44,6 +40,7 @@ enum {
 
 struct load;
 struct life;
+struct slot;
 
 struct load_options {
     const char *servers;
@@ -103,7 +100,7 @@ struct life {
     uint32_t number;
     uint64_t sequence;
     uint64_t end_us;
-    unsigned under_way; /* operations */
+    unsigned under_way;  /* operations */
     struct topic *topic; /* NULL: none */
     bool leaving;        /* begins nothing */
     bool closing;

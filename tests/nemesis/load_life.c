@@ -96,8 +96,10 @@ void load_learn_nodes(struct load *self)
 
 struct history_op life_op(struct life *self, enum history_kind kind)
 {
-    struct history_op op = {
-        .kind = kind, .client = self->number, .sequence = ++self->sequence, .node = life_node(self)};
+    struct history_op op = {.kind = kind,
+                            .client = self->number,
+                            .sequence = ++self->sequence,
+                            .node = life_node(self)};
 
     if (self->topic != NULL) {
         op.topic = self->topic->label;
@@ -119,7 +121,8 @@ static void list_servers(struct load *load, char text[SERVERS_TEXT_SIZE])
     text[0] = '\0';
     for (unsigned i = 0; i < load->server_count; i++) {
         const char *server = load->servers[(first + i) % load->server_count];
-        int size = snprintf(text + used, SERVERS_TEXT_SIZE - used, "%s%s", i > 0 ? "," : "", server);
+        int size =
+            snprintf(text + used, SERVERS_TEXT_SIZE - used, "%s%s", i > 0 ? "," : "", server);
 
         ASSERT(size > 0 && used + (size_t)size < SERVERS_TEXT_SIZE);
         used += (size_t)size;

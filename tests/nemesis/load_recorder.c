@@ -185,13 +185,13 @@ static void write_tally(struct recorder *self, const char *name, struct tally *t
 {
     const struct histogram *latency = &tally->latency_us;
 
-    (void)fprintf(self->series,
-                  ",\"%s_ok\":%" PRIu64 ",\"%s_fail\":%" PRIu64 ",\"%s_unknown\":%" PRIu64
-                  ",\"%s_p50_ms\":%.3f,\"%s_p99_ms\":%.3f,\"%s_max_ms\":%.3f",
-                  name, tally->counts[HISTORY_OK], name, tally->counts[HISTORY_FAIL], name,
-                  tally->counts[HISTORY_UNKNOWN], name,
-                  (double)histogram_quantile(latency, 0.5) / 1e3, name,
-                  (double)histogram_quantile(latency, 0.99) / 1e3, name, (double)latency->max / 1e3);
+    (void)fprintf(
+        self->series,
+        ",\"%s_ok\":%" PRIu64 ",\"%s_fail\":%" PRIu64 ",\"%s_unknown\":%" PRIu64
+        ",\"%s_p50_ms\":%.3f,\"%s_p99_ms\":%.3f,\"%s_max_ms\":%.3f",
+        name, tally->counts[HISTORY_OK], name, tally->counts[HISTORY_FAIL], name,
+        tally->counts[HISTORY_UNKNOWN], name, (double)histogram_quantile(latency, 0.5) / 1e3, name,
+        (double)histogram_quantile(latency, 0.99) / 1e3, name, (double)latency->max / 1e3);
     memset(tally, 0, sizeof *tally);
 }
 

@@ -207,10 +207,9 @@ static void on_made(void *arg, const struct client_error *error, const uint8_t *
     self->used = true;
     self->maybe_gone = false;
     self->phase = PHASE_LIVE;
-    self->until_us =
-        recorder_now_us() +
-        (PASSING_MIN_MS + load_choose(life->load, PASSING_MAX_MS - PASSING_MIN_MS)) *
-            UINT64_C(1000);
+    self->until_us = recorder_now_us() +
+                     (PASSING_MIN_MS + load_choose(life->load, PASSING_MAX_MS - PASSING_MIN_MS)) *
+                         UINT64_C(1000);
 }
 
 static void on_deleted(void *arg, const struct client_error *error, const uint8_t *reply,

@@ -255,11 +255,24 @@ static void find_base(const struct places *self, struct produce *produce)
     }
 }
 
+static bool any_found(const struct places *self, const struct produce *produce)
+{
+    for (uint32_t i = 0; i < produce->count; i++) {
+        if (self->found[produce->first + i] != NOWHERE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* All of its records follow on one another; or none is there. */
 static void check_whole(struct places *self, const struct produce *produce)
 {
     struct topic *topic = self->topic;
 
+    if (!any_found(self, produce)) {
+        return; /* What that means for an acknowledged one is told already. */
+    }
     tell_facts(self->checker, CHECKER_ATOMIC, 1);
     for (uint32_t i = 0; i < produce->count; i++) {
         uint64_t found = self->found[produce->first + i];

@@ -9,7 +9,7 @@
 #include "base/assert.h"
 #include "load_recorder.h"
 
-enum { TIMEOUT_MS = 20000, LOOK_MS = 200 };
+enum { LOOK_MS = 200 };
 
 /* ---- answers ---- */
 
@@ -82,13 +82,14 @@ enum err copies_ask(struct client *client, const struct client_question *questio
 
 /* ---- nodes ---- */
 
-enum err copies_open(struct copies *self, const char *const *servers, unsigned count)
+enum err copies_open(struct copies *self, const char *const *servers, unsigned count,
+                     uint64_t timeout_ms)
 {
     ASSERT(count <= COPIES_NODES_MAX);
     *self = (struct copies){0};
     for (unsigned i = 0; i < count; i++) {
         const struct client_options options = {
-            .servers = servers[i], .name = "load-dump", .timeout_ms = TIMEOUT_MS};
+            .servers = servers[i], .name = "load-dump", .timeout_ms = timeout_ms};
         struct copy_node *node = &self->nodes[i];
         enum err err = client_new(&options, NULL, &node->client, NULL);
 

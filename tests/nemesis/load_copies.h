@@ -52,8 +52,9 @@ struct copies {
     unsigned count;
 };
 
-/* A client for each server. ERR_NOMEM, ERR_INVALID. */
-enum err copies_open(struct copies *self, const char *const *servers, unsigned count);
+/* A client for each server; timeout_ms: of a request. ERR_NOMEM, ERR_INVALID. */
+enum err copies_open(struct copies *self, const char *const *servers, unsigned count,
+                     uint64_t timeout_ms);
 void copies_close(struct copies *self);
 
 /* Asks again until all nodes answer, lack nothing and have equal topics. False: not by then; what

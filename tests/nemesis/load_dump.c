@@ -16,7 +16,7 @@
 #include "quorlog.pb-c.h"
 #include "raft_fsm/chain.h"
 
-enum { PIECE_SIZE = 1 << 20, PROOF_SIZE = 16 << 20, AGAIN_MS = 200 };
+enum { PIECE_SIZE = 1 << 20, PROOF_SIZE = 16 << 20, AGAIN_MS = 200, REQUEST_MAX_S = 20 };
 
 struct dump {
     struct load *load;
@@ -115,11 +115,13 @@ static enum err take_piece(struct dump *self, const struct answer *piece,
     static struct load_values values; /* One thread; too large for the stack. */
     Quorlog__ConsumeReply *reply =
         quorlog__consume_reply__unpack(NULL, piece->header_size, piece->header);
-    uint64_t applied = reply->applied_index;
-    uint64_t offset = reply->offset;
+    uint64_t applied;
+    uint64_t offset;
     enum err err;
 
-    ASSERT(reply != NULL);
+    ASSERT(reply != NULL); /* The client has looked. */
+    applied = reply->applied_index;
+    offset = reply->offset;
     quorlog__consume_reply__free_unpacked(reply, NULL);
     self->links = proof->body;
     self->link_count = proof->body_size / CHAIN_LINK_SIZE;
@@ -200,10 +202,12 @@ static void dump_topic(struct dump *self)
 int load_dump(struct load *self)
 {
     struct dump dump = {.load = self};
+    uint64_t request_s =
+        self->options.timeout_s < REQUEST_MAX_S ? self->options.timeout_s : REQUEST_MAX_S;
     struct copies copies;
 
     dump.deadline_us = recorder_now_us() + self->options.timeout_s * 1000000;
-    if (copies_open(&copies, self->servers, self->server_count) != ERR_OK) {
+    if (copies_open(&copies, self->servers, self->server_count, request_s * 1000) != ERR_OK) {
         (void)fprintf(stderr, "load: no clients can be made for the dump\n");
         return 1;
     }

@@ -102,8 +102,8 @@ static void choose_start(struct asker *self)
         self->request.start = QUORLOG__START__START_TAIL;
         self->request.offset = load_choose(load, RECORDS_MAX);
     } else {
-        self->request.start = load_chance(load, 50) ? QUORLOG__START__START_EARLIEST
-                                                    : QUORLOG__START__START_LATEST;
+        self->request.start =
+            load_chance(load, 50) ? QUORLOG__START__START_EARLIEST : QUORLOG__START__START_LATEST;
     }
 }
 

@@ -95,7 +95,7 @@ class Figure:
     def legend(self, curves):
         x = WIDTH - RIGHT
         for color, name, _ in reversed(curves):
-            width = 7 * len(name)
+            width = 6.4 * len(name)
             self.label(x, self.top - 8, name, "end")
             self.add(f'<rect x="{x - width - 16:.1f}" y="{self.top - 17:.1f}" width="10" height="10" rx="2" '
                      f'style="fill:var({color})"/>')
@@ -176,7 +176,8 @@ class Figure:
         if not events:
             return
         y = self.row("leader")
-        for event, after in zip(events, events[1:] + [{"t": self.end}]):
+        changes = [e for before, e in zip([{}] + events, events) if e.get("node") != before.get("node")]
+        for event, after in zip(changes, changes[1:] + [{"t": self.end}]):
             node = event.get("node")
             if node:
                 term = f", term {event['term']}" if event.get("term") else ""
@@ -206,7 +207,7 @@ class Figure:
     # ---- the whole ----
 
     def axis(self):
-        step = nice((self.end - self.begin) / 10)
+        step = nice((self.end - self.begin) / 10)  # of what is longer than a day
         for multiple in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200):
             if multiple >= (self.end - self.begin) / 11:
                 step = multiple
@@ -215,7 +216,8 @@ class Figure:
         t = 0.0
         while t <= self.end - self.begin:
             x = self.x(self.begin + t)
-            self.add(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="26" y2="{y:.1f}" stroke-dasharray="2 4"/>')
+            self.parts.insert(0, f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="26" y2="{y:.1f}" '
+                                 'stroke-dasharray="2 4"/>')
             self.label(x, y + 14, text_time(t), "middle")
             t += step
         self.y = y + 22

@@ -289,11 +289,11 @@ class NemesisCluster:
         elif event == "damage_found":
             self.count("damage found")
         if level == "ERROR":
-            told = self.unexpected.setdefault((node.number, event), 0)
-            if time.monotonic() > node.allowed.get(event, 0):
-                self.unexpected[node.number, event] += 1
-                if told >= TOLD_MAX:
-                    return
+            if time.monotonic() <= node.allowed.get(event, 0):
+                return
+            told = self.unexpected.get((node.number, event), 0)
+            self.unexpected[node.number, event] = told + 1
+            if told < TOLD_MAX:
                 self.fail(f"node {node.number}, unexpected: {line}")
 
     def see_leader(self, rest):

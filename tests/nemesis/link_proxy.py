@@ -17,7 +17,8 @@ class Proxy:
 
     def __init__(self, seed=1):
         self.process = subprocess.Popen([PROXY, "--seed", str(seed)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True, bufsize=1)
+                                        stdout=subprocess.PIPE, text=True, bufsize=1,
+                                        start_new_session=True)
         self.lock = threading.Lock()
 
     def command(self, *words):

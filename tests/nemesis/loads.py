@@ -34,7 +34,7 @@ class HistoryLoad:
         if self.options["rate"]:
             args += ["--rate", str(self.options["rate"])]
         self.process = subprocess.Popen(args, stdout=self.errors, stderr=self.errors,
-                                        stdin=subprocess.DEVNULL)
+                                        stdin=subprocess.DEVNULL, start_new_session=True)
 
     def running(self):
         return self.process is not None and self.process.poll() is None

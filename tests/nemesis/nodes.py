@@ -179,7 +179,7 @@ class NemesisCluster:
             node.ended_at = None
             with open(self.log_path(node), "ab") as log:
                 node.process = subprocess.Popen(args, stdout=log, stderr=log, env=env,
-                                                stdin=subprocess.DEVNULL)
+                                                stdin=subprocess.DEVNULL, start_new_session=True)
             node.wanted = True
             node.paused = False
 

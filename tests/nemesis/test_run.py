@@ -53,7 +53,7 @@ class RunTest(unittest.TestCase):
     def begin(self, *args):
         return subprocess.Popen([sys.executable, "-B", os.path.join(HERE, "run"), "--clients", "2",
                                  "--out", self.out.name, *args], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True)
+                                stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
     def wait_line(self, process, text):
         for line in process.stdout:
@@ -72,7 +72,10 @@ class RunTest(unittest.TestCase):
         for number in (signal.SIGINT, signal.SIGTERM):
             process = self.begin("--seed", "1", "--minutes", "5", "--faults", "kill,pause")
             self.wait_line(process, "healthy again")
-            process.send_signal(number if number == signal.SIGTERM else signal.SIGTERM)
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)  # As a terminal does.
+            else:
+                process.send_signal(number)
             rest = process.stdout.read()
             self.assertEqual(process.wait(60), 130, rest)
             self.check_nothing_left()

@@ -16,6 +16,7 @@ from cluster import Failed, expect, wait_for
 from sandbox import Throttle
 
 RESERVE = 24 << 20  # as nodes.OPTIONS
+DARK = ("failed", "node_failed", "damage_found")  # without its disk, before it is killed
 ENDS = ("failed", "node_failed")  # what a node says that ends because of its disk, or its members
 
 
@@ -499,7 +500,7 @@ class PowerCut(Fault):
     def inject(self):
         for node in self.victims:
             node.handled = True  # It may see its disk fail and end before it is killed.
-            self.cluster.allow(node, *ENDS, seconds=self.hold + 120)
+            self.cluster.allow(node, *DARK, seconds=self.hold + 120)
         if self.kill_first:
             self.cluster.kill(*self.victims)
         for node in self.victims:
@@ -518,7 +519,7 @@ class PowerCut(Fault):
     def recover_health(self, timeout=90):
         spent = super().recover_health(timeout)
         for node in self.victims:
-            for event in ENDS:
+            for event in DARK:
                 node.allowed.pop(event, None)
         return spent
 

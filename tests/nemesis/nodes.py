@@ -76,7 +76,7 @@ class NemesisCluster:
         self.nodes = {}
         self.advertised = {}  # node → its address before the proxy
         self.failures = []
-        self.unexpected = {}  # (node, event) → how often it said so
+        self.unexpected = {}  # (node, what) → how often
         self.counts = {}
         self.next_number = options["count"] + 1
         self.leader_seen = (0, 0)
@@ -111,6 +111,13 @@ class NemesisCluster:
                 return  # The first ones tell.
         self.history.note("failure", text)
         print(f"FAILED: {text}", flush=True)
+
+    def fail_of(self, node, what, text):
+        """As fail(), but not for ever the same."""
+        told = self.unexpected.get((node.number, what), 0)
+        self.unexpected[node.number, what] = told + 1
+        if told < TOLD_MAX:
+            self.fail(f"node {node.number}, {text}")
 
     # ---- places and numbers ----
 
@@ -255,7 +262,7 @@ class NemesisCluster:
             if code < 0:
                 self.fail(f"node {node.number} was ended by signal {-code}")
             elif node.refusal and not (node.handled or node.tolerated):
-                self.fail(f"node {node.number} would not start: {node.refusal}")
+                self.fail_of(node, "refusal", f"would not start: {node.refusal}")
             self.count("ended by itself")
         elif time.monotonic() - node.ended_at > RESTART_S and not node.handled:
             self.start(node)
@@ -289,12 +296,8 @@ class NemesisCluster:
         elif event == "damage_found":
             self.count("damage found")
         if level == "ERROR":
-            if time.monotonic() <= node.allowed.get(event, 0):
-                return
-            told = self.unexpected.get((node.number, event), 0)
-            self.unexpected[node.number, event] = told + 1
-            if told < TOLD_MAX:
-                self.fail(f"node {node.number}, unexpected: {line}")
+            if time.monotonic() > node.allowed.get(event, 0):
+                self.fail_of(node, event, f"unexpected: {line}")
 
     def see_leader(self, rest):
         fields = dict(re.findall(r"(\w+)=(\S+)", rest))

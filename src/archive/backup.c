@@ -172,10 +172,10 @@ enum err backup_open(struct io *io, const char *dir, struct backup *ret_backup,
     if (err == ERR_NOT_FOUND) {
         err = err_set(info, err, "there is no backup in '%s'", dir);
     }
-    if (err == ERR_OK && memchr(text.data, '\0', text.size) != NULL) {
+    err = err == ERR_OK ? buf_append(&text, "", 1) : err;
+    if (err == ERR_OK && strlen((const char *)text.data) != text.size - 1) {
         err = err_set(info, ERR_CORRUPT, "'%s' is no text", path);
     }
-    err = err == ERR_OK ? buf_append(&text, "", 1) : err;
     err = err == ERR_OK ? backup_index_parse(&self, (char *)text.data, &size, digest, info) : err;
     err = err == ERR_OK ? read_manifest(&self, size, digest, info) : err;
     err = err == ERR_OK ? backup_match_manifest(&self, info) : err;

@@ -150,7 +150,8 @@ static enum err check_seal(struct store *store, const struct index_seal *seal,
     }
     if (bytes_get_u32(bytes + BATCH_AT_CRC) != seal->last_header_crc ||
         seal->last_position + last.size != seal->store_size ||
-        batch_end_offset(&last) != seal->end_offset) {
+        batch_end_offset(&last) != seal->end_offset || last.raft_index != seal->last_raft_index ||
+        last.append_time_us != seal->last_append_time_us) {
         return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
     }
     return ERR_OK;

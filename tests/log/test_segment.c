@@ -148,6 +148,34 @@ START_TEST(a_seal_of_other_contents_of_the_same_size_is_stale)
 }
 END_TEST
 
+START_TEST(a_seal_with_stamps_that_are_not_the_last_batchs_is_stale)
+{
+    struct segment *active = create(10);
+    struct segment *sealed;
+    struct segment *opened;
+    struct store *store;
+
+    fill(active, 5);
+    for (int i = 0; i < 3; i++) {
+        active->last_raft_index += i == 1 ? 1 : 0;
+        active->last_append_time_us += i == 2 ? 1 : 0;
+        ck_assert_int_eq(segment_seal(&config, active, &sealed, NULL), ERR_OK);
+        segment_unref(sealed);
+        active->last_raft_index -= i == 1 ? 1 : 0;
+        active->last_append_time_us -= i == 2 ? 1 : 0;
+        store = open_store(10);
+        ck_assert_int_eq(segment_open(&config, store, &opened, NULL),
+                         i == 0 ? ERR_OK : ERR_CORRUPT);
+        if (i == 0) {
+            segment_unref(opened);
+        } else {
+            store_unref(store);
+        }
+    }
+    segment_unref(active);
+}
+END_TEST
+
 START_TEST(recovery_finds_the_end_of_what_verifies)
 {
     struct segment *active = create(10);
@@ -253,6 +281,7 @@ int main(void)
     tcase_add_test(tcase, names_are_taken_apart_as_they_are_made);
     tcase_add_test(tcase, a_sealed_segment_opens_without_reading_its_store);
     tcase_add_test(tcase, a_seal_of_other_contents_of_the_same_size_is_stale);
+    tcase_add_test(tcase, a_seal_with_stamps_that_are_not_the_last_batchs_is_stale);
     tcase_add_test(tcase, recovery_finds_the_end_of_what_verifies);
     tcase_add_test(tcase, recovery_goes_on_from_the_stamps_before);
     tcase_add_test(tcase, a_cut_segment_keeps_what_lies_below);

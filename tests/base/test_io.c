@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "lib/faulty_io.h"
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "lib/tmpdir.h"
 

@@ -8,7 +8,7 @@
 
 #include "base/assert.h"
 #include "lib/faulty_io.h"
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "log/hole_lab.h"
 #include "log/log.h"

@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "log/log.h"
 #include "log/log_fixture.h"

@@ -9,7 +9,7 @@
 
 #include "history.h"
 #include "lib/faulty_io.h"
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 
 enum { ENTRIES = 72, SNAPSHOT_EVERY = 9, INSTALL_AT = 40 };

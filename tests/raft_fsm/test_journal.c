@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "lib/tmpdir.h"
 #include "raft_fsm/journal_lab.h"

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "lib/faulty_io.h"
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/journal.h"
 #include "raft_fsm/journal_lab.h"

@@ -8,7 +8,7 @@
 #include "base/crc32c.h"
 #include "history.h"
 #include "lib/faulty_io.h"
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/manifest.h"
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "history.h"
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/replica.h"
 

@@ -1,7 +1,7 @@
 #include <check.h>
 #include <string.h>
 
-#include "lib/mem_io.h"
+#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/room.h"
 

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "sim/campaign.h"
-#include "sim/cluster_driver.h"
-#include "sim/rules.h"
+#include "sim/driver_cluster.h"
+#include "sim/driver_rules.h"
 
 #define U(value) ((unsigned long long)(value))
 

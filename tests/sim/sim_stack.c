@@ -2,7 +2,7 @@
  * sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] [--cursors]
  *           [--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] [--stats]
  *
- * Runs the seeds N … N+K-1, each a whole history of a cluster (cluster_stack.h), in J processes. A
+ * Runs the seeds N … N+K-1, each a whole history of a cluster (sim_cluster.h), in J processes. A
  * seed that fails says what was violated and how to run it again. Exit code 0 when none failed, 1
  * otherwise, 2 for wrong usage. --until-red, for broken builds: stops at the first seed that fails;
  * 0 when there is one, 1 when there is none.
@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "sim/campaign.h"
-#include "sim/cluster_stack.h"
+#include "sim/cluster.h"
 
 #define U(value) ((unsigned long long)(value))
 
@@ -21,7 +21,7 @@ enum {
 };
 
 struct arguments {
-    struct stack_options stack;
+    struct sim_options stack;
     uint64_t count;
     unsigned jobs;
     bool stats;
@@ -53,11 +53,11 @@ static unsigned broken(const char *text)
 {
     static const struct {
         const char *name;
-        enum stack_break bit;
+        enum sim_break bit;
     } names[] = {
-        {"ack-early", STACK_BREAK_ACK_EARLY}, {"no-dedup", STACK_BREAK_NO_DEDUP},
-        {"no-sync", STACK_BREAK_NO_SYNC},     {"ballot", STACK_BREAK_BALLOT},
-        {"fill", STACK_BREAK_FILL},
+        {"ack-early", SIM_BREAK_ACK_EARLY}, {"no-dedup", SIM_BREAK_NO_DEDUP},
+        {"no-sync", SIM_BREAK_NO_SYNC},     {"ballot", SIM_BREAK_BALLOT},
+        {"fill", SIM_BREAK_FILL},
     };
 
     for (size_t i = 0; text != NULL && i < sizeof names / sizeof names[0]; i++) {
@@ -123,13 +123,13 @@ static struct arguments parse(int argc, char **argv)
 
 static void run_seed(const void *arg, uint64_t seed, void *stats)
 {
-    struct stack_options options = *(const struct stack_options *)arg;
+    struct sim_options options = *(const struct sim_options *)arg;
 
     options.seed = seed;
-    cluster_stack_run(&options, stats);
+    sim_cluster_run(&options, stats);
 }
 
-static void print_stats(const struct stack_stats *sum, double seconds)
+static void print_stats(const struct sim_stats *sum, double seconds)
 {
     (void)printf("reads %llu lost %llu ", U(sum->reads), U(sum->reads_lost));
     (void)printf("seeds %llu answered %llu duplicates %llu unknown %llu cursors %llu conflicts "
@@ -149,8 +149,8 @@ static void print_stats(const struct stack_stats *sum, double seconds)
 int main(int argc, char **argv)
 {
     const struct arguments arguments = parse(argc, argv);
-    const struct stack_options *stack = &arguments.stack;
-    struct stack_stats stats;
+    const struct sim_options *stack = &arguments.stack;
+    struct sim_stats stats;
     char command[256];
     const struct campaign campaign = {
         .seed = stack->seed,
@@ -158,7 +158,7 @@ int main(int argc, char **argv)
         .jobs = arguments.jobs,
         .until_red = arguments.until_red,
         .seed_seconds = CPU_SECONDS_MAX,
-        .violation_exit = STACK_EXIT,
+        .violation_exit = SIM_EXIT,
         .command = command,
         .stats_size = sizeof stats,
         .run = run_seed,

@@ -26,8 +26,8 @@
 #include <unistd.h>
 
 #include "lib/runner.h"
-#include "sim/cluster_driver.h"
-#include "sim/rules.h"
+#include "sim/driver_cluster.h"
+#include "sim/driver_rules.h"
 
 struct row {
     const char *off;

@@ -1,0 +1,235 @@
+/*
+ * A cluster of whole replicas in one process and one thread, on a clock, a network and disks of its
+ * own: one seed is one history, always the same.
+ *
+ * What runs is what a server runs: replica, driver, libraft, journal, ballot, state machine,
+ * snapshots, installs, topics' logs. Three or five nodes. 60 s of faults: killed processes, power
+ * lost by one node or by all, in the middle of any system call; calls that fail; partitions, lost
+ * and late messages, slow disks, transfers of leadership; files of topics that are lost, fetched
+ * chunks with other contents. Then all is healed: within 20 s clients
+ * must get on, and within 60 s more all nodes must be equal, without a hole. All the while, the
+ * oracle.
+ *
+ * A node that is told of a failed call has to end (crash-stop), and is started again.
+ */
+#ifndef QUORLOG_SIM_CLUSTER_H
+#define QUORLOG_SIM_CLUSTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "raft_fsm/replica.h"
+#include "sim/disk.h"
+#include "sim/events.h"
+#include "sim/net.h"
+#include "sim/oracle.h"
+#include "sim/prng.h"
+
+/* What events of the driver's simulator are here. */
+#define EVENT_JOB EVENT_SNAPSHOT /* a step of a node's job */
+#define EVENT_IDLE EVENT_INSTALL /* a journal has had nothing to do for a moment */
+
+enum {
+    SIM_CLIENTS_MAX = 6,
+    SIM_WINDOW_MAX = 5, /* batches of a client under way */
+};
+
+struct sim_stats {
+    uint64_t seeds;
+    uint64_t answered;
+    uint64_t duplicates;
+    uint64_t unknown;
+    uint64_t cursors;   /* changes that were made … */
+    uint64_t conflicts; /* … and that were not, since another was expected */
+    uint64_t reads;     /* that had an index */
+    uint64_t reads_lost;
+    uint64_t elections;
+    uint64_t kills;
+    uint64_t power_losses;
+    uint64_t deaths; /* of the above, in the middle of a call */
+    uint64_t failed_calls;
+    uint64_t snapshots;
+    uint64_t installs;
+    uint64_t filled;   /* holes */
+    uint64_t refused;  /* chunks */
+    uint64_t dropped;  /* fillings that were begun again */
+    uint64_t resigned; /* because of holes */
+    uint64_t damaged;  /* nodes that lost files of topics */
+    uint64_t messages;
+    uint64_t entries;
+    uint64_t virtual_ms;
+};
+
+struct sim_options {
+    uint64_t seed;
+    unsigned nodes;  /* 3 or 5; 0: drawn */
+    unsigned broken; /* enum sim_break */
+    bool cursors;    /* clients set cursors, and compare */
+    bool reads;      /* linearizable ones, all the time */
+    bool trace;      /* to stdout */
+};
+
+struct sim_cluster;
+
+struct sim_node {
+    struct sim_cluster *cluster; /* borrowed */
+    unsigned id;
+    char address[16];
+    struct sim_disk disk;
+    struct clock clock;
+    int64_t wall_us; /* what its wall clock is ahead */
+    struct diag diag;
+
+    struct replica *replica; /* NULL: down */
+    struct journal *journal;
+    uint64_t incarnation; /* counts starts and ends */
+    bool stalled;         /* its disk is slow */
+    bool had_holes;       /* ever */
+
+    struct journal_task *queue; /* not yet given to the disk */
+    struct journal_task **queue_tail;
+    struct journal_task *writing; /* under way */
+    bool performed;
+    struct journal_task *late; /* acknowledged and not written: a broken build's */
+    bool idle_due;
+
+    struct replica_job *jobs; /* the first is under way */
+    struct replica_job **jobs_tail;
+    bool job_ran;
+
+    uint64_t timer_ms; /* of the EVENT_TIMER that counts; UINT64_MAX: none */
+    uint64_t timer_generation;
+
+    bool published; /* something changed since the last look */
+    uint64_t applied;
+    uint64_t led_term;
+    struct sim_seen seen;
+};
+
+/* A client's question on its way, at a node, or its answer. */
+struct sim_request {
+    struct proposal proposal;
+    struct sim_cluster *cluster;
+    unsigned client;
+    unsigned node;
+    uint64_t incarnation;        /* of the node that the connection leads to */
+    uint64_t connection;         /* of the client */
+    unsigned topic;              /* name, of TOPIC_CREATE and TOPIC_DELETE */
+    struct sim_content *content; /* of PRODUCE; borrowed */
+    struct cursor_change cursor; /* of CURSOR_SET and CURSOR_DELETE */
+    bool proposed;               /* it is the replica's */
+    bool answered;
+    struct sim_request *next; /* all of them */
+    struct sim_request **link;
+};
+
+/* Where a producer is in a topic. */
+struct sim_position {
+    uint64_t topic_id;
+    uint32_t sequence;
+};
+
+struct sim_client {
+    unsigned number;
+    bool retries;         /* with a producer id; else every batch is tried once */
+    uint64_t producer_id; /* 0: none yet */
+    uint16_t epoch;
+    bool claims; /* wants the next epoch: as a program that starts anew, or was fenced */
+    bool asked;  /* for an id, for an epoch, or for a topic */
+
+    unsigned node;        /* it talks to */
+    uint64_t incarnation; /* of that node */
+    uint64_t connection;
+    bool broken;      /* what is sent now never arrives */
+    uint64_t last_ms; /* when the last request arrives: they are in order */
+    uint64_t back_ms; /* when the last answer comes */
+    uint64_t pause_until_ms;
+    uint64_t heard_ms;
+
+    unsigned topic;                 /* name */
+    uint64_t topic_id;              /* 0: not known */
+    struct sim_position *positions; /* owned */
+    size_t position_count;
+
+    struct sim_content *window[SIM_WINDOW_MAX]; /* not yet answered, in order */
+    unsigned count;
+    unsigned sent;        /* of those, on this connection */
+    unsigned outstanding; /* tries of a client that never retries */
+    unsigned pace_ms;
+    uint64_t cursor_revision; /* as an answer told it last */
+};
+
+struct sim_cluster {
+    struct sim_options options;
+    struct prng prng;
+    uint64_t now_ms;
+    struct events events;
+    struct net net;
+    struct sim_oracle oracle;
+    unsigned node_count;
+    struct sim_node nodes[SIM_NODES_MAX + 1]; /* [1 …] */
+    unsigned client_count;
+    struct sim_client clients[SIM_CLIENTS_MAX];
+    struct sim_request *requests; /* all */
+    struct sim_stats *stats;      /* borrowed; added to */
+    struct membership members;
+    bool healed;
+    bool closing;        /* no new batches */
+    uint64_t settled_ms; /* when nothing is under way any more */
+
+    /* Drawn once for a seed. */
+    struct replica_options replica;
+    bool checks;       /* replica_check after every call */
+    bool faults;       /* calls fail */
+    unsigned wire;     /* percent of messages that are encoded and decoded */
+    unsigned body_max; /* bytes */
+    unsigned nemesis_ms;
+    bool damage;          /* files of topics are lost */
+    unsigned lies;        /* percent of fetched chunks that are not what they should be */
+    unsigned open_faults; /* percent of starts in which the disk dies or fails */
+};
+
+/* Runs one seed. Returns when all is well; ends the process otherwise. */
+void sim_cluster_run(const struct sim_options *options, struct sim_stats *stats);
+
+void sim_trace(const struct sim_cluster *self, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The node that leads in the highest term; NULL when none does. */
+struct sim_node *sim_leader(struct sim_cluster *self);
+
+/* ---- sim_node.c ---- */
+
+void sim_node_init(struct sim_node *self, struct sim_cluster *cluster, unsigned id);
+void sim_node_fini(struct sim_node *self);
+/* Starts it, or tries again later when its disk fails meanwhile. */
+void sim_node_start(struct sim_node *self);
+/* Ends it where it stands; it is started again after down_ms. */
+void sim_node_crash(struct sim_node *self, bool power_loss, uint64_t down_ms);
+/* One of its events. */
+void sim_node_take(struct sim_node *self, const struct event *event);
+void sim_node_propose(struct sim_node *self, struct proposal *proposal);
+void sim_node_read(struct sim_node *self, struct replica_read *read);
+void sim_node_resign(struct sim_node *self);
+
+/* ---- sim_client.c ---- */
+
+void sim_client_init(struct sim_cluster *cluster, unsigned number);
+void sim_client_fini(struct sim_client *self);
+/* Time to do something. */
+void sim_client_act(struct sim_cluster *cluster, struct sim_client *self);
+/* A request or its answer arrives. */
+void sim_request_take(struct sim_request *self);
+void sim_request_free(struct sim_request *self);
+
+/* ---- sim_read.c ---- */
+
+/* Some reader asks some node; and so on. */
+void sim_read_act(struct sim_cluster *cluster);
+
+/* ---- sim_nemesis.c ---- */
+
+void sim_nemesis_act(struct sim_cluster *self);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * A node's disk: a file system in memory (sim/mem_io.h) that dies or fails in the middle of a call.
+ *
+ * Dead, it refuses everything: what its process does from then on leaves no trace, as if it had
+ * ended right there. Broken builds take promises away: syncs that do nothing, ballots that are not
+ * written.
+ */
+#ifndef QUORLOG_SIM_DISK_H
+#define QUORLOG_SIM_DISK_H
+
+#include <stdbool.h>
+
+#include "sim/mem_io.h"
+#include "sim/prng.h"
+
+/* What a broken build does wrong; bits. */
+enum sim_break {
+    SIM_BREAK_ACK_EARLY = 1, /* the journal says "durable" before it writes */
+    SIM_BREAK_NO_DEDUP = 2,  /* producers try again without their id and sequence */
+    SIM_BREAK_NO_SYNC = 4,   /* nothing is ever synced */
+    SIM_BREAK_BALLOT = 8,    /* ballots are not written */
+    SIM_BREAK_FILL = 16,     /* what is put into holes is never synced */
+};
+
+enum sim_disk_plan {
+    SIM_DISK_FINE,
+    SIM_DISK_DIE,  /* from some call on nothing is done any more */
+    SIM_DISK_FAIL, /* some call fails */
+};
+
+struct sim_disk {
+    struct mem_io mem;
+    struct io table;   /* of mem, as it was */
+    struct prng *prng; /* borrowed */
+    unsigned broken;
+    int ballot_fd;
+    int fill_fds[32]; /* of files that fill holes; -1: none */
+    enum sim_disk_plan plan;
+    unsigned countdown; /* changing calls until the plan strikes */
+    bool dead;
+    bool struck; /* a call failed since the last restart */
+};
+
+void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken);
+void sim_disk_fini(struct sim_disk *self);
+
+/* The call after `calls` more that change something dies or fails. */
+void sim_disk_plan(struct sim_disk *self, enum sim_disk_plan plan, unsigned calls);
+
+/* The process has ended, with power loss or without; the disk is as good as new. */
+void sim_disk_restart(struct sim_disk *self, bool power_loss);
+
+#endif

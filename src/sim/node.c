@@ -1,0 +1,693 @@
+/*
+ * A node: what a server's threads do around a replica (raft_fsm/group.c), as events.
+ *
+ *      journal   all that waits is one write; performed when it begins or when it ends, then
+ *                replica_journal_done. Idle: a seal, then a spare segment.
+ *      jobs      one at a time: run after a while, done after another
+ *      turn      every call is followed by replica_flush
+ *
+ * A call that fails ends the node: crash-stop. A disk that dies in a call ends it, too, and nothing
+ * that the call did afterwards is seen by anybody.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/crc32c.h"
+#include "sim/cluster.h"
+
+#define U(value) ((unsigned long long)(value))
+
+enum {
+    IDLE_MS = 20,
+    FILL_STEP = 32 * 1024,
+    SLICES_MAX = 2 * MESSAGE_ENTRIES_MAX + 8,
+    STATE_EVERY = 16, /* one of so many states is compared */
+};
+
+/* ---- clock and log lines ---- */
+
+static struct sim_node *of_clock(const struct clock *clock)
+{
+    return (struct sim_node *)((uintptr_t)clock - offsetof(struct sim_node, clock));
+}
+
+static uint64_t monotonic_ns(const struct clock *clock)
+{
+    return (of_clock(clock)->cluster->now_ms + 1000) * 1000000;
+}
+
+static int64_t wall_us(const struct clock *clock)
+{
+    const struct sim_node *self = of_clock(clock);
+
+    return INT64_C(1700000000000000) + (int64_t)self->cluster->now_ms * 1000 + self->wall_us;
+}
+
+static uint64_t draw(const struct clock *clock)
+{
+    return prng_next(&of_clock(clock)->cluster->prng);
+}
+
+static void write_line(void *arg, const char *line, size_t size)
+{
+    struct sim_node *self = arg;
+    struct sim_stats *stats = self->cluster->stats;
+
+    stats->snapshots += strstr(line, "event=snapshot_taken") != NULL;
+    stats->installs += strstr(line, "event=install_done") != NULL;
+    stats->filled += strstr(line, "event=hole_filled") != NULL;
+    stats->refused += strstr(line, "event=chunk_refused") != NULL;
+    stats->dropped += strstr(line, "event=hole_refilled") != NULL;
+    stats->resigned += strstr(line, "event=resigned_with_holes") != NULL;
+    if (self->cluster->options.trace) {
+        const char *text = strstr(line, "event=");
+
+        sim_trace(self->cluster, "n%u %.*s", self->id,
+                  (int)(text == NULL ? 0 : line + size - 1 - text), text == NULL ? "" : text);
+    }
+}
+
+/* ---- what the replica asks for ---- */
+
+static void post_journal(void *arg, struct journal_task *task)
+{
+    struct sim_node *self = arg;
+
+    task->next = NULL;
+    *self->queue_tail = task;
+    self->queue_tail = &task->next;
+}
+
+/* Over the wire: encoded here, decoded there. */
+static struct message *transmit(struct sim_node *self, const struct message *message)
+{
+    struct slice slices[SLICES_MAX];
+    uint8_t header[MESSAGE_HEADER_SIZE];
+    struct message *copy = calloc(1, sizeof *copy);
+    struct err_info info = {.text = ""};
+    struct block *block;
+    unsigned count;
+    size_t size = 0;
+    enum err err;
+
+    ASSERT(copy != NULL);
+    if (!prng_percent(&self->cluster->prng, self->cluster->wire)) {
+        err = message_copy(message, copy);
+        ASSERT(err == ERR_OK);
+        return copy;
+    }
+    err = message_encode(message, header, slices, SLICES_MAX, &count);
+    ASSERT(err == ERR_OK);
+    for (unsigned i = 0; i < count; i++) {
+        size += slices[i].size;
+    }
+    block = block_new(size > 0 ? size : 1);
+    ASSERT(block != NULL);
+    size = 0;
+    for (unsigned i = 0; i < count; i++) {
+        memcpy(block->data + size, slices[i].data, slices[i].size);
+        size += slices[i].size;
+    }
+    err = message_decode(header, sizeof header, block, block->data, size, copy, &info);
+    block_unref(block);
+    if (err != ERR_OK) {
+        sim_violation(&self->cluster->oracle, "a message of type %d cannot be read: %s",
+                      (int)message->type, info.text);
+    }
+    return copy;
+}
+
+/* A chunk whose checksums are right, and whose contents are not. */
+static void forge(struct sim_node *self, struct message *message)
+{
+    struct prng *prng = &self->cluster->prng;
+    const struct slice *from = &message->fetch_result.batches;
+    struct batch_header header;
+    struct block *block;
+    size_t at = 0;
+
+    if (message->type != MESSAGE_FETCH_RESULT || from->size == 0 || self->cluster->healed ||
+        !prng_percent(prng, self->cluster->lies)) {
+        return;
+    }
+    block = block_new(from->size);
+    ASSERT(block != NULL);
+    memcpy(block->data, from->data, from->size);
+    do { /* Some batch. */
+        enum err err =
+            batch_header_decode(block->data + at, (uint32_t)(from->size - at), &header, NULL);
+
+        ASSERT(err == ERR_OK);
+        at += header.size;
+    } while (at < from->size && prng_percent(prng, 70));
+    block->data[at - 1] ^= 1;
+    at -= header.size;
+    header.body_crc32c =
+        crc32c(block->data + at + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE);
+    batch_header_encode(&header, block->data + at);
+    block_unref(from->block);
+    message->fetch_result.batches =
+        (struct slice){.block = block, .data = block->data, .size = block->size};
+}
+
+static void send_message(void *arg, const struct message *message)
+{
+    struct sim_node *self = arg;
+    struct sim_cluster *cluster = self->cluster;
+    unsigned to = (unsigned)message->to;
+    uint64_t times[2];
+    unsigned copies;
+
+    if (self->disk.dead) {
+        return;
+    }
+    ASSERT(message->from == self->id && to >= 1 && to <= cluster->node_count && to != self->id);
+    sim_oracle_says(&cluster->oracle, self->id, message);
+    cluster->stats->messages++;
+    copies = net_send(&cluster->net, &cluster->prng, cluster->now_ms, self->id, to, times);
+    for (unsigned i = 0; i < copies; i++) {
+        struct message *copy = transmit(self, message);
+
+        forge(self, copy);
+        events_push(&cluster->events, times[i], EVENT_MESSAGE, to, cluster->nodes[to].incarnation,
+                    copy);
+    }
+}
+
+static uint64_t latency_ms(struct sim_node *self)
+{
+    struct prng *prng = &self->cluster->prng;
+    uint64_t latency = prng_percent(prng, 92) ? prng_range(prng, 0, 6) : prng_range(prng, 6, 100);
+
+    return latency + (self->stalled ? prng_range(prng, 50, 600) : 0);
+}
+
+static void start_job(struct sim_node *self)
+{
+    struct prng *prng = &self->cluster->prng;
+    uint64_t latency = latency_ms(self);
+
+    if (!self->cluster->healed) {
+        latency += prng_percent(prng, 10) ? prng_range(prng, 0, 2000) : 0;
+    }
+    self->job_ran = false;
+    events_push(&self->cluster->events, self->cluster->now_ms + latency, EVENT_JOB, self->id,
+                self->incarnation, NULL);
+}
+
+static void queue_job(void *arg, struct replica_job *job)
+{
+    struct sim_node *self = arg;
+    bool idle = self->jobs == NULL;
+
+    job->next = NULL;
+    *self->jobs_tail = job;
+    self->jobs_tail = &job->next;
+    if (idle) {
+        start_job(self);
+    }
+}
+
+static void publish(void *arg)
+{
+    struct sim_node *self = arg;
+
+    self->published = true;
+}
+
+/* ---- the end of a node ---- */
+
+static void free_tasks(struct journal_task **list)
+{
+    while (*list != NULL) {
+        struct journal_task *next = (*list)->next;
+
+        journal_task_free(*list);
+        *list = next;
+    }
+}
+
+static void forget_process(struct sim_node *self)
+{
+    free_tasks(&self->queue);
+    self->queue_tail = &self->queue;
+    free_tasks(&self->writing);
+    free_tasks(&self->late);
+    self->idle_due = false;
+    ASSERT(self->jobs == NULL);
+    self->jobs_tail = &self->jobs;
+    self->timer_ms = UINT64_MAX;
+    sim_seen_fini(&self->seen);
+    self->applied = 0;
+    self->led_term = 0;
+    self->published = false;
+}
+
+static void close_replica(struct sim_node *self)
+{
+    struct replica *replica = self->replica;
+
+    while (self->jobs != NULL) {
+        struct replica_job *next = self->jobs->next;
+
+        replica_job_discard(replica, self->jobs);
+        self->jobs = next;
+    }
+    replica_close(replica);
+    self->replica = NULL;
+    journal_close(self->journal);
+    self->journal = NULL;
+}
+
+static void check_leaks(const struct sim_node *self)
+{
+    unsigned open = mem_io_open_count(&self->disk.mem);
+    unsigned mapped = mem_io_mapped_count(&self->disk.mem);
+
+    if (open > 0 || mapped > 0) {
+        sim_violation(&self->cluster->oracle, "node %u left %u files open and %u mapped", self->id,
+                      open, mapped);
+    }
+}
+
+static void end(struct sim_node *self, bool power_loss)
+{
+    struct sim_cluster *cluster = self->cluster;
+
+    cluster->stats->deaths += self->disk.dead;
+    cluster->stats->kills += !power_loss;
+    cluster->stats->power_losses += power_loss;
+    self->disk.dead = true; /* Closing leaves no trace. */
+    if (self->replica != NULL) {
+        close_replica(self);
+    }
+    sim_oracle_answered(&cluster->oracle, self->id, NULL);
+    check_leaks(self);
+    forget_process(self);
+    self->incarnation++;
+    sim_disk_restart(&self->disk, power_loss);
+}
+
+static void restart_later(struct sim_node *self, uint64_t down_ms)
+{
+    events_push(&self->cluster->events, self->cluster->now_ms + down_ms, EVENT_RESTART, self->id,
+                self->incarnation, NULL);
+}
+
+void sim_node_crash(struct sim_node *self, bool power_loss, uint64_t down_ms)
+{
+    ASSERT(self->replica != NULL);
+    sim_trace(self->cluster, "n%u %s, for %llu ms%s", self->id,
+              power_loss ? "loses power" : "is killed", U(down_ms),
+              self->disk.dead ? ", in a call" : "");
+    end(self, power_loss);
+    restart_later(self, down_ms);
+}
+
+static uint64_t down_ms(struct sim_node *self)
+{
+    struct prng *prng = &self->cluster->prng;
+
+    return self->cluster->healed ? 1 : prng_range(prng, 1, prng_percent(prng, 80) ? 1500 : 9000);
+}
+
+/* ---- after every call ---- */
+
+static void look(struct sim_node *self)
+{
+    struct sim_cluster *cluster = self->cluster;
+    struct replica_status status;
+
+    self->published = false;
+    replica_status(self->replica, &status);
+    self->had_holes = self->had_holes || status.holes > 0;
+    if (status.role == RAFT_ROLE_LEADER && status.term != self->led_term) {
+        self->led_term = status.term;
+        cluster->stats->elections++;
+        sim_trace(cluster, "n%u leads term %llu, last %llu applied %llu", self->id, U(status.term),
+                  U(status.last_index), U(status.applied_index));
+        sim_oracle_leads(&cluster->oracle, self->id, status.term);
+    }
+    if (status.applied_index < self->applied) {
+        sim_violation(&cluster->oracle, "node %u applied %llu, now %llu", self->id,
+                      U(self->applied), U(status.applied_index));
+    }
+    for (uint64_t i = self->applied + 1; i <= status.applied_index; i++) {
+        const struct entry *entry = raft_driver_entry(replica_driver(self->replica), i);
+
+        if (entry != NULL && !status.installing) {
+            sim_oracle_entry(&cluster->oracle, self->id, entry);
+        }
+    }
+    sim_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
+    sim_oracle_answered(&cluster->oracle, self->id, replica_catalog(self->replica));
+    if (status.applied_index > self->applied && prng_mix(status.applied_index) % STATE_EVERY == 0) {
+        sim_oracle_state(&cluster->oracle, self->id, status.applied_index,
+                         replica_fsm(self->replica));
+    }
+    self->applied = status.applied_index;
+}
+
+static void arm(struct sim_node *self)
+{
+    uint64_t now = self->cluster->now_ms;
+    uint64_t deadline = replica_deadline_ms(self->replica);
+
+    /* The node's clock is a second ahead. */
+    deadline = deadline == UINT64_MAX ? now + 1000 : deadline < 1000 ? 0 : deadline - 1000;
+    deadline = deadline < now ? now : deadline;
+    if (deadline < self->timer_ms) {
+        self->timer_ms = deadline;
+        events_push(&self->cluster->events, deadline, EVENT_TIMER, self->id,
+                    ++self->timer_generation, NULL);
+    }
+}
+
+static void perform(struct sim_node *self)
+{
+    /* Each task carries its outcome. */
+    (void)journal_perform(self->journal, self->writing, NULL);
+    self->performed = true;
+}
+
+/* Sets the disk to work on what waits. */
+static void work(struct sim_node *self)
+{
+    struct sim_cluster *cluster = self->cluster;
+
+    if (self->writing != NULL || self->queue == NULL) {
+        return;
+    }
+    self->writing = self->queue;
+    self->queue = NULL;
+    self->queue_tail = &self->queue;
+    self->performed = false;
+    if (prng_percent(&cluster->prng, 50) && (cluster->options.broken & SIM_BREAK_ACK_EARLY) == 0) {
+        perform(self);
+    }
+    events_push(&cluster->events, cluster->now_ms + latency_ms(self), EVENT_WRITTEN, self->id,
+                self->incarnation, NULL);
+}
+
+/* The end of every event of a node: it goes on, or it ends here. */
+static void after(struct sim_node *self, enum err err, const struct err_info *info)
+{
+    struct sim_cluster *cluster = self->cluster;
+
+    if (err == ERR_OK && !self->disk.dead) {
+        if (cluster->checks) {
+            replica_check(self->replica);
+        }
+        if (self->published) {
+            look(self);
+        }
+        work(self);
+    }
+    if (self->disk.dead) {
+        sim_node_crash(self, prng_percent(&cluster->prng, 60), down_ms(self));
+        return;
+    }
+    if (err == ERR_OK) {
+        arm(self);
+        return;
+    }
+    if (!self->disk.struck) {
+        sim_violation(&cluster->oracle, "node %u fails: %s: %s", self->id, err_name(err),
+                      info->text);
+    }
+    cluster->stats->failed_calls++;
+    sim_trace(cluster, "n%u stops: %s", self->id, info->text);
+    sim_node_crash(self, prng_percent(&cluster->prng, 50), down_ms(self));
+}
+
+/* The end of a turn. */
+static void turn(struct sim_node *self, enum err err, struct err_info *info)
+{
+    if (err == ERR_OK && !self->disk.dead) {
+        err = replica_flush(self->replica, info);
+    }
+    after(self, err, info);
+}
+
+/* ---- what happens to it ---- */
+
+void sim_node_init(struct sim_node *self, struct sim_cluster *cluster, unsigned id)
+{
+    *self = (struct sim_node){.cluster = cluster, .id = id, .timer_ms = UINT64_MAX};
+    (void)snprintf(self->address, sizeof self->address, "node%u:1", id);
+    self->clock = (struct clock){.monotonic_ns = monotonic_ns, .wall_us = wall_us, .random = draw};
+    self->wall_us = (int64_t)prng_range(&cluster->prng, 0, 4000000) - 2000000;
+    self->diag =
+        (struct diag){.level = DIAG_INFO, .clock = &self->clock, .write = write_line, .arg = self};
+    self->queue_tail = &self->queue;
+    self->jobs_tail = &self->jobs;
+    sim_disk_init(&self->disk, &cluster->prng, cluster->options.broken);
+}
+
+void sim_node_fini(struct sim_node *self)
+{
+    self->disk.dead = true;
+    if (self->replica != NULL) {
+        close_replica(self);
+    }
+    check_leaks(self);
+    forget_process(self);
+    sim_disk_fini(&self->disk);
+}
+
+void sim_node_start(struct sim_node *self)
+{
+    struct sim_cluster *cluster = self->cluster;
+    struct replica_options options = cluster->replica;
+    const struct replica_host host = {
+        .arg = self,
+        .clock = &self->clock,
+        .io = &self->disk.mem.io,
+        .diag = &self->diag,
+        .journal = post_journal,
+        .send = send_message,
+        .job = queue_job,
+        .published = publish,
+    };
+    struct err_info info = {.text = ""};
+    enum err err;
+
+    ASSERT(self->replica == NULL);
+    self->incarnation++;
+    options.id = self->id;
+    options.address = self->address;
+    options.bootstrap = &cluster->members;
+    options.seed = prng_next(&cluster->prng) | 1;
+    if (!cluster->healed && prng_percent(&cluster->prng, cluster->open_faults)) {
+        /* While it opens, perhaps. */
+        sim_disk_plan(&self->disk,
+                      cluster->faults && prng_percent(&cluster->prng, 50) ? SIM_DISK_FAIL
+                                                                          : SIM_DISK_DIE,
+                      (unsigned)prng_range(&cluster->prng, 0, 60));
+    }
+    err = replica_open(&options, &host, &self->replica, &self->journal, &info);
+    if (err == ERR_OK && !self->disk.dead) {
+        sim_trace(cluster, "n%u starts", self->id);
+        self->published = true;
+        after(self, ERR_OK, &info);
+        return;
+    }
+    if (err != ERR_OK && !self->disk.struck) {
+        sim_violation(&cluster->oracle, "node %u does not open: %s: %s", self->id, err_name(err),
+                      info.text);
+    }
+    sim_trace(cluster, "n%u does not come up: %s", self->id, info.text);
+    end(self, prng_percent(&cluster->prng, 50));
+    restart_later(self, down_ms(self));
+}
+
+static void on_timer(struct sim_node *self, uint64_t generation)
+{
+    struct err_info info = {.text = ""};
+    enum err err = ERR_OK;
+
+    if (generation != self->timer_generation) {
+        return;
+    }
+    self->timer_ms = UINT64_MAX;
+    if (clock_monotonic_ms(&self->clock) >= replica_deadline_ms(self->replica)) {
+        err = replica_tick(self->replica, &info);
+    }
+    turn(self, err, &info);
+}
+
+/* Tasks with the same entries, that say they are done. */
+static struct journal_task *promises(const struct journal_task *list)
+{
+    struct journal_task *first = NULL;
+    struct journal_task **tail = &first;
+
+    for (; list != NULL; list = list->next) {
+        struct journal_task *task = journal_task_new(list->type, list->count);
+
+        ASSERT(task != NULL);
+        task->index = list->index;
+        for (unsigned i = 0; i < list->count; i++) {
+            task->entries[i] = list->entries[i];
+            entry_ref(&list->entries[i]);
+        }
+        *tail = task;
+        tail = &task->next;
+    }
+    return first;
+}
+
+/* A broken build: what was acknowledged is written some time later. */
+static struct journal_task *acknowledge_early(struct sim_node *self)
+{
+    struct journal_task *list = promises(self->writing);
+    struct journal_task *now = self->late;
+
+    self->late = self->writing;
+    self->writing = now;
+    if (now != NULL) {
+        perform(self);
+        free_tasks(&self->writing);
+    }
+    return list;
+}
+
+static void on_written(struct sim_node *self)
+{
+    struct sim_cluster *cluster = self->cluster;
+    struct err_info info = {.text = ""};
+    struct journal_task *list;
+
+    if ((cluster->options.broken & SIM_BREAK_ACK_EARLY) != 0) {
+        list = acknowledge_early(self);
+    } else {
+        if (!self->performed) {
+            perform(self);
+        }
+        list = self->writing;
+    }
+    self->writing = NULL;
+    if (self->disk.dead) {
+        free_tasks(&list);
+        after(self, ERR_OK, &info);
+        return;
+    }
+    if (self->queue == NULL && !self->idle_due) {
+        self->idle_due = true;
+        events_push(&cluster->events, cluster->now_ms + IDLE_MS, EVENT_IDLE, self->id,
+                    self->incarnation, NULL);
+    }
+    turn(self, replica_journal_done(self->replica, list, &info), &info);
+}
+
+static void on_idle(struct sim_node *self)
+{
+    struct err_info info = {.text = ""};
+    bool more = false;
+
+    self->idle_due = false;
+    if (self->writing != NULL) {
+        return; /* Its end comes here again. */
+    }
+    /* A failure stays with the journal and meets the next task. */
+    (void)journal_seal(self->journal, NULL);
+    if (journal_prepare(self->journal, FILL_STEP, &more, NULL) == ERR_OK && more) {
+        self->idle_due = true;
+        events_push(&self->cluster->events, self->cluster->now_ms + 1, EVENT_IDLE, self->id,
+                    self->incarnation, NULL);
+    }
+    after(self, ERR_OK, &info);
+}
+
+static void on_job(struct sim_node *self)
+{
+    struct replica_job *job = self->jobs;
+    struct err_info info = {.text = ""};
+
+    ASSERT(job != NULL);
+    if (!self->job_ran) {
+        self->job_ran = true;
+        job->run(job);
+        events_push(&self->cluster->events, self->cluster->now_ms + latency_ms(self), EVENT_JOB,
+                    self->id, self->incarnation, NULL);
+        after(self, ERR_OK, &info);
+        return;
+    }
+    self->jobs = job->next;
+    if (self->jobs == NULL) {
+        self->jobs_tail = &self->jobs;
+    } else {
+        start_job(self);
+    }
+    turn(self, replica_job_done(self->replica, job, &info), &info);
+}
+
+static void on_message(struct sim_node *self, const struct message *message)
+{
+    struct err_info info = {.text = ""};
+
+    turn(self, replica_receive(self->replica, message, &info), &info);
+}
+
+void sim_node_take(struct sim_node *self, const struct event *event)
+{
+    if (event->type == EVENT_TIMER) {
+        if (self->replica != NULL) {
+            on_timer(self, event->generation);
+        }
+        return;
+    }
+    if (event->generation != self->incarnation) {
+        return;
+    }
+    if (event->type == EVENT_RESTART) {
+        sim_node_start(self);
+        return;
+    }
+    if (self->replica == NULL) {
+        return;
+    }
+    if (event->type == EVENT_MESSAGE) {
+        on_message(self, event->message);
+    } else if (event->type == EVENT_WRITTEN) {
+        on_written(self);
+    } else if (event->type == EVENT_IDLE) {
+        on_idle(self);
+    } else {
+        ASSERT(event->type == EVENT_JOB);
+        on_job(self);
+    }
+}
+
+void sim_node_propose(struct sim_node *self, struct proposal *proposal)
+{
+    uint64_t now = self->cluster->now_ms;
+
+    ASSERT(self->replica != NULL);
+    replica_propose(self->replica, proposal);
+    /* Flushed with what comes in the same moment, or a little later. */
+    if (self->timer_ms > now) {
+        self->timer_ms = now + prng_range(&self->cluster->prng, 0, 1);
+        events_push(&self->cluster->events, self->timer_ms, EVENT_TIMER, self->id,
+                    ++self->timer_generation, NULL);
+    }
+}
+
+void sim_node_read(struct sim_node *self, struct replica_read *read)
+{
+    struct err_info info = {0};
+
+    ASSERT(self->replica != NULL);
+    replica_read(self->replica, read);
+    turn(self, replica_read_flush(self->replica, &info), &info);
+}
+
+void sim_node_resign(struct sim_node *self)
+{
+    struct err_info info = {.text = ""};
+
+    (void)replica_resign(self->replica); /* It may not lead, or not be able to. */
+    turn(self, ERR_OK, &info);
+}

@@ -1,0 +1,178 @@
+/*
+ * What clients and readers of a cluster may count on, whatever fails.
+ *
+ *   S1  What a reader saw at an offset of a topic, on any node, at any time, is what every reader
+ *       sees there for ever. (Every node's logs are read as soon as they grow, and whole after
+ *       every restart, when their holes are closed, and at the end. In a hole nothing is seen.)
+ *   S2  Offsets are dense, from 0 on.
+ *   S3  A batch that was answered with OK is at the offset that it was answered with, with its
+ *       contents, where the answer came from, at once. All answers to it, duplicates', too, name
+ *       the same place.
+ *   S4  A batch stands in a topic at most once; and not at all when every try of it was answered
+ *       "not written".
+ *   S5  A producer's batches follow on one another in a topic, without a gap.
+ *   S6  One leader in a term. A node's term never goes down, and it votes once in a term, however
+ *       often it restarts.
+ *   S7  What is applied at an index is the same on all nodes, and so is the state after it.
+ *   S8  A producer id is given out once.
+ *   S9  Of all changes of cursors that expect one revision, one at most is made.
+ *   S10 After a producer's epoch was raised nothing of the older ones is written; what is not among
+ *       the records that the answer tells is never written.
+ *   S11 A batch that expects an offset stands there or nowhere.
+ *
+ * Contents are known by a number of their own, the first 8 bytes of a batch's body.
+ */
+#ifndef QUORLOG_SIM_ORACLE_H
+#define QUORLOG_SIM_ORACLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "raft_fsm/fsm.h"
+#include "raft_fsm/message.h"
+
+enum {
+    SIM_NODES_MAX = 5,
+    SIM_TOPIC_NAMES = 4,
+    SIM_EXIT = 3, /* of a process that found a violation */
+};
+
+/* A batch that a client wants to have written. */
+struct sim_content {
+    uint64_t number;
+    uint64_t topic_id;
+    uint64_t producer_id;
+    uint16_t epoch;
+    uint32_t base_sequence;
+    uint32_t record_count;
+    bool has_expect;
+    uint64_t expect_offset;
+    bool fenced;        /* a claim says that it is not written (S10) */
+    struct slice batch; /* owned reference; as produced */
+    uint8_t body_digest[DIGEST_SIZE];
+    unsigned possible; /* tries that may have been, or may be, written */
+    bool seen;         /* in a log, at base_offset */
+    bool answered;     /* with OK: answer */
+    uint64_t base_offset;
+    uint64_t raft_index;
+    struct fsm_result answer;
+};
+
+/* A batch as it stands in the logs. */
+struct sim_batch {
+    uint64_t base_offset;
+    uint32_t header_crc32c; /* covers the body's, and the chain of digests */
+    uint32_t body_crc32c;
+};
+
+struct sim_topic {
+    uint64_t id;
+    unsigned name;             /* topic-0 … */
+    struct sim_batch *batches; /* owned */
+    size_t count;
+    size_t capacity;
+    uint64_t end;
+    uint32_t *sequences; /* owned; by producer id: the next one */
+    uint64_t sequence_count;
+    bool gone; /* in the final state it is not */
+};
+
+/* What was applied at an index. */
+struct sim_applied {
+    uint64_t term;     /* 0: not known */
+    uint64_t entry;    /* fingerprint */
+    uint64_t manifest; /* of the state after it; 0: not known */
+};
+
+struct sim_vote {
+    uint64_t term;
+    uint64_t candidate;
+};
+
+struct sim_oracle {
+    uint64_t seed;
+    const uint64_t *now_ms; /* borrowed */
+
+    struct sim_content **contents; /* owned; [number - 1] */
+    size_t content_count;
+    size_t content_capacity;
+    struct sim_content **fresh; /* owned; answered with OK in the call under way */
+    size_t fresh_count;
+    size_t fresh_capacity;
+    uint64_t answered;
+
+    struct sim_topic *topics; /* owned */
+    size_t topic_count;
+    unsigned deletes[SIM_TOPIC_NAMES]; /* tries that may have been done */
+
+    struct sim_applied *applied; /* owned; by index */
+    size_t applied_capacity;
+    uint64_t applied_last;
+
+    unsigned *leaders; /* owned; by term */
+    size_t leader_capacity;
+    uint64_t terms[SIM_NODES_MAX + 1]; /* that a node has spoken of */
+    struct sim_vote votes[SIM_NODES_MAX + 1];
+    unsigned *claims; /* owned; by producer id: tries to raise its epoch */
+    size_t claim_capacity;
+    uint64_t *producer_ids; /* owned; given out */
+    size_t producer_count;
+    uint64_t *revisions; /* owned; expected by changes that were made */
+    size_t revision_count;
+};
+
+/* How far a node's logs were compared: batches, by the oracle's topics; and whether there were
+ * holes then. */
+struct sim_seen {
+    size_t *counts; /* owned */
+    size_t count;
+    bool *holes; /* owned */
+    size_t hole_count;
+};
+void sim_seen_fini(struct sim_seen *self);
+
+void sim_oracle_init(struct sim_oracle *self, uint64_t seed, const uint64_t *now_ms);
+void sim_oracle_fini(struct sim_oracle *self);
+
+/* Says what was violated, when and in which seed, and ends the process. */
+_Noreturn void sim_violation(const struct sim_oracle *self, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A new content, owned by the oracle. */
+struct sim_content *sim_oracle_content(struct sim_oracle *self, const struct sim_content *like,
+                                       uint32_t body_size);
+
+/* The answer to a try of a content, where it is made. */
+void sim_oracle_answer(struct sim_oracle *self, struct sim_content *content, unsigned node,
+                       const struct fsm_result *result);
+/* The try never reached a node, or was refused there. */
+void sim_oracle_not_written(struct sim_oracle *self, struct sim_content *content);
+/* A try to raise a producer's epoch is made; and what an answer to one says of a content. */
+void sim_oracle_claim(struct sim_oracle *self, uint64_t producer_id);
+void sim_oracle_fenced(struct sim_oracle *self, struct sim_content *content);
+void sim_oracle_producer(struct sim_oracle *self, uint64_t producer_id);
+
+/* A change of a cursor was made. */
+void sim_oracle_cursor(struct sim_oracle *self, const struct cursor_change *change);
+
+/* A node's call is over: what it answered with OK stands in its logs, which were read, unless the
+ * topic is deleted since. catalog NULL: the node died, and nobody can tell. */
+void sim_oracle_answered(struct sim_oracle *self, unsigned node, struct catalog *catalog);
+
+/* Reads what a node's logs have beyond `seen`. */
+void sim_oracle_read(struct sim_oracle *self, unsigned node, struct catalog *catalog,
+                     struct sim_seen *seen);
+
+void sim_oracle_leads(struct sim_oracle *self, unsigned node, uint64_t term);
+void sim_oracle_says(struct sim_oracle *self, unsigned node, const struct message *message);
+
+void sim_oracle_entry(struct sim_oracle *self, unsigned node, const struct entry *entry);
+void sim_oracle_state(struct sim_oracle *self, unsigned node, uint64_t index,
+                      const struct fsm *fsm);
+
+/* Everything that was ever seen is there, but in topics that somebody deleted. (No hole is left.)
+ */
+void sim_oracle_final(struct sim_oracle *self, unsigned node, struct catalog *catalog);
+
+#endif

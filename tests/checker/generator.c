@@ -163,6 +163,7 @@ struct model {
     struct commits topics[TOPICS];
     struct commits cursors[TOPICS][CURSORS];
     bool deleted;
+    bool keeps_all;
     uint64_t applied[NODES];
     struct client clients[CLIENTS];
     struct pending pending[PENDING_MAX];
@@ -703,7 +704,7 @@ static void trim(struct model *self, unsigned topic)
 {
     struct commit commit = newest(&self->topics[topic]);
 
-    if (gone(self, topic)) {
+    if (self->keeps_all || gone(self, topic)) {
         return;
     }
     commit.start += random_below(&self->random, commit.end - commit.start + 1) / 4;
@@ -819,7 +820,8 @@ void generate(const struct generator_options *options, struct story *ret_story)
 
     *ret_story = (struct story){0};
     init(&model, options, ret_story);
-    deletes = random_chance(&model.random, 50);
+    model.keeps_all = options->keeps_all;
+    deletes = random_chance(&model.random, 50) && !model.keeps_all;
     for (unsigned i = 0; i < rounds; i++) {
         act(&model);
         advance(&model, random_below(&model.random, 6));

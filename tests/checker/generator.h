@@ -36,6 +36,7 @@ uint64_t *story_values(struct history_op *op);
 struct generator_options {
     uint64_t seed;
     unsigned op_count; /* about so many, dumps and events not counted */
+    bool keeps_all;    /* nothing is trimmed, no topic deleted */
 };
 
 void generate(const struct generator_options *options, struct story *ret_story);

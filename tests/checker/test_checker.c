@@ -46,6 +46,24 @@ START_TEST(rules_have_names_of_their_own_and_a_meaning)
 }
 END_TEST
 
+START_TEST(the_page_has_every_rule)
+{
+    static char page[65536];
+    FILE *file = fopen(SOURCE_ROOT "/docs/history.md", "rb");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_gt(fread(page, 1, sizeof page - 1, file), 1000);
+    ck_assert_int_eq(fclose(file), 0);
+    for (unsigned i = 0; i < CHECKER_RULE_COUNT; i++) {
+        char row[64];
+
+        (void)snprintf(row, sizeof row, "\n| `%s` | ", checker_rule_name(i));
+        ck_assert_msg(strstr(page, row) != NULL, "docs/history.md: no row for %s",
+                      checker_rule_name(i));
+    }
+}
+END_TEST
+
 START_TEST(an_empty_history_violates_nothing_and_says_that_it_checked_nothing)
 {
     struct story story = {0};
@@ -280,6 +298,7 @@ int main(void)
     TCase *tcase = tcase_create("verdicts");
 
     tcase_add_test(tcase, rules_have_names_of_their_own_and_a_meaning);
+    tcase_add_test(tcase, the_page_has_every_rule);
     tcase_add_test(tcase, an_empty_history_violates_nothing_and_says_that_it_checked_nothing);
     tcase_add_test(tcase, a_violation_is_told_with_lines_clients_times_and_offsets);
     tcase_add_test(tcase, all_violations_are_counted_and_the_first_ones_kept);

@@ -22,6 +22,7 @@
 #include "raft_fsm/replica.h"
 #include "sim/disk.h"
 #include "sim/events.h"
+#include "sim/faults.h"
 #include "sim/net.h"
 #include "sim/oracle.h"
 #include "sim/prng.h"
@@ -59,12 +60,14 @@ struct sim_stats {
     uint64_t messages;
     uint64_t entries;
     uint64_t virtual_ms;
+    struct sim_faults faults;
 };
 
 struct sim_options {
     uint64_t seed;
     unsigned nodes;  /* 3 or 5; 0: drawn */
     unsigned broken; /* enum sim_break */
+    uint64_t faults; /* that may happen: 1 << enum sim_fault */
     bool cursors;    /* clients set cursors, and compare */
     bool reads;      /* linearizable ones, all the time */
     bool trace;      /* to stdout */

@@ -10,17 +10,9 @@
 
 #include <stdbool.h>
 
+#include "sim/breaks.h"
 #include "sim/mem_io.h"
 #include "sim/prng.h"
-
-/* What a broken build does wrong; bits. */
-enum sim_break {
-    SIM_BREAK_ACK_EARLY = 1, /* the journal says "durable" before it writes */
-    SIM_BREAK_NO_DEDUP = 2,  /* producers try again without their id and sequence */
-    SIM_BREAK_NO_SYNC = 4,   /* nothing is ever synced */
-    SIM_BREAK_BALLOT = 8,    /* ballots are not written */
-    SIM_BREAK_FILL = 16,     /* what is put into holes is never synced */
-};
 
 enum sim_disk_plan {
     SIM_DISK_FINE,

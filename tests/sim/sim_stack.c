@@ -1,6 +1,6 @@
 /*
  * sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] [--cursors]
- *           [--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] [--stats]
+ *           [--faults LIST] [--break NAME] [--until-red] [--trace] [--stats]
  *
  * Runs the seeds N … N+K-1, each a whole history of a cluster (sim_cluster.h), in J processes. A
  * seed that fails says what was violated and how to run it again. Exit code 0 when none failed, 1
@@ -33,7 +33,7 @@ static void usage(void)
 {
     (void)fputs(
         "usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] [--cursors] "
-        "[--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] "
+        "[--faults LIST] [--break NAME] [--until-red] [--trace] "
         "[--stats]\n",
         stderr);
     exit(2);
@@ -51,27 +51,17 @@ static uint64_t number(const char *text)
 
 static unsigned broken(const char *text)
 {
-    static const struct {
-        const char *name;
-        enum sim_break bit;
-    } names[] = {
-        {"ack-early", SIM_BREAK_ACK_EARLY}, {"no-dedup", SIM_BREAK_NO_DEDUP},
-        {"no-sync", SIM_BREAK_NO_SYNC},     {"ballot", SIM_BREAK_BALLOT},
-        {"fill", SIM_BREAK_FILL},
-    };
+    unsigned bit = 0;
 
-    for (size_t i = 0; text != NULL && i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(text, names[i].name) == 0) {
-            return names[i].bit;
-        }
+    if (text == NULL || !sim_break_parse(text, &bit)) {
+        usage();
     }
-    usage();
-    return 0;
+    return bit;
 }
 
 static struct arguments parse(int argc, char **argv)
 {
-    struct arguments self = {.count = 1, .jobs = 1};
+    struct arguments self = {.stack = {.faults = SIM_FAULTS_ALL}, .count = 1, .jobs = 1};
     bool seed = false;
 
     for (int i = 1; i < argc; i++) {
@@ -106,6 +96,10 @@ static struct arguments parse(int argc, char **argv)
             self.jobs = (unsigned)number(value);
         } else if (strcmp(argv[i], "--nodes") == 0) {
             self.stack.nodes = (unsigned)number(value);
+        } else if (strcmp(argv[i], "--faults") == 0) {
+            if (value == NULL || sim_faults_parse(value, &self.stack.faults, NULL) != ERR_OK) {
+                usage();
+            }
         } else if (strcmp(argv[i], "--break") == 0) {
             self.broken = value;
             self.stack.broken = broken(value);

@@ -235,6 +235,7 @@ static void read_all(struct sim_cluster *self, struct sim_node *node)
     size_t count;
 
     sim_seen_fini(&node->seen);
+    node->seen.may_be_damaged = (node->harm & SIM_HARM_FILES) != 0;
     sim_oracle_read(&self->oracle, node->id, replica_catalog(node->replica), &node->seen);
     replica_check(node->replica);
     if (!self->checks) {

@@ -98,6 +98,7 @@ enum {
     SIM_HARM_SNAPSHOT = 8,
     SIM_HARM_BALLOT = 16,
     SIM_HARM_DISK = 32, /* it is gone, all of it */
+    SIM_HARM_TOLD = 64, /* … and the others have refused its node with an empty one */
 };
 
 /* A place of a file after it was damaged. */
@@ -122,6 +123,8 @@ struct sim_node {
     unsigned harm;
     struct sim_mark mark;
     uint64_t checked_ms;    /* whether it is whole again, last */
+    unsigned whole;         /* snapshots taken since it is; 0: it is not */
+    uint64_t whole_index;   /* of the last of them */
     uint64_t paused_ms;     /* the process stands still until then */
     uint64_t members_epoch; /* counts changes of members */
     struct membership members;

@@ -26,6 +26,7 @@
 enum {
     FILES_MAX = 256,
     LOOK_MS = 2000,
+    SNAPSHOTS = 2,    /* one of them began and ended since */
     BALLOT_SIZE = 44, /* of a slot, that counts */
     BALLOT_BLOCK = 4096,
 };
@@ -151,6 +152,7 @@ static void lose_files(struct sim_cluster *cluster, struct sim_node *node)
 
     sim_node_crash(node, prng_percent(prng, 50), prng_range(prng, 1, 3000));
     node->harm |= SIM_HARM_FILES;
+    node->whole = 0;
     files = find_files(node, "/topics/", "");
     for (unsigned i = 0; i < files->count; i++) {
         char *path = files->paths[i];
@@ -193,6 +195,7 @@ static bool flip_topic(struct sim_node *node, const char *end, unsigned harm)
 
         flip(node, files->paths[at], prng_range(prng, 0, files->sizes[at] - 1));
         node->harm |= harm;
+        node->whole = 0;
     }
     free(files);
     return any;
@@ -371,6 +374,7 @@ void sim_damage_started(struct sim_node *self)
         sim_violation(&self->cluster->oracle, "node %u opens, and %s is damaged at %llu", self->id,
                       self->mark.path, U(self->mark.position));
     }
+    self->whole = 0;
     self->harm &= ~(unsigned)(HARM_REFUSED | SIM_HARM_INDEX);
 }
 
@@ -384,21 +388,35 @@ static bool reads_whole(struct sim_cluster *cluster, struct sim_node *node)
     return !seen.damaged;
 }
 
+/* Made good for good: what was put in must outlast a power loss, too, which a snapshot begun
+ * since sees to. */
+static void look_at(struct sim_cluster *cluster, struct sim_node *node)
+{
+    struct replica_status status;
+
+    replica_status(node->replica, &status);
+    if (status.holes > 0 || status.installing) {
+        node->whole = 0;
+        return;
+    }
+    if (node->whole == 0) {
+        node->whole = reads_whole(cluster, node) ? 1 : 0;
+    } else if (status.snapshot_index > node->whole_index && ++node->whole > SNAPSHOTS) {
+        node->harm &= ~(unsigned)SIM_HARM_FILES;
+        sim_trace(cluster, "n%u is whole again", node->id);
+    }
+    node->whole_index = status.snapshot_index;
+}
+
 void sim_damage_look(struct sim_cluster *cluster)
 {
     for (unsigned i = 1; i <= cluster->node_count; i++) {
         struct sim_node *node = &cluster->nodes[i];
-        struct replica_status status;
 
-        if ((node->harm & SIM_HARM_FILES) == 0 || node->replica == NULL || node->wiped ||
-            cluster->now_ms < node->checked_ms + LOOK_MS || cluster->now_ms < node->paused_ms) {
-            continue;
-        }
-        node->checked_ms = cluster->now_ms;
-        replica_status(node->replica, &status);
-        if (status.holes == 0 && !status.installing && reads_whole(cluster, node)) {
-            node->harm &= ~(unsigned)SIM_HARM_FILES;
-            sim_trace(cluster, "n%u is whole again", node->id);
+        if ((node->harm & SIM_HARM_FILES) != 0 && node->replica != NULL && !node->wiped &&
+            cluster->now_ms >= node->checked_ms + LOOK_MS && cluster->now_ms >= node->paused_ms) {
+            node->checked_ms = cluster->now_ms;
+            look_at(cluster, node);
         }
     }
 }
@@ -406,7 +424,13 @@ void sim_damage_look(struct sim_cluster *cluster)
 bool sim_damage_healed(const struct sim_cluster *cluster)
 {
     for (unsigned i = 1; i <= cluster->node_count; i++) {
-        if ((cluster->nodes[i].harm & ~(unsigned)HARM_REFUSED) != 0) {
+        const struct sim_node *node = &cluster->nodes[i];
+        unsigned harm = node->harm & ~(unsigned)HARM_REFUSED;
+
+        if (node->whole > 0) {
+            harm &= ~(unsigned)SIM_HARM_FILES;
+        }
+        if (harm != 0) {
             return false;
         }
     }

@@ -250,7 +250,7 @@ static void give_up(struct sim_cluster *cluster)
     if (goal.kind != MEMBER_GOAL_ADD && goal.kind != MEMBER_GOAL_REPLACE) {
         return;
     }
-    if (members(cluster, &known) && membership_find(&known, goal.id) != NULL) {
+    if (membership_find(&known, goal.id) != NULL) {
         const struct member_goal back = {.kind = MEMBER_GOAL_REMOVE, .id = goal.id};
 
         begin(cluster, admin->kind, &back);

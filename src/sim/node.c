@@ -241,7 +241,8 @@ void sim_node_refused(struct sim_node *self, const char *why)
         return;
     }
     sim_trace(self->cluster, "n%u is told that %s, and ends", self->id, why);
-    if (self->wiped) {
+    if (self->wiped && self->harm == SIM_HARM_DISK) {
+        self->harm |= SIM_HARM_TOLD;
         sim_fault(self->cluster, SIM_FAULT_WIPE);
     }
     end(self, false);

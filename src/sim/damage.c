@@ -382,10 +382,12 @@ void sim_damage_started(struct sim_node *self)
 static bool reads_whole(struct sim_cluster *cluster, struct sim_node *node)
 {
     struct sim_seen seen = {.may_be_damaged = true};
+    bool damaged;
 
     sim_oracle_read(&cluster->oracle, node->id, replica_catalog(node->replica), &seen);
+    damaged = seen.damaged;
     sim_seen_fini(&seen);
-    return !seen.damaged;
+    return !damaged;
 }
 
 /* Made good for good: what was put in must outlast a power loss, too, which a snapshot begun

@@ -245,6 +245,9 @@ static void give_up(struct sim_cluster *cluster)
     const struct member_goal goal = admin->step.goal;
     struct membership known;
 
+    if (!members(cluster, &known)) {
+        return; /* Nobody knows how it stands. */
+    }
     admin->active = false;
     sim_trace(cluster, "given up: %s: %s", sim_fault_name(admin->kind), admin->step.plan.info.text);
     if (goal.kind != MEMBER_GOAL_ADD && goal.kind != MEMBER_GOAL_REPLACE) {

@@ -168,10 +168,10 @@ int consume_cursor_open(struct consume_cursor *self, struct client *client, bool
     if (self->exists) {
         consumer_options->start = CONSUMER_OFFSET;
         consumer_options->offset = self->offset;
-        /* A node that is behind does not have that offset yet. */
-        if (self->token > consumer_options->at_least) {
-            consumer_options->at_least = self->token;
-        }
+    }
+    /* A node that is behind may not have that offset yet, or another topic of that name. */
+    if (self->token > consumer_options->at_least) {
+        consumer_options->at_least = self->token;
     }
     watch_signals(self);
     return EXIT_OK;

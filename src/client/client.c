@@ -179,12 +179,14 @@ enum err_outcome client_error_outcome(const struct client_error *error)
 
 /* ---- topics and status ---- */
 
+static char *unchanged(const char *text)
+{
+    return (char *)(uintptr_t)text; /* Only copied from. */
+}
+
 static enum err start(struct client *self, struct client_request_options *options,
                       client_reply_cb cb, void *arg)
 {
-    if (options->topic != NULL && client_request_check_topic(options->topic) != ERR_OK) {
-        return ERR_INVALID;
-    }
     options->timeout_ns = channel_timeout_ns(self->channel);
     return client_request_start(self->channel, options, cb, arg, NULL);
 }
@@ -192,90 +194,121 @@ static enum err start(struct client *self, struct client_request_options *option
 enum err client_claim_producer(struct client *self, const struct client_claim *claim,
                                client_reply_cb cb, void *arg)
 {
+    Quorlog__InitProducerRequest request = QUORLOG__INIT_PRODUCER_REQUEST__INIT;
     struct client_request_options options = {
         .type = QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER,
         .reply_type = QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER_REPLY,
+        .request = &request.base,
         .reply = &quorlog__init_producer_reply__descriptor,
-        .topic = claim->producer_id != 0 ? (claim->topic == NULL ? "" : claim->topic) : NULL,
-        .producer_id = claim->producer_id,
-        .has_epoch = claim->producer_id != 0 && claim->has_epoch,
-        .epoch = claim->epoch,
         .needs_leader = true,
     };
 
+    if (claim->producer_id != 0) {
+        if (client_request_check_topic(claim->topic) != ERR_OK) {
+            return ERR_INVALID;
+        }
+        request.producer_id = claim->producer_id;
+        request.topic = unchanged(claim->topic);
+        request.has_epoch = claim->has_epoch;
+        request.epoch = claim->has_epoch ? claim->epoch : 0;
+    }
     /* An id or an epoch that nobody uses does no harm. Raised from a given epoch it would be, when
      * asked for again, fenced by itself. */
-    options.repeatable = !options.has_epoch;
-    options.reads = !options.has_epoch;
+    options.repeatable = !request.has_epoch;
+    options.reads = !request.has_epoch;
     return start(self, &options, cb, arg);
 }
 
 enum err client_topic_create(struct client *self, const char *topic, client_reply_cb cb, void *arg)
 {
+    Quorlog__TopicCreateRequest request = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
     struct client_request_options options = {
         .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE,
         .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE_REPLY,
+        .request = &request.base,
         .reply = &quorlog__topic_create_reply__descriptor,
-        .topic = topic == NULL ? "" : topic,
         .needs_leader = true,
     };
 
+    if (client_request_check_topic(topic) != ERR_OK) {
+        return ERR_INVALID;
+    }
+    request.topic = unchanged(topic);
     return start(self, &options, cb, arg);
 }
 
 enum err client_topic_delete(struct client *self, const char *topic, client_reply_cb cb, void *arg)
 {
+    Quorlog__TopicDeleteRequest request = QUORLOG__TOPIC_DELETE_REQUEST__INIT;
     struct client_request_options options = {
         .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE,
         .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE_REPLY,
+        .request = &request.base,
         .reply = &quorlog__topic_delete_reply__descriptor,
-        .topic = topic == NULL ? "" : topic,
         .needs_leader = true,
     };
 
+    if (client_request_check_topic(topic) != ERR_OK) {
+        return ERR_INVALID;
+    }
+    request.topic = unchanged(topic);
     return start(self, &options, cb, arg);
 }
 
 enum err client_topic_list(struct client *self, const char *after, client_reply_cb cb, void *arg)
 {
+    Quorlog__TopicListRequest request = QUORLOG__TOPIC_LIST_REQUEST__INIT;
     struct client_request_options options = {
-        .topic = after == NULL || after[0] == '\0' ? NULL : after,
         .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST,
         .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST_REPLY,
+        .request = &request.base,
         .reply = &quorlog__topic_list_reply__descriptor,
         .reads = true,
         .repeatable = true,
     };
 
+    if (after != NULL && after[0] != '\0') {
+        if (client_request_check_topic(after) != ERR_OK) {
+            return ERR_INVALID;
+        }
+        request.after = unchanged(after);
+    }
     return start(self, &options, cb, arg);
 }
 
 enum err client_topic_describe(struct client *self, const char *topic, client_reply_cb cb,
                                void *arg)
 {
+    Quorlog__TopicDescribeRequest request = QUORLOG__TOPIC_DESCRIBE_REQUEST__INIT;
     struct client_request_options options = {
         .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE,
         .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE_REPLY,
+        .request = &request.base,
         .reply = &quorlog__topic_describe_reply__descriptor,
-        .topic = topic == NULL ? "" : topic,
         .reads = true,
         .repeatable = true,
     };
 
+    if (client_request_check_topic(topic) != ERR_OK) {
+        return ERR_INVALID;
+    }
+    request.topic = unchanged(topic);
     return start(self, &options, cb, arg);
 }
 
 enum err client_status(struct client *self, bool local, client_reply_cb cb, void *arg)
 {
+    Quorlog__StatusRequest request = QUORLOG__STATUS_REQUEST__INIT;
     struct client_request_options options = {
         .type = QUORLOG__FRAME_TYPE__FRAME_STATUS,
         .reply_type = QUORLOG__FRAME_TYPE__FRAME_STATUS_REPLY,
+        .request = &request.base,
         .reply = &quorlog__status_reply__descriptor,
-        .local = local,
         .reads = true,
         .repeatable = true,
     };
 
+    request.local = local;
     return start(self, &options, cb, arg);
 }
 
@@ -288,11 +321,12 @@ enum err client_change_members(struct client *self, const struct client_members 
         [CLIENT_MEMBERS_REPLACE] = QUORLOG__FRAME_TYPE__FRAME_CLUSTER_REPLACE,
         [CLIENT_MEMBERS_TRANSFER] = QUORLOG__FRAME_TYPE__FRAME_CLUSTER_TRANSFER,
     };
+    Quorlog__ClusterChangeRequest request = QUORLOG__CLUSTER_CHANGE_REQUEST__INIT;
     struct client_request_options options = {
         .type = types[members->goal],
         .reply_type = (uint16_t)(types[members->goal] + 1),
+        .request = &request.base,
         .reply = &quorlog__cluster_change_reply__descriptor,
-        .members = members,
         .repeatable = true, /* A step that was taken is not taken again. */
         .needs_leader = true,
     };
@@ -301,6 +335,10 @@ enum err client_change_members(struct client *self, const struct client_members 
     if (strlen(members->address) > CLIENT_ADDRESS_SIZE_MAX) {
         return ERR_INVALID;
     }
+    request.node_id = members->node_id;
+    request.other_id = members->other_id;
+    request.address = unchanged(members->address);
+    request.under_way = members->under_way;
     return start(self, &options, cb, arg);
 }
 

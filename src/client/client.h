@@ -42,7 +42,7 @@ struct client_cursor {
     uint64_t offset;
     uint64_t revision;
     uint64_t owner;
-    uint64_t token; /* of its last change */
+    uint64_t token; /* of its last change, or of the one that was refused */
 };
 
 /* An answer's failure. Every failure is of one of three classes, which client_error_outcome tells:
@@ -141,7 +141,7 @@ typedef void (*client_answer_cb)(void *arg, const struct client_error *error,
 struct client_question {
     uint16_t type;                                  /* of the frame */
     uint16_t reply_type;                            /* of the answer's */
-    const struct ProtobufCMessage *request;         /* borrowed until the answer */
+    const struct ProtobufCMessage *request;         /* in, copied */
     const struct ProtobufCMessageDescriptor *reply; /* what the answer's header must be */
 };
 

@@ -14,17 +14,10 @@
 struct client_request {
     struct channel_user user;
     struct call call;
-    struct channel *channel; /* borrowed */
+    struct channel *channel;   /* borrowed */
+    ProtobufCMessage *request; /* owned */
+    uint32_t *deadline_ms;     /* in it; NULL: it has none */
     const ProtobufCMessageDescriptor *reply;
-    const ProtobufCMessage *(*message)(void *message_arg, uint32_t deadline_ms);
-    void *message_arg; /* owned */
-    char topic[CHANNEL_TOPIC_SIZE_MAX + 1];
-    bool local;
-    struct client_members members;
-    char address[CLIENT_ADDRESS_SIZE_MAX + 1];
-    uint64_t producer_id; /* of a claim, as the two below */
-    bool has_epoch;
-    uint16_t epoch;
     bool reads;
     bool maybe_done; /* an earlier try ended with an unknown outcome */
     bool has_reason;
@@ -32,7 +25,6 @@ struct client_request {
     uint64_t deadline_ns;
     uint64_t retry_ns; /* not before */
     unsigned failures;
-    const ProtobufCMessage *request; /* NULL: made from the fields */
     client_reply_cb cb;
     client_answer_cb answer; /* instead of cb */
     void *arg;
@@ -57,7 +49,7 @@ enum err client_request_check_topic(const char *topic)
 
 static void destroy(struct client_request *self)
 {
-    free(self->message_arg);
+    protobuf_c_message_free_unpacked(self->request, NULL);
     free(self);
 }
 
@@ -204,73 +196,10 @@ static enum err on_answer(struct call *call, const struct frame *frame,
 
 static enum err send_try(struct client_request *self, uint64_t now_ns)
 {
-    uint32_t deadline_ms = channel_deadline_ms(now_ns, self->deadline_ns);
-
-    if (self->message != NULL) {
-        return channel_send(self->channel, &self->call,
-                            self->message(self->message_arg, deadline_ms), NULL, 0);
+    if (self->deadline_ms != NULL) {
+        *self->deadline_ms = channel_deadline_ms(now_ns, self->deadline_ns);
     }
-    if (self->request != NULL) {
-        return channel_send(self->channel, &self->call, self->request, NULL, 0);
-    }
-    switch (self->call.type) {
-    case QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE: {
-        Quorlog__TopicCreateRequest message = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
-
-        message.topic = self->topic;
-        message.deadline_ms = deadline_ms;
-        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
-    }
-    case QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE: {
-        Quorlog__TopicDeleteRequest message = QUORLOG__TOPIC_DELETE_REQUEST__INIT;
-
-        message.topic = self->topic;
-        message.deadline_ms = deadline_ms;
-        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
-    }
-    case QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE: {
-        Quorlog__TopicDescribeRequest message = QUORLOG__TOPIC_DESCRIBE_REQUEST__INIT;
-
-        message.topic = self->topic;
-        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
-    }
-    case QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER: {
-        Quorlog__InitProducerRequest message = QUORLOG__INIT_PRODUCER_REQUEST__INIT;
-
-        message.topic = self->topic; /* "" when the request names none */
-        message.producer_id = self->producer_id;
-        message.has_epoch = self->has_epoch;
-        message.epoch = self->has_epoch ? self->epoch : 0;
-        message.deadline_ms = deadline_ms;
-        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
-    }
-    case QUORLOG__FRAME_TYPE__FRAME_CLUSTER_ADD:
-    case QUORLOG__FRAME_TYPE__FRAME_CLUSTER_REMOVE:
-    case QUORLOG__FRAME_TYPE__FRAME_CLUSTER_REPLACE:
-    case QUORLOG__FRAME_TYPE__FRAME_CLUSTER_TRANSFER: {
-        Quorlog__ClusterChangeRequest message = QUORLOG__CLUSTER_CHANGE_REQUEST__INIT;
-
-        message.node_id = self->members.node_id;
-        message.other_id = self->members.other_id;
-        message.address = self->address;
-        message.under_way = self->members.under_way;
-        message.deadline_ms = deadline_ms;
-        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
-    }
-    case QUORLOG__FRAME_TYPE__FRAME_STATUS: {
-        Quorlog__StatusRequest message = QUORLOG__STATUS_REQUEST__INIT;
-
-        message.local = self->local;
-        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
-    }
-    default: {
-        Quorlog__TopicListRequest message = QUORLOG__TOPIC_LIST_REQUEST__INIT;
-
-        ASSERT(self->call.type == QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST);
-        message.after = self->topic; /* "" when the request names none */
-        return channel_send(self->channel, &self->call, &message.base, NULL, 0);
-    }
-    }
+    return channel_send(self->channel, &self->call, self->request, NULL, 0);
 }
 
 static void step(struct channel_user *user)
@@ -311,6 +240,30 @@ static void cancel(struct channel_user *user)
     fail(self, ERR_CANCELED, "the client was closed");
 }
 
+/* A copy that owns all that it points to: over the bytes that it is sent as. */
+static enum err copy_request(struct client_request *self, const ProtobufCMessage *request)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(request->descriptor, "deadline_ms");
+    size_t size = protobuf_c_message_get_packed_size(request);
+    uint8_t *bytes = malloc(size > 0 ? size : 1);
+
+    if (bytes == NULL) {
+        return ERR_NOMEM;
+    }
+    (void)protobuf_c_message_pack(request, bytes); /* size, always. */
+    self->request = protobuf_c_message_unpack(request->descriptor, NULL, size, bytes);
+    free(bytes);
+    if (self->request == NULL) {
+        return ERR_NOMEM; /* It was packed just now. */
+    }
+    if (field != NULL) {
+        ASSERT(field->type == PROTOBUF_C_TYPE_UINT32 && field->label == PROTOBUF_C_LABEL_NONE);
+        self->deadline_ms = (uint32_t *)(void *)((char *)self->request + field->offset);
+    }
+    return ERR_OK;
+}
+
 enum err client_request_start(struct channel *channel, const struct client_request_options *options,
                               client_reply_cb cb, void *arg, struct client_request **ret_request)
 {
@@ -319,18 +272,10 @@ enum err client_request_start(struct channel *channel, const struct client_reque
     enum err err;
 
     ASSERT((cb != NULL) != (options->answer != NULL) && options->timeout_ns > 0);
+    ASSERT(options->request != NULL && options->reply != NULL);
     self = calloc(1, sizeof *self);
     if (self == NULL) {
         return ERR_NOMEM;
-    }
-    if (options->topic != NULL) {
-        ASSERT(client_request_check_topic(options->topic) == ERR_OK);
-        memcpy(self->topic, options->topic, strlen(options->topic) + 1);
-    }
-    if (options->members != NULL) {
-        self->members = *options->members;
-        ASSERT(strlen(self->members.address) <= CLIENT_ADDRESS_SIZE_MAX);
-        memcpy(self->address, self->members.address, strlen(self->members.address) + 1);
     }
     self->channel = channel;
     self->call.events = &events;
@@ -339,25 +284,21 @@ enum err client_request_start(struct channel *channel, const struct client_reque
     self->call.repeatable = options->repeatable;
     self->call.needs_leader = options->needs_leader;
     self->reply = options->reply;
-    self->message = options->message;
-    self->local = options->local;
-    self->producer_id = options->producer_id;
-    self->has_epoch = options->has_epoch;
-    self->epoch = options->epoch;
     self->reads = options->reads;
     self->deadline_ns = channel_now_ns() + options->timeout_ns;
-    self->request = options->request;
     self->cb = cb;
     self->answer = options->answer;
     self->arg = arg;
     self->user.step = step;
     self->user.cancel = cancel;
-    err = channel_add(channel, &self->user);
+    err = copy_request(self, options->request);
+    if (err == ERR_OK) {
+        err = channel_add(channel, &self->user);
+    }
     if (err != ERR_OK) {
-        free(self);
+        destroy(self);
         return err;
     }
-    self->message_arg = options->message_arg;
     if (ret_request != NULL) {
         *ret_request = self;
     }

@@ -15,24 +15,13 @@ struct client_request;
 struct client_request_options {
     uint16_t type;
     uint16_t reply_type;
+    const ProtobufCMessage *request; /* in, copied; its deadline_ms, if it has one, is filled in */
     const ProtobufCMessageDescriptor *reply; /* what must be in the reply's header */
-    const char *topic;                       /* in, copied; NULL: the request names none */
-    /* The message of a try, for types that this module does not know; message_arg becomes the
-     * request's, who frees it. NULL: the types of client.h. */
-    const ProtobufCMessage *(*message)(void *message_arg, uint32_t deadline_ms);
-    void *message_arg;
-    const struct client_members *members; /* in, copied; NULL: it is no change of members */
-    bool local;                           /* of a status request */
-    uint64_t producer_id;                 /* of a claim; 0: of a new one */
-    bool has_epoch;
-    uint16_t epoch;
-    bool reads; /* changes nothing: its outcome is never "unknown" */
+    bool reads;                              /* changes nothing: its outcome is never "unknown" */
     bool repeatable;
     bool needs_leader;
     uint64_t timeout_ns;
-    /* Instead of what the fields above would make: the request itself, borrowed until the answer,
-     * and who gets the answer with its body (then the callback of client_request_start is NULL). */
-    const ProtobufCMessage *request;
+    /* Who gets the answer with its body; then the callback of client_request_start is NULL. */
     client_answer_cb answer;
 };
 

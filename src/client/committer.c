@@ -61,7 +61,7 @@ struct committer {
     struct client_request *request; /* I1 */
     uint64_t asked;                 /* the offset that it sets */
     uint64_t revision;              /* I2 */
-    uint64_t token;                 /* of our last change */
+    uint64_t token;                 /* of our last change, or of what found that there is none */
     uint64_t committed;
     uint64_t done;
     bool opened;
@@ -197,6 +197,7 @@ static void on_conflict(struct committer *self, const struct client_cursor *now)
     } else if (self->opened) {
         fail_conflict(self, now);
     } else if (now->revision == 0) {
+        self->token = now->token; /* Whoever has applied so much shows the same topic. */
         open_with(self, false);
     } else {
         ask(self, COMMITTER_CLAIMING, now->revision, now->offset);

@@ -103,6 +103,9 @@ void consumer_refuse_node(struct consumer *self, const struct client_error *erro
 static bool is_expected(const struct consumer *self, const Quorlog__ConsumeReply *reply,
                         size_t body_size)
 {
+    if (self->placed && reply->topic_id != self->topic_id) {
+        return false;
+    }
     if (reply->next_offset < reply->offset ||
         (body_size == 0) != (reply->next_offset == reply->offset)) {
         return false;
@@ -160,6 +163,7 @@ static enum err on_reply(struct consumer *self, const struct frame *frame)
         self->placed = true;
         self->next = reply->offset;
     }
+    self->topic_id = reply->topic_id;
     self->ask = reply->next_offset;
     self->token = reply->applied_index > self->token ? reply->applied_index : self->token; /* I5 */
     if (frame->body_size == 0) {
@@ -263,6 +267,7 @@ static void fill_request(const struct consumer *self, uint64_t now_ns,
     size_t half = self->options.credit_size / 2;
 
     request->topic = (char *)self->topic;
+    request->topic_id = self->topic_id;
     if (self->placed) {
         request->start = QUORLOG__START__START_OFFSET;
         request->offset = self->ask; /* I2 */

@@ -50,6 +50,7 @@ struct consumer {
     bool told;      /* … and so it was said */
     bool confirmed; /* a node has answered since the last failure */
     bool end_known;
+    uint64_t topic_id; /* that the first answer was from; 0: not known */
     uint64_t next;
     uint64_t ask;
     uint64_t end;   /* not following: where to stop */

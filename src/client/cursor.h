@@ -66,8 +66,9 @@ struct committer_options {
 
 struct committer_events {
     /* Once, first, unless committer_free comes before. On success: where the cursor stands, and a
-     * token with which a consumer sees as much. There is none (exists is false, the rest 0): it is
-     * made by the first committer_advance. After a failure nothing else comes. */
+     * token with which a consumer sees as much, and the same topic, if another had its name before.
+     * There is none (exists is false, offset 0): it is made by the first committer_advance. After a
+     * failure nothing else comes. */
     void (*opened)(void *arg, const struct client_error *error, bool exists, uint64_t offset,
                    uint64_t token);
     /* Once, last: ERR_OK after committer_close, when all is committed; or why it cannot go on.

@@ -191,8 +191,10 @@ static void on_init_reply(void *arg, const struct client_error *error, const uin
 
 static void get_id(struct producer *self, uint64_t now_ns)
 {
+    Quorlog__InitProducerRequest request = QUORLOG__INIT_PRODUCER_REQUEST__INIT;
     struct client_request_options options = {
         .type = QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER,
+        .request = &request.base,
         .reply_type = QUORLOG__FRAME_TYPE__FRAME_INIT_PRODUCER_REPLY,
         .reply = &quorlog__init_producer_reply__descriptor,
         .repeatable = true, /* An id that nobody uses does no harm, */

@@ -80,7 +80,7 @@ struct fsm_result {
     uint64_t base_offset; /* PRODUCE */
     uint32_t record_count;
     bool duplicate;      /* PRODUCE: an earlier try had been written; err is OK */
-    uint64_t raft_index; /* of the entry that wrote it */
+    uint64_t raft_index; /* of the entry that wrote it; CURSOR_*: also after an error */
     uint64_t raft_term;
     int64_t append_time_us;
     uint64_t producer_id; /* INIT_PRODUCER, RAISE_EPOCH */

@@ -263,6 +263,7 @@ static enum err apply_cursor(struct fsm *self, struct step *step)
     }
     step->result.topic_id = topic->id;
     step->result.err = err;
+    step->result.raft_index = step->entry->index;
     if (err == ERR_OK) {
         tell_written(self, step);
     }

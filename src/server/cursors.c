@@ -52,6 +52,7 @@ static void refuse(const struct change *self, const struct fsm_result *result,
                           self->cursor->name, at->offset, at->revision);
     }
     failure->cursor = result->err == ERR_CURSOR_CONFLICT ? at : NULL;
+    failure->raft_index = result->raft_index;
 }
 
 /* False when the request was answered: it cannot be carried out. */

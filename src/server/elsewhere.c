@@ -71,6 +71,7 @@ static enum err send_query(struct elsewhere *self)
 
     ASSERT(!self->sent);
     request.topic = (char *)(uintptr_t)self->query.topic; /* Only read from. */
+    request.topic_id = self->query.topic_id;
     request.start = self->query.by_time ? QUORLOG__START__START_TIME : QUORLOG__START__START_OFFSET;
     request.offset = self->query.offset;
     request.time_us = self->query.time_us;

@@ -24,7 +24,8 @@ struct front;
 
 struct elsewhere_query {
     const char *topic; /* borrowed until the end */
-    bool by_time;      /* the offset of the first batch of a time, no batches */
+    uint64_t topic_id;
+    bool by_time; /* the offset of the first batch of a time, no batches */
     int64_t time_us;
     uint64_t offset;
     uint64_t records_max; /* UINT64_MAX: no bound */

@@ -279,7 +279,7 @@ void session_send_failure(struct session *self, uint64_t request_id, const struc
         cursor.revision = failure->cursor->revision;
         cursor.owner = failure->cursor->owner;
         cursor.updated_time_us = failure->cursor->updated_time_us;
-        cursor.raft_index = failure->cursor->revision / COMMAND_COUNT_MAX;
+        cursor.raft_index = failure->raft_index;
         error.cursor = &cursor;
     }
     session_send(self, QUORLOG__FRAME_TYPE__FRAME_ERROR, request_id, &error.base, NULL);

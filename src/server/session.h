@@ -55,6 +55,7 @@ struct failure {
     uint64_t log_start;
     uint64_t log_end;
     const struct cursor_position *cursor; /* with CURSOR_CONFLICT: what it is; borrowed */
+    uint64_t raft_index;                  /* with CURSOR_CONFLICT: of the entry that found it so */
 };
 
 /* (front thread) Takes over fd. */

@@ -155,6 +155,7 @@ struct fake_topic *fake_cluster_add_topic(struct fake_cluster *self, const char 
     ck_assert_uint_le(self->topic_count, 8);
     ck_assert_uint_lt(strlen(name), sizeof topic->name);
     strcpy(topic->name, name);
+    topic->id = self->topic_count;
     return topic;
 }
 
@@ -410,6 +411,7 @@ static void read_batches(const struct fake_node *self, const struct fake_topic *
     reply.log_end = end;
     reply.node_id = self->id;
     reply.applied_index = self->settings.applied_index;
+    reply.topic_id = topic->id;
     for (size_t i = 0; i < topic->batch_count; i++) {
         const struct fake_batch *batch = &topic->batches[i];
         uint64_t next = batch->base_offset + batch->record_count;
@@ -444,7 +446,7 @@ static bool find_start(struct fake_node *self, const Quorlog__ConsumeRequest *re
                                       .linearizable = request->linearizable,
                                       .max_lag_ms = request->max_lag_ms,
                                       .deadline_ms = request->deadline_ms};
-    if (topic == NULL) {
+    if (topic == NULL || (request->topic_id != 0 && request->topic_id != topic->id)) {
         pack_error(answer, self, ERR_TOPIC_UNKNOWN, false);
         return false;
     }

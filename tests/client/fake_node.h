@@ -54,6 +54,7 @@ struct fake_batch {
 
 struct fake_topic {
     char name[201];
+    uint64_t id;
     uint64_t start; /* offsets below were trimmed */
     uint64_t end;
     struct fake_batch *batches; /* owned */

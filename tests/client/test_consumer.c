@@ -324,6 +324,22 @@ START_TEST(unknown_topic_is_told)
 }
 END_TEST
 
+/* Deleted and made again under its name while it was read: what is there now is not what was read.
+ */
+START_TEST(another_topic_of_the_name_is_not_read_on)
+{
+    append(3, 10);
+    fake_node_settings(f.one)->batches_max = 1;
+    start(_i == 1, (struct consumer_options){.start = CONSUMER_EARLIEST, .follow = true});
+    wait_for(30);
+    fake_cluster_topic(&f.cluster, "t")->id = 77;
+    append(3, 10);
+    fake_node_hang_up(f.one);
+    wait_for_end(ERR_TOPIC_UNKNOWN);
+    ck_assert_uint_eq(got.count, 30);
+}
+END_TEST
+
 START_TEST(damaged_batch_ends_it_after_the_good_ones)
 {
     append(3, 10);
@@ -639,6 +655,7 @@ int main(void)
     tcase = add_case(suite, "failures");
     tcase_add_loop_test(tcase, offset_out_of_range_tells_what_can_be_read, 0, 2);
     tcase_add_test(tcase, unknown_topic_is_told);
+    tcase_add_loop_test(tcase, another_topic_of_the_name_is_not_read_on, 0, 2);
     tcase_add_loop_test(tcase, damaged_batch_ends_it_after_the_good_ones, 0, 2);
     tcase_add_test(tcase, missing_batch_is_noticed);
     tcase_add_loop_test(tcase, answer_that_makes_no_sense_is_asked_for_again, 0, 3);

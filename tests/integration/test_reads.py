@@ -169,6 +169,31 @@ def followed(cluster):
     print(f"a followed stream read on while {killed} nodes were killed")
 
 
+def made_again(cluster):
+    """A topic is deleted and made again under its name while it is followed: the consumer is told,
+    and does not go on in the middle of the other one."""
+    servers = cluster.servers()
+    run("topic", "create", "again", "-s", servers)
+    run("produce", "again", "-s", servers, input=b"old\n" * 10)
+    follow = subprocess.Popen([QUORLOG, "consume", "again", "--follow", "-o", "start", "-s", servers],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    lines = [follow.stdout.readline() for _ in range(10)]
+    run("topic", "delete", "again", "-s", servers)
+    run("topic", "create", "again", "-s", servers)
+    run("produce", "again", "-s", servers, input=b"new\n" * 30)
+    rest, errors = follow.communicate(timeout=30)
+    expect(lines == [b"old\n"] * 10 and rest == b"", f"it has read on: {rest[:100]}")
+    expect(follow.returncode == 1 and b"'again'" in errors, f"it says {errors}")
+    # With a cursor it is the topic of now from the beginning, on whichever node.
+    for i in range(8):
+        run("topic", "delete", "again", "-s", servers)
+        run("topic", "create", "again", "-s", servers)
+        done = run("consume", "again", "--cursor", f"c{i}", "-s", servers)
+        expect(done.stdout == b"", f"an empty topic has {done.stdout[:100]}")
+        run("produce", "again", "-s", servers, input=b"new\n" * 30)
+    print("a topic that was made again is not taken for the old one")
+
+
 def tokens(cluster):
     for node in cluster.ids():
         for _ in range(3):
@@ -182,6 +207,7 @@ def test(cluster):
     cluster.start_all()
     run("topic", "create", "t", "-s", cluster.servers())
     tokens(cluster)
+    made_again(cluster)
     deposed_leader(cluster)
     linearizable_under_faults(cluster)
     lag(cluster)

@@ -369,22 +369,53 @@ START_TEST(a_long_poll_wakes_for_a_record_and_else_ends_empty)
 }
 END_TEST
 
+static void delete_topic(struct wire *wire, const char *topic)
+{
+    Quorlog__TopicDeleteRequest request = QUORLOG__TOPIC_DELETE_REQUEST__INIT;
+    struct answer answer;
+
+    request.topic = (char *)(uintptr_t)topic;
+    wire_send(wire, QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE, &request.base, NULL, 0);
+    answer = next(wire, QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE_REPLY);
+    answer_fini(&answer);
+}
+
+START_TEST(a_topic_made_again_under_its_name_is_not_the_one_that_was_read)
+{
+    struct wire wire = wire_client(&lab);
+    Quorlog__ConsumeRequest request = from("t", 0);
+    Quorlog__ConsumeReply *reply;
+
+    wire_create(&wire, "t");
+    (void)consume(&wire, &request);
+    reply = wire_consumed(&wire, NULL);
+    ck_assert_uint_ne(reply->topic_id, 0);
+    request.topic_id = reply->topic_id;
+    quorlog__consume_reply__free_unpacked(reply, NULL);
+    (void)consume(&wire, &request);
+    expect_range(&wire, 0, 0, true);
+    delete_topic(&wire, "t");
+    wire_create(&wire, "t");
+    (void)consume(&wire, &request);
+    wire_error(&wire, ERR_TOPIC_UNKNOWN);
+    request.topic_id = 0;
+    (void)consume(&wire, &request);
+    expect_range(&wire, 0, 0, true);
+    wire_close(&wire);
+}
+END_TEST
+
 START_TEST(a_deleted_topic_ends_those_who_wait_for_it)
 {
     struct wire reader = wire_client(&lab);
     struct wire writer = wire_client(&lab);
     Quorlog__ConsumeRequest request = from("t", 0);
-    Quorlog__TopicDeleteRequest delete = QUORLOG__TOPIC_DELETE_REQUEST__INIT;
-    struct answer answer;
 
     wire_create(&writer, "t");
     request.wait_ms = 15000;
     consume(&reader, &request);
     ck_assert(!wire_readable(&reader, 50));
-    delete.topic = (char *)(uintptr_t) "t";
-    wire_send(&writer, QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE, &delete.base, NULL, 0);
-    answer = next(&writer, QUORLOG__FRAME_TYPE__FRAME_TOPIC_DELETE_REPLY);
-    answer_fini(&answer);
+    delete_topic(&writer, "t");
     wire_error(&reader, ERR_TOPIC_UNKNOWN);
     wire_close(&reader);
     wire_close(&writer);
@@ -809,6 +840,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, an_answer_is_bounded_by_records_and_bytes_but_has_a_whole_batch);
     tcase_add_test(tcase, an_offset_out_of_range_is_told_with_the_range);
     tcase_add_test(tcase, a_long_poll_wakes_for_a_record_and_else_ends_empty);
+    tcase_add_test(tcase, a_topic_made_again_under_its_name_is_not_the_one_that_was_read);
     tcase_add_test(tcase, a_deleted_topic_ends_those_who_wait_for_it);
     tcase_add_test(tcase, a_token_from_the_future_waits_until_the_deadline);
     suite_add_tcase(suite, tcase);

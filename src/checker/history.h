@@ -6,11 +6,11 @@
  *   H2  An operation stands in the history once, with what is known when it is over or when the
  *       recorder stops; lines may stand in any order.
  *   H3  A record is known by its value, a number > 0 that is given to one record only and from
- * which the record's bytes follow. Whoever reads a record compares all its bytes; one whose bytes
- * do not follow from any number has the value 0, which nobody ever writes. H4  A client is one
- * thread of control: its operations follow on one another in `sequence`. Those of a pipelining
- * producer overlap in time. A session is a client's that sees what it saw: its reads never go back.
- * It ends when the client's number changes.
+ *       which the record's bytes follow. Whoever reads a record compares all its bytes; one whose
+ *       bytes do not follow from any number has the value 0, which nobody ever writes.
+ *   H4  A client is one thread of control: its operations follow on one another in `sequence`.
+ *       Those of a pipelining producer overlap in time. A session is a client's that sees what it
+ *       saw: its reads never go back. It ends when the client's number changes.
  */
 #ifndef QUORLOG_CHECKER_HISTORY_H
 #define QUORLOG_CHECKER_HISTORY_H
@@ -51,6 +51,16 @@ enum history_event {
     HISTORY_EVENT_OTHER,   /* text says which */
     HISTORY_EVENT_HEALED,  /* from here on nothing is broken */
     HISTORY_EVENT_SETTLED, /* all load has ended; dumps come after this */
+    HISTORY_EVENT_DELETED, /* `topic` was asked to be deleted, with `outcome` */
+    HISTORY_EVENT_TRIMMED, /* of `topic`, what is below `offset` was asked to be deleted */
+};
+
+enum {
+    HISTORY_VERSION = 1,
+    HISTORY_VALUES_MAX = 65536,   /* of an operation */
+    HISTORY_NAME_SIZE_MAX = 255,  /* bytes of a topic's or cursor's name */
+    HISTORY_TEXT_SIZE_MAX = 4096, /* bytes of `text`, `error`; longer ones are cut */
+    HISTORY_LINE_SIZE_MAX = 2 * 1024 * 1024,
 };
 
 struct history_op {
@@ -101,11 +111,17 @@ struct history_op {
     const char *text;
 };
 
-/* Writes one line. Ends with ferror(file) set when that fails. Not for several threads at once. */
+/* Writes the first line, which says what this is; source: who recorded what, for the reader; may be
+ * NULL. */
+void history_begin(FILE *file, const char *source);
+/* Writes one line. At most HISTORY_VALUES_MAX values; names within their bounds. Ends with
+ * ferror(file) set when that fails. Not for several threads at once. */
 void history_write(FILE *file, const struct history_op *op);
 
 /* Reads line by line; what an operation points to is borrowed until the next call. */
 struct history_reader;
+/* ERR_NOT_FOUND, ERR_IO, ERR_NOMEM; ERR_INVALID, ERR_VERSION: the first line says something else.
+ */
 enum err history_reader_open(const char *path, struct history_reader **ret_reader,
                              struct err_info *info); /* "-": standard input */
 void history_reader_close(struct history_reader *self);

@@ -272,7 +272,10 @@ static int print_record(const struct proof *proof, bool json)
     if (json) {
         format_print_json(proof->topic, &record);
     } else {
-        format_print(stdout, "offset  %o\ntime    %t\nkey     %k\nvalue   %v\n", &record);
+        format_print(stdout,
+                     record.key != NULL ? "offset  %o\ntime    %t\nkey     %k\nvalue   %v\n"
+                                        : "offset  %o\ntime    %t\nvalue   %v\n",
+                     &record);
     }
     free(headers);
     record__record_set__free_unpacked(set, NULL);

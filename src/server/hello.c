@@ -95,6 +95,10 @@ static enum err check_fields(const struct identity *identity, const Quorlog__Hel
         return err_set(info, ERR_INVALID, "a node with the number %" PRIu64 " cannot connect here",
                        (uint64_t)hello->node_id);
     }
+    if (!client && hello->disk_id == 0) {
+        return err_set(info, ERR_PROTOCOL, "node %" PRIu64 " does not show the id of its disk",
+                       (uint64_t)hello->node_id);
+    }
     if (!client && hello->to_disk_id != 0 && identity->disk_id != 0 &&
         hello->to_disk_id != identity->disk_id) {
         return err_set(info, ERR_WRONG_DISK,
@@ -206,6 +210,8 @@ enum err hello_check_reply(const struct identity *identity, const struct frame *
                       "expected node %" PRIu64 " of cluster %s, found node %" PRIu64
                       " of cluster %.64s",
                       to, identity->cluster_id, (uint64_t)reply->node_id, reply->cluster_id);
+    } else if (reply->disk_id == 0) {
+        err = err_set(info, ERR_PROTOCOL, "node %" PRIu64 " does not show the id of its disk", to);
     } else {
         *ret_disk = reply->disk_id;
     }

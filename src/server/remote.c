@@ -5,13 +5,14 @@
  *
  *      DIALLING --up: hello sent--> GREETING --reply fits--> READY
  *          ^                           |                       |
- *          +-------- down -------------+---------- down -------+      any --remotes_close-->
- * CLOSING
+ *          +-------- down -------------+---------- down -------+
+ *      any --remotes_close, or down, and it is no member any more--> CLOSING
  */
 #include "server/remote.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <utlist.h>
 
 #include "base/assert.h"
@@ -23,6 +24,7 @@ enum remote_state { REMOTE_DIALLING, REMOTE_GREETING, REMOTE_READY, REMOTE_CLOSI
 struct remote {
     struct front *front;
     uint64_t id;
+    char address[MEMBER_ADDRESS_SIZE]; /* as it was when the link was opened */
     enum remote_state state;
     struct link *link;
     uint64_t request_id; /* of the last one that was sent */
@@ -117,6 +119,15 @@ static void on_frame(struct link *link, void *arg, const struct frame *frame)
     }
 }
 
+/* Still, and where it was; else it would be dialled for ever. */
+static bool is_member(const struct remote *self)
+{
+    char address[MEMBER_ADDRESS_SIZE];
+
+    return group_member_address(self->front->node->group, self->id, address) &&
+           strcmp(address, self->address) == 0;
+}
+
 static void on_down(struct link *link, void *arg, enum err err, const char *text)
 {
     struct remote *self = arg;
@@ -135,6 +146,10 @@ static void on_down(struct link *link, void *arg, enum err err, const char *text
     }
     move(self, REMOTE_DIALLING);
     lose_all(self, ERR_CLOSED, text);
+    if (!is_member(self)) {
+        move(self, REMOTE_CLOSING);
+        link_close(link);
+    }
 }
 
 static void on_drained(struct link *link, void *arg)
@@ -188,6 +203,7 @@ static enum err open_remote(struct front *front, uint64_t id, struct remote **re
     }
     self->front = front;
     self->id = id;
+    memcpy(self->address, address, sizeof self->address);
     err = link_open(&front->loop, &options, &events, self, &self->link);
     if (err != ERR_OK) {
         free(self);

@@ -218,7 +218,7 @@ static void reconnect(struct sim_cluster *cluster, struct sim_client *self)
     unsigned node = (unsigned)prng_range(prng, 1, cluster->node_count);
 
     if (leader != NULL && prng_percent(prng, 60)) {
-        node = leader->id;
+        node = leader->slot;
     }
     connect_to(cluster, self, node);
     self->pause_until_ms = cluster->now_ms + prng_range(prng, 1, 150);

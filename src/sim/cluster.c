@@ -71,6 +71,7 @@ static void draw_sizes(struct sim_cluster *self)
         .no_direct = prng_percent(prng, 30),
         .fill_rate = prng_percent(prng, 50) ? 0 : prng_range(prng, 50000, 500000),
         .fill_chunk_size = prng_percent(prng, 30) ? 0 : prng_range(prng, 1, 20000),
+        .disk_reserve = prng_percent(prng, 70) ? (uint64_t)131072 << prng_range(prng, 0, 3) : 0,
     };
     self->checks = prng_percent(prng, 30);
     self->faults = prng_percent(prng, 40);
@@ -79,8 +80,26 @@ static void draw_sizes(struct sim_cluster *self)
     /* Some live through much, some get far between two misfortunes. */
     self->nemesis_ms = (unsigned)prng_range(prng, 300, prng_percent(prng, 60) ? 3000 : 12000);
     self->damage = prng_percent(prng, 50);
-    self->lies = prng_percent(prng, 20) ? (unsigned)prng_range(prng, 1, 60) : 0;
+    if ((self->options.broken & SIM_BREAK_NO_SCRUB) == 0) {
+        self->replica.scrub_rate = prng_range(prng, 100000, 1000000);
+    }
+    self->lies = sim_may(self, SIM_FAULT_LIE) && prng_percent(prng, 20)
+                     ? (unsigned)prng_range(prng, 1, 60)
+                     : 0;
     self->open_faults = prng_percent(prng, 50) ? 5 : 50;
+}
+
+/* Mostly as by TCP. */
+static void init_net(struct sim_cluster *self)
+{
+    struct prng *prng = &self->prng;
+    bool fifo = !sim_may(self, SIM_FAULT_REORDER) || prng_percent(prng, 70);
+    struct net *net = &self->net;
+
+    net_init(net, prng, fifo, prng_percent(prng, 20) && sim_may(self, SIM_FAULT_DELAY));
+    net->faults = &self->stats->faults;
+    net->loss = sim_may(self, SIM_FAULT_LOSS) ? net->loss / 3 : 0;
+    net->duplicate = sim_may(self, SIM_FAULT_DUPLICATE) ? net->duplicate : 0;
 }
 
 static void init(struct sim_cluster *self, const struct sim_options *options,
@@ -92,15 +111,17 @@ static void init(struct sim_cluster *self, const struct sim_options *options,
     prng_init(prng, options->seed);
     events_init(&self->events);
     sim_oracle_init(&self->oracle, options->seed, &self->now_ms);
-    net_init(&self->net, prng, true, prng_percent(prng, 20));
-    self->net.loss = self->net.loss / 3;
+    init_net(self);
     self->node_count = prng_percent(prng, 70) ? 3 : 5;
     if (options->nodes != 0) {
         self->node_count = options->nodes;
     }
     draw_sizes(self);
-    for (unsigned i = 1; i <= self->node_count; i++) {
+    for (unsigned i = 1; i <= SIM_NODES_MAX; i++) {
         sim_node_init(&self->nodes[i], self, i);
+    }
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        sim_node_renew(&self->nodes[i], i);
         if (membership_add(&self->members, i, self->nodes[i].address, MEMBER_VOTER) != ERR_OK) {
             ASSERT(false);
         }
@@ -108,6 +129,7 @@ static void init(struct sim_cluster *self, const struct sim_options *options,
     for (unsigned i = 1; i <= self->node_count; i++) {
         sim_node_start(&self->nodes[i]);
     }
+    sim_members_init(self);
     self->client_count = (unsigned)prng_range(prng, 2, SIM_CLIENTS_MAX);
     for (unsigned i = 0; i < self->client_count; i++) {
         sim_client_init(self, i);
@@ -121,7 +143,7 @@ static void init(struct sim_cluster *self, const struct sim_options *options,
 
 static void fini(struct sim_cluster *self)
 {
-    for (unsigned i = 1; i <= self->node_count; i++) {
+    for (unsigned i = 1; i <= SIM_NODES_MAX; i++) {
         sim_node_fini(&self->nodes[i]);
     }
     for (unsigned i = 0; i < self->client_count; i++) {
@@ -144,9 +166,14 @@ static void heal(struct sim_cluster *self)
 
         node->stalled = false;
         node->disk.plan = SIM_DISK_FINE;
+        sim_disk_fill(&node->disk, UINT64_MAX);
+        sim_wall_heal(&node->wall, self->now_ms);
+        if (node->stopped) {
+            continue;
+        }
         if (node->replica == NULL) {
             sim_node_start(node);
-        } else if (node->disk.struck) {
+        } else if (node->disk.struck || (node->harm & SIM_HARM_INDEX) != 0) {
             sim_node_crash(node, true, 1); /* What a call that failed left, shows now. */
         }
     }
@@ -185,6 +212,9 @@ static bool converged(struct sim_cluster *self)
     for (unsigned i = 1; i <= self->node_count; i++) {
         struct replica_status status;
 
+        if (!sim_members_has(self, &self->nodes[i])) {
+            continue;
+        }
         if (self->nodes[i].replica == NULL) {
             return false;
         }
@@ -194,7 +224,8 @@ static bool converged(struct sim_cluster *self)
             return false;
         }
     }
-    return true;
+    sim_damage_look(self);
+    return sim_members_settled(self) && sim_damage_healed(self);
 }
 
 /* Reads everything once more. */
@@ -204,6 +235,7 @@ static void read_all(struct sim_cluster *self, struct sim_node *node)
     size_t count;
 
     sim_seen_fini(&node->seen);
+    node->seen.may_be_damaged = (node->harm & SIM_HARM_FILES) != 0;
     sim_oracle_read(&self->oracle, node->id, replica_catalog(node->replica), &node->seen);
     replica_check(node->replica);
     if (!self->checks) {
@@ -221,25 +253,52 @@ static void read_all(struct sim_cluster *self, struct sim_node *node)
 
 static void check_end(struct sim_cluster *self)
 {
-    for (unsigned i = 1; i <= self->node_count; i++) {
-        struct sim_node *node = &self->nodes[i];
+    struct sim_node *members[SIM_NODES_MAX];
+    unsigned count = 0;
 
-        sim_oracle_state(&self->oracle, i, node->applied, replica_fsm(node->replica));
-        sim_oracle_final(&self->oracle, i, replica_catalog(node->replica));
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        if (sim_members_has(self, &self->nodes[i])) {
+            members[count++] = &self->nodes[i];
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct sim_node *node = members[i];
+
+        sim_oracle_state(&self->oracle, node->id, node->applied, replica_fsm(node->replica));
+        sim_oracle_final(&self->oracle, node->id, replica_catalog(node->replica));
         read_all(self, node);
     }
     /* What is on the disks opens again, whatever a last power loss takes. */
-    for (unsigned i = 1; i <= self->node_count; i++) {
-        sim_node_crash(&self->nodes[i], true, 1);
-        sim_node_start(&self->nodes[i]);
-        read_all(self, &self->nodes[i]);
+    for (unsigned i = 0; i < count; i++) {
+        sim_node_crash(members[i], true, 1);
+        sim_node_start(members[i]);
+        read_all(self, members[i]);
     }
+}
+
+/* A process that stands still meets what happens when it goes on: what it set itself first, then
+ * what comes from elsewhere. */
+static bool put_off(struct sim_cluster *self, const struct event *event)
+{
+    const struct sim_node *node = &self->nodes[event->node];
+    bool answer = event->type == EVENT_CLIENT && event->node != 0 &&
+                  ((struct sim_request *)(uintptr_t)event->generation)->answered;
+
+    if (event->node == 0 || self->now_ms >= node->paused_ms || answer) {
+        return false;
+    }
+    events_push(&self->events, node->paused_ms + (event->type == EVENT_MESSAGE), event->type,
+                event->node, event->generation, event->message);
+    return true;
 }
 
 static void dispatch(struct sim_cluster *self, const struct event *event)
 {
     struct prng *prng = &self->prng;
 
+    if (put_off(self, event)) {
+        return;
+    }
     if (event->type == EVENT_CLIENT && event->node == 0) {
         struct sim_client *client = &self->clients[event->generation];
 
@@ -250,6 +309,8 @@ static void dispatch(struct sim_cluster *self, const struct event *event)
                     EVENT_CLIENT, 0, event->generation, NULL);
     } else if (event->type == EVENT_CLIENT) {
         sim_request_take((struct sim_request *)(uintptr_t)event->generation);
+    } else if (event->type == EVENT_READ && event->node != 0) {
+        sim_read_at(self, &self->nodes[event->node]);
     } else if (event->type == EVENT_READ) {
         sim_read_act(self);
     } else if (event->type == EVENT_NEMESIS) {
@@ -258,8 +319,9 @@ static void dispatch(struct sim_cluster *self, const struct event *event)
             events_push(&self->events, self->now_ms + prng_range(prng, 20, self->nemesis_ms),
                         EVENT_NEMESIS, 0, 0, NULL);
         }
-    } else if (event->type != EVENT_MESSAGE ||
-               !self->net.blocked[event->message->from][event->message->to]) {
+    } else if (event->type == EVENT_ADMIN) {
+        sim_members_act(self);
+    } else {
         sim_node_take(&self->nodes[event->node], event);
     }
     if (event->message != NULL) {

@@ -148,6 +148,7 @@ void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken)
     mem_io_init(&self->mem);
     mem_io_set_hook(&self->mem, before_call, self);
     self->table = self->mem.io;
+    self->size = self->mem.limit;
     self->mem.io.fdatasync = sync_or_die;
     memset(self->fill_fds, -1, sizeof self->fill_fds);
     if ((broken & SIM_BREAK_FILL) != 0) {
@@ -175,6 +176,16 @@ void sim_disk_plan(struct sim_disk *self, enum sim_disk_plan plan, unsigned call
     ASSERT(!self->dead);
     self->plan = plan;
     self->countdown = calls;
+}
+
+void sim_disk_fill(struct sim_disk *self, uint64_t free_size)
+{
+    self->full = free_size != UINT64_MAX;
+    if (self->full) {
+        mem_io_set_free(&self->mem, free_size);
+    } else {
+        self->mem.limit = self->size;
+    }
 }
 
 static uint64_t draw(void *arg)

@@ -24,6 +24,7 @@ struct sim_disk {
     struct mem_io mem;
     struct io table;   /* of mem, as it was */
     struct prng *prng; /* borrowed */
+    uint64_t size;     /* bytes */
     unsigned broken;
     int ballot_fd;
     int fill_fds[32]; /* of files that fill holes; -1: none */
@@ -31,6 +32,7 @@ struct sim_disk {
     unsigned countdown; /* changing calls until the plan strikes */
     bool dead;
     bool struck; /* a call failed since the last restart */
+    bool full;   /* somebody else has taken the room, or nearly all */
 };
 
 void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken);
@@ -38,6 +40,9 @@ void sim_disk_fini(struct sim_disk *self);
 
 /* The call after `calls` more that change something dies or fails. */
 void sim_disk_plan(struct sim_disk *self, enum sim_disk_plan plan, unsigned calls);
+
+/* Somebody else leaves so many bytes free; UINT64_MAX: as many as there were. */
+void sim_disk_fill(struct sim_disk *self, uint64_t free_size);
 
 /* The process has ended, with power loss or without; the disk is as good as new. */
 void sim_disk_restart(struct sim_disk *self, bool power_loss);

@@ -40,6 +40,7 @@
     KIND(FLIP_JOURNAL, "flip-journal", "damage", "a bit of the journal is turned")                 \
     KIND(FLIP_SNAPSHOT, "flip-snapshot", "damage", "a bit of the snapshot is turned")              \
     KIND(FLIP_BALLOT, "flip-ballot", "damage", "a bit of the ballot is turned")                    \
+    KIND(DESTROY, "destroy", "damage", "a disk is lost for good, and its node is replaced")        \
     KIND(LIE, "lie", "damage", "a node gives others batches with other contents")                  \
     KIND(CLOCK_JUMP, "clock-jump", "clock", "a wall clock jumps, by up to two hours either way")   \
     KIND(CLOCK_FREEZE, "clock-freeze", "clock", "a wall clock stands still")                       \

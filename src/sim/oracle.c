@@ -410,9 +410,16 @@ static uint64_t pass_hole(const struct sim_oracle *self, unsigned node,
     return hole.to;
 }
 
-static void read_topic(struct sim_oracle *self, unsigned node, struct sim_topic *topic,
-                       struct log *log, size_t *seen)
+static bool is_damage(enum err err)
 {
+    return err == ERR_CORRUPT || err == ERR_VERSION;
+}
+
+static void read_topic(struct sim_oracle *self, unsigned node, size_t number, struct log *log,
+                       struct sim_seen *state)
+{
+    struct sim_topic *topic = &self->topics[number];
+    size_t *seen = &state->counts[number];
     uint64_t offset = *seen < topic->count ? topic->batches[*seen].base_offset : topic->end;
     uint64_t end = log_end(log);
 
@@ -428,6 +435,12 @@ static void read_topic(struct sim_oracle *self, unsigned node, struct sim_topic 
         if (err == ERR_HOLE) {
             offset = pass_hole(self, node, topic, log, offset, seen);
             continue;
+        }
+        if (is_damage(err) && state->may_be_damaged) {
+            state->damaged = true;
+            state->damaged_topic = topic->id;
+            state->damaged_offset = offset;
+            return; /* Nobody was shown anything. */
         }
         if (err != ERR_OK) {
             sim_violation(self, "topic %llu of node %u: reading offset %llu: %s", U(topic->id),
@@ -469,7 +482,7 @@ void sim_oracle_read(struct sim_oracle *self, unsigned node, struct catalog *cat
             seen->counts[at] = 0; /* What was put in, too. */
         }
         seen->holes[at] = log_has_holes(topics[i]->log);
-        read_topic(self, node, topic, topics[i]->log, &seen->counts[at]);
+        read_topic(self, node, at, topics[i]->log, seen);
         topic_unref(topics[i]);
     }
     free(topics);
@@ -514,6 +527,13 @@ void sim_oracle_final(struct sim_oracle *self, unsigned node, struct catalog *ca
 
 /* ---- raft ---- */
 
+void sim_oracle_new_node(struct sim_oracle *self, unsigned slot)
+{
+    ASSERT(slot <= SIM_NODES_MAX);
+    self->terms[slot] = 0;
+    self->votes[slot] = (struct sim_vote){0};
+}
+
 void sim_oracle_leads(struct sim_oracle *self, unsigned node, uint64_t term)
 {
     self->leaders = grown(self->leaders, &self->leader_capacity, term, sizeof *self->leaders);
@@ -539,7 +559,7 @@ void sim_oracle_says(struct sim_oracle *self, unsigned node, const struct messag
     }
     self->terms[node] = message->term;
     if (message->type == MESSAGE_VOTE) {
-        candidate = node;
+        candidate = message->from;
     } else if (message->type == MESSAGE_VOTE_RESULT && message->vote_result.granted) {
         candidate = message->to;
     }

@@ -33,7 +33,7 @@
 #include "raft_fsm/message.h"
 
 enum {
-    SIM_NODES_MAX = 5,
+    SIM_NODES_MAX = 7, /* machines */
     SIM_TOPIC_NAMES = 4,
     SIM_EXIT = 3, /* of a process that found a violation */
 };
@@ -129,7 +129,14 @@ struct sim_seen {
     size_t count;
     bool *holes; /* owned */
     size_t hole_count;
+    /* In: bits of its disk were turned, and reading may tell of damage, which is passed over. Out:
+     * it did, there. */
+    bool may_be_damaged;
+    bool damaged;
+    uint64_t damaged_topic;
+    uint64_t damaged_offset;
 };
+/* What was seen is forgotten. */
 void sim_seen_fini(struct sim_seen *self);
 
 void sim_oracle_init(struct sim_oracle *self, uint64_t seed, const uint64_t *now_ms);
@@ -163,6 +170,9 @@ void sim_oracle_answered(struct sim_oracle *self, unsigned node, struct catalog 
 /* Reads what a node's logs have beyond `seen`. */
 void sim_oracle_read(struct sim_oracle *self, unsigned node, struct catalog *catalog,
                      struct sim_seen *seen);
+
+/* The machine of a slot is another node's from now on. */
+void sim_oracle_new_node(struct sim_oracle *self, unsigned slot);
 
 void sim_oracle_leads(struct sim_oracle *self, unsigned node, uint64_t term);
 void sim_oracle_says(struct sim_oracle *self, unsigned node, const struct message *message);

@@ -34,22 +34,29 @@ static void on_done(struct replica_read *base)
     free(self);
 }
 
-void sim_read_act(struct sim_cluster *cluster)
+void sim_read_at(struct sim_cluster *cluster, struct sim_node *node)
 {
-    struct prng *prng = &cluster->prng;
-    struct sim_node *node = &cluster->nodes[prng_range(prng, 1, cluster->node_count)];
-    unsigned count = prng_percent(prng, 80) ? 1 : (unsigned)prng_range(prng, 2, 5);
+    unsigned count =
+        prng_percent(&cluster->prng, 80) ? 1 : (unsigned)prng_range(&cluster->prng, 2, 5);
 
-    for (unsigned i = 0; i < count && node->replica != NULL; i++) {
+    for (unsigned i = 0; i < count && node->replica != NULL && cluster->now_ms >= node->paused_ms;
+         i++) {
         struct sim_read *self = calloc(1, sizeof *self);
 
         ASSERT(self != NULL);
         self->read.done = on_done;
         self->cluster = cluster;
-        self->node = node->id;
+        self->node = node->slot;
         self->mark = cluster->oracle.applied_last;
         sim_node_read(node, &self->read);
     }
+}
+
+void sim_read_act(struct sim_cluster *cluster)
+{
+    struct prng *prng = &cluster->prng;
+
+    sim_read_at(cluster, &cluster->nodes[prng_range(prng, 1, cluster->node_count)]);
     events_push(&cluster->events, cluster->now_ms + prng_range(prng, 1, 25), EVENT_READ, 0, 0,
                 NULL);
 }

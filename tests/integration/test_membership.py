@@ -3,6 +3,7 @@ is refused with the reason; a node that lost its disk does not come back under i
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 
@@ -81,6 +82,18 @@ def hand_over(cluster):
     print(f"leadership transferred to {target} and on", flush=True)
 
 
+def nobody_dials(cluster, node):
+    """One that is no member any more is left alone."""
+    time.sleep(1.5)  # Who is dialling now finds nobody, and looks who the members are.
+    with socket.create_server(("127.0.0.1", cluster.ports[node - 1])) as server:
+        server.settimeout(2.5)
+        try:
+            server.accept()[0].close()
+        except TimeoutError:
+            return
+    raise AssertionError(f"node {node} was removed, and is dialled still")
+
+
 def remove_leader(cluster):
     leader = cluster.wait_leader()
     text = change(cluster, "remove", leader)
@@ -89,6 +102,7 @@ def remove_leader(cluster):
     code, log = wait_ended(cluster, leader)
     expect(code == 1 and "was removed" in log, f"node {leader}: exit {code}: {log[-500:]}")
     change(cluster, "remove", leader)
+    nobody_dials(cluster, leader)
     shutil.rmtree(cluster.data(leader))
     refused(cluster, "an id belongs to one disk", "add", leader, cluster.address(leader))
     print(f"the leader, {leader}, removed", flush=True)

@@ -104,6 +104,8 @@ START_TEST(a_hello_that_does_not_fit_is_refused_with_the_reason)
     message.to_node_id = 3;
     expect_refused(&message, ERR_INVALID, "this is node 1, not 3");
     message.to_node_id = 1;
+    expect_refused(&message, ERR_PROTOCOL, "disk");
+    message.disk_id = 77;
     message.node_id = 1;
     expect_refused(&message, ERR_INVALID, "number 1");
     message.kind = QUORLOG__CONNECTION_KIND__CONNECTION_PEER;
@@ -284,6 +286,7 @@ START_TEST(a_node_that_passes_on_sends_raft_frames_only_as_a_peer)
     message.cluster_id = lab.node->identity.cluster_id;
     message.node_id = 2;
     message.to_node_id = 1;
+    message.disk_id = 77;
     wire_send(&wire, QUORLOG__FRAME_TYPE__FRAME_HELLO, &message.base, NULL, 0);
     ck_assert(wire_receive(&wire, &answer));
     ck_assert_uint_eq(answer.type, QUORLOG__FRAME_TYPE__FRAME_HELLO_REPLY);
@@ -306,6 +309,7 @@ static struct wire peer(uint64_t node_id)
     message.cluster_id = lab.node->identity.cluster_id;
     message.node_id = node_id;
     message.to_node_id = 1;
+    message.disk_id = 77;
     wire_send(&wire, QUORLOG__FRAME_TYPE__FRAME_HELLO, &message.base, NULL, 0);
     ck_assert(wire_receive(&wire, &answer));
     ck_assert_uint_eq(answer.type, QUORLOG__FRAME_TYPE__FRAME_HELLO_REPLY);
@@ -346,6 +350,7 @@ START_TEST(a_peer_that_goes_on_before_its_hello_is_answered_is_refused)
     message.cluster_id = lab.node->identity.cluster_id;
     message.node_id = 2;
     message.to_node_id = 1;
+    message.disk_id = 77;
     ck_assert_uint_le(quorlog__hello__get_packed_size(&message), sizeof header);
     frame.header_size = quorlog__hello__pack(&message, header);
     frame_out_encode_prefix(&frame, 0, bytes);

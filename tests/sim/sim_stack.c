@@ -138,6 +138,11 @@ static void print_stats(const struct sim_stats *sum, double seconds)
                  U(sum->snapshots), U(sum->installs), U(sum->filled), U(sum->refused),
                  U(sum->dropped), U(sum->resigned), U(sum->damaged), U(sum->messages),
                  U(sum->virtual_ms / 1000), seconds, (double)sum->seeds / seconds);
+    (void)printf("faults %llu:", U(sim_faults_sum(&sum->faults)));
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) {
+        (void)printf(" %s %llu", sim_fault_name(i), U(sum->faults.counts[i]));
+    }
+    (void)putchar('\n');
 }
 
 int main(int argc, char **argv)

@@ -193,9 +193,11 @@ static void end(struct sim_node *self, bool power_loss)
     cluster->stats->kills += !power_loss;
     cluster->stats->power_losses += power_loss;
     self->disk.dead = true; /* Closing leaves no trace. */
+    sim_front_end(self);
     if (self->replica != NULL) {
         close_replica(self);
     }
+    sim_front_reset(self);
     sim_oracle_answered(&cluster->oracle, self->id, NULL);
     check_leaks(self);
     forget_process(self);
@@ -292,6 +294,7 @@ static void look(struct sim_node *self)
                          replica_fsm(self->replica));
     }
     self->applied = status.applied_index;
+    sim_front_published(self);
 }
 
 static void arm(struct sim_node *self)
@@ -397,6 +400,7 @@ void sim_node_init(struct sim_node *self, struct sim_cluster *cluster, unsigned 
         (struct diag){.level = DIAG_INFO, .clock = &self->clock, .write = write_line, .arg = self};
     self->queue_tail = &self->queue;
     self->jobs_tail = &self->jobs;
+    self->front.timer_ms = UINT64_MAX;
     sim_disk_init(&self->disk, &cluster->prng, cluster->options.broken);
 }
 
@@ -437,9 +441,11 @@ struct sim_node *sim_node_find(struct sim_cluster *cluster, uint64_t id)
 void sim_node_fini(struct sim_node *self)
 {
     self->disk.dead = true;
+    sim_front_end(self);
     if (self->replica != NULL) {
         close_replica(self);
     }
+    sim_front_reset(self);
     check_leaks(self);
     forget_process(self);
     sim_disk_fini(&self->disk);
@@ -637,6 +643,10 @@ void sim_node_take(struct sim_node *self, const struct event *event)
         if (self->replica != NULL) {
             on_timer(self, event->generation);
         }
+        return;
+    }
+    if (event->type == EVENT_FRONT) {
+        sim_front_tick(self, event->generation);
         return;
     }
     if (event->generation != self->incarnation) {

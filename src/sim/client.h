@@ -97,6 +97,8 @@ void sim_clients_fini(struct sim_cluster *cluster);
 void sim_client_act(struct sim_cluster *cluster, struct sim_client *self);
 /* An answer arrives. */
 void sim_client_take(struct sim_answer *answer);
+/* The history ends here: what is under way will never be answered. */
+void sim_clients_abort(struct sim_cluster *cluster);
 /* Nobody waits for anything. */
 bool sim_clients_idle(const struct sim_cluster *cluster);
 
@@ -119,11 +121,13 @@ void sim_producer_act(struct sim_cluster *cluster, struct sim_client *client);
 void sim_producer_take(struct sim_cluster *cluster, struct sim_client *client,
                        const struct sim_answer *answer);
 bool sim_producer_idle(const struct sim_client *client);
+void sim_producer_abort(struct sim_cluster *cluster, struct sim_client *client);
 
 void sim_session_init(struct sim_cluster *cluster, struct sim_client *client);
 void sim_session_act(struct sim_cluster *cluster, struct sim_client *client);
 void sim_session_take(struct sim_cluster *cluster, struct sim_client *client,
                       const struct sim_answer *answer);
+void sim_session_abort(struct sim_cluster *cluster, struct sim_client *client);
 /* The outcomes that are not known, of changes by a topic's name: once all topics are known. */
 void sim_session_close(struct sim_cluster *cluster);
 

@@ -73,6 +73,7 @@ static void draw_sizes(struct sim_cluster *self)
         .fill_rate = prng_percent(prng, 50) ? 0 : prng_range(prng, 50000, 500000),
         .fill_chunk_size = prng_percent(prng, 30) ? 0 : prng_range(prng, 1, 20000),
         .disk_reserve = prng_percent(prng, 70) ? (uint64_t)131072 << prng_range(prng, 0, 3) : 0,
+        .rules_off = self->options.rules_off,
     };
     self->checks = prng_percent(prng, 30);
     self->faults = prng_percent(prng, 40);
@@ -140,7 +141,10 @@ static void on_violation(void *arg)
 {
     struct sim_cluster *self = arg;
 
-    (void)sim_recorder_judge(&self->recorder);
+    sim_clients_abort(self);
+    if (sim_recorder_judge(&self->recorder) == 0) {
+        (void)fputs("  checker: nothing wrong so far in what clients were told\n", stderr);
+    }
     sim_recorder_fini(&self->recorder);
 }
 
@@ -245,11 +249,22 @@ static void trace_nodes(struct sim_cluster *self)
     }
 }
 
+/* What is missing becomes less: it may take its time. */
+static void note_missing(struct sim_cluster *self, uint64_t missing)
+{
+    if (missing < self->missing) {
+        self->settled_ms = self->now_ms;
+    }
+    self->missing = missing;
+}
+
 /* All nodes have applied all that their leader has, and their holes are closed. */
 static bool converged(struct sim_cluster *self)
 {
     struct sim_node *leader = sim_leader(self);
     struct replica_status first;
+    uint64_t missing = 0;
+    bool equal = true;
 
     if (leader == NULL) {
         return false;
@@ -265,10 +280,13 @@ static bool converged(struct sim_cluster *self)
             return false;
         }
         replica_status(self->nodes[i].replica, &status);
-        if (status.installing || status.holes > 0 || status.applied_index != first.last_index ||
-            status.last_index != first.last_index) {
-            return false;
-        }
+        missing += status.missing;
+        equal = equal && !status.installing && status.holes == 0 &&
+                status.applied_index == first.last_index && status.last_index == first.last_index;
+    }
+    note_missing(self, missing);
+    if (!equal) {
+        return false;
     }
     sim_damage_look(self);
     return sim_members_settled(self) && sim_damage_healed(self);
@@ -280,6 +298,9 @@ static void read_all(struct sim_cluster *self, struct sim_node *node)
     struct topic **topics;
     size_t count;
 
+    if (node->replica == NULL) {
+        return; /* Damage, refused. */
+    }
     sim_seen_fini(&node->seen);
     node->seen.may_be_damaged = (node->harm & SIM_HARM_FILES) != 0;
     sim_oracle_read(&self->oracle, node->id, replica_catalog(node->replica), &node->seen);
@@ -431,7 +452,7 @@ static bool is_whole(struct sim_cluster *self)
     if (!self->closing) {
         if (self->oracle.answered >= self->answered + PROGRESS_MIN) {
             self->closing = true;
-            self->settled_ms = self->now_ms;
+            self->settled_ms = self->closed_ms = self->now_ms;
             sim_trace(self, "clients get on; no more batches");
         } else if (self->now_ms >= self->healed_ms + PROGRESS_MS) {
             trace_nodes(self);
@@ -444,8 +465,7 @@ static bool is_whole(struct sim_cluster *self)
         trace_nodes(self);
         sim_violation(&self->oracle, "no convergence");
     }
-    return self->now_ms >= self->settled_ms + SETTLE_MS && sim_clients_idle(self) &&
-           converged(self);
+    return self->now_ms >= self->closed_ms + SETTLE_MS && converged(self) && sim_clients_idle(self);
 }
 
 /* Whether the history is at its end. */

@@ -168,7 +168,7 @@ struct sim_node {
 struct sim_pending {
     struct history_op op;
     unsigned topic;
-    char cursor[16];
+    char cursor[16]; /* its name is shorter */
 };
 
 /* What somebody wants of the members, until it is reached; see members.c. */
@@ -208,8 +208,10 @@ struct sim_cluster {
     uint64_t chaos_ms;   /* … those of this cycle */
     uint64_t healed_ms;  /* … were */
     uint64_t answered;   /* by then */
-    bool closing;        /* no new batches */
-    uint64_t settled_ms; /* when nothing is under way any more */
+    bool closing;        /* no new batches … */
+    uint64_t closed_ms;  /* … from then on */
+    uint64_t settled_ms; /* … and when holes became less last */
+    uint64_t missing;    /* records in them */
 
     /* Drawn once for a seed. */
     struct replica_options replica;

@@ -154,6 +154,20 @@ void sim_client_take(struct sim_answer *answer)
     }
 }
 
+void sim_clients_abort(struct sim_cluster *cluster)
+{
+    for (unsigned i = 0; i < cluster->client_count; i++) {
+        struct sim_client *self = &cluster->clients[i];
+
+        if (self->kind == SIM_PRODUCER) {
+            sim_producer_abort(cluster, self);
+        } else if (self->kind == SIM_SESSION) {
+            sim_session_abort(cluster, self);
+        }
+    }
+    sim_session_close(cluster);
+}
+
 bool sim_clients_idle(const struct sim_cluster *cluster)
 {
     for (unsigned i = 0; i < cluster->client_count; i++) {

@@ -33,6 +33,7 @@ struct sim_disk {
     bool dead;
     bool struck; /* a call failed since the last restart */
     bool full;   /* somebody else has taken the room, or nearly all */
+    bool was_full; /* … at some time since the last restart */
 };
 
 void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken);

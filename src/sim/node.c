@@ -341,7 +341,7 @@ static void work(struct sim_node *self)
 /* A call failed; or another program took the last room on the disk within a moment. */
 static bool is_excused(const struct sim_node *self, enum err err)
 {
-    return self->disk.struck || (err == ERR_NOSPACE && self->disk.full);
+    return self->disk.struck || (err == ERR_NOSPACE && self->disk.was_full);
 }
 
 /* The end of every event of a node: it goes on, or it ends here. */

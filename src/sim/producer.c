@@ -98,6 +98,17 @@ static void give_up_window(struct sim_cluster *cluster, struct sim_client *clien
     self->count = self->sent = 0;
 }
 
+void sim_producer_abort(struct sim_cluster *cluster, struct sim_client *client)
+{
+    struct sim_producer *self = &client->producer;
+
+    give_up_window(cluster, client);
+    for (unsigned i = 0; i < self->outstanding; i++) {
+        give_up(cluster, client, self->once[i], NULL);
+    }
+    self->outstanding = 0;
+}
+
 /* ---- connections ---- */
 
 static void forget_connection(struct sim_cluster *cluster, struct sim_client *client)

@@ -9,6 +9,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "sim/cluster.h"
@@ -186,7 +187,7 @@ static void put_aside(struct sim_cluster *cluster, struct sim_client *client)
     ASSERT(cluster->pending != NULL);
     pending = &cluster->pending[cluster->pending_count++];
     *pending = (struct sim_pending){.op = self->op, .topic = self->topic};
-    (void)snprintf(pending->cursor, sizeof pending->cursor, "%s", self->change.name);
+    memcpy(pending->cursor, self->change.name, sizeof pending->cursor);
 }
 
 /* Without an answer, or with one that says nothing certain. */
@@ -203,6 +204,13 @@ static void end_unknown(struct sim_cluster *cluster, struct sim_client *client, 
         put_aside(cluster, client);
     } else {
         record(cluster, client, 0);
+    }
+}
+
+void sim_session_abort(struct sim_cluster *cluster, struct sim_client *client)
+{
+    if (client->session.busy) {
+        end_unknown(cluster, client, ERR_CANCELED);
     }
 }
 
@@ -282,8 +290,7 @@ static void take_read(struct sim_cluster *cluster, struct sim_client *client,
     cluster->stats->reads++;
 }
 
-static void take_cursor(struct sim_cluster *cluster, struct sim_client *client,
-                        const struct sim_answer *answer)
+static void take_cursor(struct sim_client *client, const struct sim_answer *answer)
 {
     struct sim_session *self = &client->session;
     struct history_op *op = &self->op;
@@ -327,7 +334,7 @@ void sim_session_take(struct sim_cluster *cluster, struct sim_client *client,
     if (self->op.kind == HISTORY_READ) {
         take_read(cluster, client, answer);
     } else if (self->op.kind == HISTORY_CURSOR) {
-        take_cursor(cluster, client, answer);
+        take_cursor(client, answer);
     }
     record(cluster, client, topic_id);
 }

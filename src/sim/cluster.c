@@ -97,6 +97,7 @@ static void init_net(struct sim_cluster *self)
     struct net *net = &self->net;
 
     net_init(net, prng, fifo, prng_percent(prng, 20) && sim_may(self, SIM_FAULT_DELAY));
+    net->prompt = !sim_may(self, SIM_FAULT_DELAY);
     net->faults = &self->stats->faults;
     net->loss = sim_may(self, SIM_FAULT_LOSS) ? net->loss / 3 : 0;
     net->duplicate = sim_may(self, SIM_FAULT_DUPLICATE) ? net->duplicate : 0;

@@ -464,6 +464,9 @@ void sim_node_start(struct sim_node *self)
 
     ASSERT(self->replica == NULL);
     self->incarnation++;
+    if ((cluster->options.broken & SIM_BREAK_FORGET_PRODUCERS) != 0) {
+        sim_disk_forget_producers(&self->disk);
+    }
     options.id = self->id;
     options.disk_id = self->disk_id;
     options.address = self->address;
@@ -625,10 +628,17 @@ static void on_job(struct sim_node *self)
 static void on_message(struct sim_node *self, const struct message *message)
 {
     struct err_info info = {.text = ""};
+    struct message early = *message; /* borrows what message owns */
 
-    if (sim_wire_admits(self, message)) {
-        turn(self, replica_receive(self->replica, message, &info), &info);
+    if (!sim_wire_admits(self, message)) {
+        return;
     }
+    if ((self->cluster->options.broken & SIM_BREAK_APPLY_EARLY) != 0 &&
+        message->type == MESSAGE_APPEND) {
+        early.append.commit = early.append.prev_index + early.append.count;
+        message = &early;
+    }
+    turn(self, replica_receive(self->replica, message, &info), &info);
 }
 
 void sim_node_take(struct sim_node *self, const struct event *event)

@@ -174,7 +174,7 @@ static void heal(struct sim_cluster *self)
         }
         if (node->replica == NULL) {
             sim_node_start(node);
-        } else if (node->disk.struck || (node->harm & SIM_HARM_INDEX) != 0) {
+        } else if (node->disk.struck || (node->harm & ~(unsigned)SIM_HARM_FILES) != 0) {
             sim_node_crash(node, true, 1); /* What a call that failed left, shows now. */
         }
     }

@@ -333,7 +333,7 @@ bool sim_damage_explains(struct sim_node *self, enum err err);
 void sim_damage_started(struct sim_node *self);
 /* Looks whether what was harmed is whole again. */
 void sim_damage_look(struct sim_cluster *cluster);
-/* Nothing is harmed, but for what shows at a start. */
+/* Nothing is harmed. */
 bool sim_damage_healed(const struct sim_cluster *cluster);
 
 /* ---- client.c ---- */

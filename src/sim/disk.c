@@ -135,12 +135,23 @@ static int sync_all_but_some(struct io *io, int fd)
     return fd >= 0 && *unsynced(self, fd) == fd ? 0 : sync_or_die(io, fd);
 }
 
-/* The snapshot's name, too, is not made durable. */
-static int sync_dir_below_root(struct io *io, const char *path)
+static int rename_watched(struct io *io, const char *old, const char *new)
 {
     struct sim_disk *self = from(io);
+    int rv = self->table.rename(io, old, new);
 
-    return strcmp(path, "/") == 0 ? 0 : self->table.sync_dir(io, path);
+    self->renamed = rv == 0 && ends_with(new, "/snapshot");
+    return rv;
+}
+
+/* The snapshot's name, too, is not made durable. */
+static int sync_dir_but_once(struct io *io, const char *path)
+{
+    struct sim_disk *self = from(io);
+    bool skipped = self->renamed && strcmp(path, "/") == 0;
+
+    self->renamed = false;
+    return skipped ? 0 : self->table.sync_dir(io, path);
 }
 
 static int close_watched(struct io *io, int fd)
@@ -170,7 +181,8 @@ void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken)
         self->mem.io.fdatasync = sync_all_but_some;
     }
     if ((broken & SIM_BREAK_SNAPSHOT_SYNC) != 0) {
-        self->mem.io.sync_dir = sync_dir_below_root;
+        self->mem.io.rename = rename_watched;
+        self->mem.io.sync_dir = sync_dir_but_once;
     }
     if ((broken & (SIM_BREAK_BALLOT | SIM_BREAK_NO_SYNC)) != 0) {
         self->mem.io.open = open_watched;

@@ -30,6 +30,7 @@ struct sim_disk {
     unsigned broken;
     int ballot_fd;
     int unsynced[SIM_DISK_OPEN_MAX]; /* fds whose syncs do nothing; by slot; 0: none */
+    bool renamed; /* a snapshot, just now; a broken build's */
     enum sim_disk_plan plan;
     unsigned countdown; /* changing calls until the plan strikes */
     bool dead;

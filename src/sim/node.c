@@ -255,6 +255,7 @@ static void look(struct sim_node *self)
 {
     struct sim_cluster *cluster = self->cluster;
     struct replica_status status;
+    bool damaged;
 
     self->published = false;
     replica_status(self->replica, &status);
@@ -282,11 +283,14 @@ static void look(struct sim_node *self)
     }
     self->seen.may_be_damaged = (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0;
     sim_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
-    if (self->seen.damaged) {
+    damaged = self->seen.damaged;
+    if (damaged) {
         self->seen.damaged = false;
         replica_report_damage(self->replica, self->seen.damaged_topic, self->seen.damaged_offset);
     }
-    sim_oracle_answered(&cluster->oracle, self->id, replica_catalog(self->replica));
+    /* What lies behind damage was not read. */
+    sim_oracle_answered(&cluster->oracle, self->id,
+                        damaged ? NULL : replica_catalog(self->replica));
     if (status.applied_index > self->applied && prng_mix(status.applied_index) % STATE_EVERY == 0) {
         sim_oracle_state(&cluster->oracle, self->id, status.applied_index,
                          replica_fsm(self->replica));

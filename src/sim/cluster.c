@@ -239,7 +239,7 @@ static void read_all(struct sim_cluster *self, struct sim_node *node)
     node->seen.may_be_damaged = (node->harm & SIM_HARM_FILES) != 0;
     sim_oracle_read(&self->oracle, node->id, replica_catalog(node->replica), &node->seen);
     replica_check(node->replica);
-    if (!self->checks) {
+    if (!self->checks || node->harm != 0) {
         return;
     }
     if (catalog_list(replica_catalog(node->replica), &topics, &count) != ERR_OK) {

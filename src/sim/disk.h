@@ -30,12 +30,13 @@ struct sim_disk {
     unsigned broken;
     int ballot_fd;
     int unsynced[SIM_DISK_OPEN_MAX]; /* fds whose syncs do nothing; by slot; 0: none */
-    bool renamed; /* a snapshot, just now; a broken build's */
+    bool renamed;                    /* a snapshot, just now; a broken build's */
     enum sim_disk_plan plan;
     unsigned countdown; /* changing calls until the plan strikes */
     bool dead;
     bool struck; /* a call failed since the last restart */
-    bool full;   /* somebody else has taken the room, or nearly all */
+    bool full;   /* somebody else has taken the room, or nearly all … */
+    bool filled; /* … since the last restart */
 };
 
 void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken);

@@ -339,10 +339,12 @@ static void work(struct sim_node *self)
                 self->incarnation, NULL);
 }
 
-/* A call failed; or another program took the last room on the disk within a moment. */
+/* A call failed; or another program took the last room on the disk within a moment; or what is
+ * replayed from the journal meets damage in a topic, which the next start cuts off or fetches. */
 static bool is_excused(const struct sim_node *self, enum err err)
 {
-    return self->disk.struck || (err == ERR_NOSPACE && self->disk.full);
+    return self->disk.struck || (err == ERR_NOSPACE && self->disk.filled) ||
+           (err == ERR_CORRUPT && (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0);
 }
 
 /* The end of every event of a node: it goes on, or it ends here. */
@@ -371,8 +373,8 @@ static void after(struct sim_node *self, enum err err, const struct err_info *in
         sim_violation(&cluster->oracle, "node %u fails: %s: %s", self->id, err_name(err),
                       info->text);
     }
-    cluster->stats->failed_calls++;
-    sim_fault(cluster, SIM_FAULT_FAIL);
+    cluster->stats->failed_calls += self->disk.struck;
+    cluster->stats->faults.counts[SIM_FAULT_FAIL] += self->disk.struck;
     sim_trace(cluster, "n%u stops: %s", self->id, info->text);
     sim_node_crash(self, prng_percent(&cluster->prng, 50), down_ms(self));
 }
@@ -498,7 +500,7 @@ void sim_node_start(struct sim_node *self)
         sim_node_stop(self);
         return;
     }
-    if (err != ERR_OK && !is_excused(self, err)) {
+    if (err != ERR_OK && (err == ERR_CORRUPT || !is_excused(self, err))) {
         sim_violation(&cluster->oracle, "node %u does not open: %s: %s", self->id, err_name(err),
                       info.text);
     }

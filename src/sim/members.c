@@ -243,6 +243,7 @@ static void give_up(struct sim_cluster *cluster)
 {
     struct sim_admin *admin = &cluster->admin;
     const struct member_goal goal = admin->step.goal;
+    const struct member *newcomer;
     struct membership known;
 
     if (!members(cluster, &known)) {
@@ -253,12 +254,13 @@ static void give_up(struct sim_cluster *cluster)
     if (goal.kind != MEMBER_GOAL_ADD && goal.kind != MEMBER_GOAL_REPLACE) {
         return;
     }
-    if (membership_find(&known, goal.id) != NULL) {
+    newcomer = membership_find(&known, goal.id);
+    if (newcomer != NULL && newcomer->role != MEMBER_VOTER) {
         const struct member_goal back = {.kind = MEMBER_GOAL_REMOVE, .id = goal.id};
 
         begin(cluster, admin->kind, &back);
         admin->takes_back = true;
-    } else {
+    } else if (newcomer == NULL) {
         struct sim_node *node = sim_node_find(cluster, goal.id);
 
         ASSERT(node != NULL);

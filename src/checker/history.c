@@ -508,7 +508,7 @@ enum err history_reader_open(const char *path, struct history_reader **ret_reade
     }
     self->file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
     if (self->file == NULL) {
-        err = err_set(info, err_from_errno(errno), "open '%s': %s", path, strerror(errno));
+        err = err_set(info, err_from_errno(errno), "open: %s", strerror(errno));
         history_reader_close(self);
         return err;
     }

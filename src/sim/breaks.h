@@ -19,7 +19,17 @@
     BREAK(APPLY_EARLY, "apply-early", "entries are applied before they are committed")             \
     BREAK(FORGET_PRODUCERS, "forget-producers", "producers are not in snapshots")                  \
     BREAK(AMNESIA, "amnesia", "a node with an emptied disk is let in under its old id")            \
-    BREAK(NO_SCRUB, "no-scrub", "nobody looks for damage")
+    BREAK(NO_SCRUB, "no-scrub", "nobody looks for damage")                                         \
+    BREAK(ACK_UNCOMMITTED, "ack-uncommitted", "leaders answer before a majority has it")           \
+    BREAK(CERTAIN, "certain", "\"not written\" is answered when nobody knows")                     \
+    BREAK(FORWARD_NEW, "forward-new", "a forwarded request is tried again as a new one")           \
+    BREAK(NO_FENCING, "no-fencing", "a newer instance of a producer does not fence the older")     \
+    BREAK(NO_EXPECT, "no-expect", "conditional appends are made unconditionally")                  \
+    BREAK(NO_COMPARE, "no-compare", "cursors are set whatever they are")                           \
+    BREAK(STALE_READ, "stale-read", "linearizable reads are answered as local ones")               \
+    BREAK(NO_ROUND, "no-round", "leaders give read indexes without asking a majority")             \
+    BREAK(NO_TOKEN, "no-token", "reads do not wait for their token")                               \
+    BREAK(NO_LAG, "no-lag", "reads do not keep to their bound on age")
 
 enum sim_break_number {
 #define BREAK(constant, name, text) SIM_BREAK_NUMBER_##constant,

@@ -24,6 +24,9 @@ struct campaign {
     const char *command;   /* how a seed is run again: "sim_driver --fifo" */
     size_t stats_size;     /* of a struct of nothing but uint64_t */
     void (*run)(const void *arg, uint64_t seed, void *stats); /* in the child; adds to stats */
+    /* Runs it again and says on stdout all that happens; the last of it is shown for the first seed
+     * that dies. NULL: nothing is. */
+    void (*retrace)(const void *arg, uint64_t seed);
     const void *arg;
 };
 

@@ -20,30 +20,32 @@
 #include <stdint.h>
 
 #include "raft_fsm/replica.h"
+#include "sim/client.h"
 #include "sim/disk.h"
 #include "sim/events.h"
 #include "sim/faults.h"
+#include "sim/front.h"
 #include "sim/net.h"
 #include "sim/oracle.h"
 #include "sim/prng.h"
+#include "sim/recorder.h"
 
 /* What events of the driver's simulator are here. */
 #define EVENT_JOB EVENT_SNAPSHOT /* a step of a node's job */
 #define EVENT_IDLE EVENT_INSTALL /* a journal has had nothing to do for a moment */
 
-enum {
-    SIM_CLIENTS_MAX = 6,
-    SIM_WINDOW_MAX = 5, /* batches of a client under way */
-};
-
 struct sim_stats {
     uint64_t seeds;
+    uint64_t cycles; /* of faults, and all well again */
     uint64_t answered;
     uint64_t duplicates;
     uint64_t unknown;
     uint64_t cursors;   /* changes that were made … */
     uint64_t conflicts; /* … and that were not, since another was expected */
-    uint64_t reads;     /* that had an index */
+    uint64_t forwarded;
+    uint64_t reads;
+    uint64_t delivered; /* records, to streams */
+    uint64_t indexes;   /* for reads */
     uint64_t reads_lost;
     uint64_t elections;
     uint64_t kills;
@@ -65,12 +67,14 @@ struct sim_stats {
 
 struct sim_options {
     uint64_t seed;
-    unsigned nodes;  /* 3 or 5; 0: drawn */
-    unsigned broken; /* enum sim_break */
-    uint64_t faults; /* that may happen: 1 << enum sim_fault */
-    bool cursors;    /* clients set cursors, and compare */
-    bool reads;      /* linearizable ones, all the time */
-    bool trace;      /* to stdout */
+    unsigned nodes;      /* 3 or 5; 0: drawn */
+    unsigned hours;      /* of virtual time; 0: a minute, dense */
+    unsigned broken;     /* enum sim_break */
+    unsigned rules_off;  /* of the driver */
+    uint64_t faults;     /* that may happen: 1 << enum sim_fault */
+    bool oracle_off;     /* it looks away: the checker has to find everything */
+    bool trace;          /* to stdout */
+    const char *history; /* a file that the history is written to; NULL: none */
 };
 
 struct sim_cluster;
@@ -157,59 +161,14 @@ struct sim_node {
     uint64_t applied;
     uint64_t led_term;
     struct sim_seen seen;
+    struct sim_front front;
 };
 
-/* A client's question on its way, at a node, or its answer. */
-struct sim_request {
-    struct proposal proposal;
-    struct sim_cluster *cluster;
-    unsigned client;
-    unsigned node;
-    uint64_t incarnation;        /* of the node that the connection leads to */
-    uint64_t connection;         /* of the client */
-    unsigned topic;              /* name, of TOPIC_CREATE and TOPIC_DELETE */
-    struct sim_content *content; /* of PRODUCE; borrowed */
-    struct cursor_change cursor; /* of CURSOR_SET and CURSOR_DELETE */
-    bool proposed;               /* it is the replica's */
-    bool answered;
-    struct sim_request *next; /* all of them */
-    struct sim_request **link;
-};
-
-/* Where a producer is in a topic. */
-struct sim_position {
-    uint64_t topic_id;
-    uint32_t sequence;
-};
-
-struct sim_client {
-    unsigned number;
-    bool retries;         /* with a producer id; else every batch is tried once */
-    uint64_t producer_id; /* 0: none yet */
-    uint16_t epoch;
-    bool claims; /* wants the next epoch: as a program that starts anew, or was fenced */
-    bool asked;  /* for an id, for an epoch, or for a topic */
-
-    unsigned node;        /* it talks to */
-    uint64_t incarnation; /* of that node */
-    uint64_t connection;
-    bool broken;      /* what is sent now never arrives */
-    uint64_t last_ms; /* when the last request arrives: they are in order */
-    uint64_t back_ms; /* when the last answer comes */
-    uint64_t pause_until_ms;
-    uint64_t heard_ms;
-
-    unsigned topic;                 /* name */
-    uint64_t topic_id;              /* 0: not known */
-    struct sim_position *positions; /* owned */
-    size_t position_count;
-
-    struct sim_content *window[SIM_WINDOW_MAX]; /* not yet answered, in order */
-    unsigned count;
-    unsigned sent;        /* of those, on this connection */
-    unsigned outstanding; /* tries of a client that never retries */
-    unsigned pace_ms;
-    uint64_t cursor_revision; /* as an answer told it last */
+/* A change whose outcome is not known, by its topic's name. */
+struct sim_pending {
+    struct history_op op;
+    unsigned topic;
+    char cursor[16]; /* its name is shorter */
 };
 
 /* What somebody wants of the members, until it is reached; see members.c. */
@@ -234,19 +193,34 @@ struct sim_cluster {
     unsigned client_count;
     struct sim_client clients[SIM_CLIENTS_MAX];
     struct sim_request *requests; /* all */
-    struct sim_stats *stats;      /* borrowed; added to */
-    struct membership members;    /* the first ones */
+    struct sim_answer *answers;   /* all */
+    uint64_t request_ids;
+    uint64_t link_ms[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* when the last thing arrives */
+    struct sim_recorder recorder;
+    struct sim_pending *pending; /* owned */
+    size_t pending_count;
+    uint64_t latest_token;     /* of all that was acknowledged */
+    struct sim_stats *stats;   /* borrowed; added to */
+    struct membership members; /* the first ones */
     struct sim_admin admin;
     bool healed;
-    bool closing;        /* no new batches */
-    uint64_t settled_ms; /* when nothing is under way any more */
+    uint64_t end_ms;     /* the last faults are over */
+    uint64_t chaos_ms;   /* … those of this cycle */
+    uint64_t healed_ms;  /* … were */
+    uint64_t answered;   /* by then */
+    bool closing;        /* no new batches … */
+    uint64_t closed_ms;  /* … from then on */
+    uint64_t settled_ms; /* … and when holes became less last */
+    uint64_t missing;    /* records in them */
 
     /* Drawn once for a seed. */
     struct replica_options replica;
-    bool checks;       /* replica_check after every call */
-    bool faults;       /* calls fail */
-    unsigned wire;     /* percent of messages that are encoded and decoded */
-    unsigned body_max; /* bytes */
+    bool checks;              /* replica_check after every call */
+    bool faults;              /* calls fail */
+    unsigned wire;            /* percent of messages that are encoded and decoded */
+    unsigned body_max;        /* bytes */
+    unsigned pace_ms;         /* of the slowest client */
+    unsigned delete_permille; /* of what sessions do */
     unsigned nemesis_ms;
     bool damage;          /* files of topics are lost */
     unsigned lies;        /* percent of fetched chunks that are not what they should be */
@@ -335,23 +309,6 @@ void sim_damage_started(struct sim_node *self);
 void sim_damage_look(struct sim_cluster *cluster);
 /* Nothing is harmed. */
 bool sim_damage_healed(const struct sim_cluster *cluster);
-
-/* ---- client.c ---- */
-
-void sim_client_init(struct sim_cluster *cluster, unsigned number);
-void sim_client_fini(struct sim_client *self);
-/* Time to do something. */
-void sim_client_act(struct sim_cluster *cluster, struct sim_client *self);
-/* A request or its answer arrives. */
-void sim_request_take(struct sim_request *self);
-void sim_request_free(struct sim_request *self);
-
-/* ---- read.c ---- */
-
-/* Some reader asks some node; and so on. */
-void sim_read_act(struct sim_cluster *cluster);
-/* … some readers that one. */
-void sim_read_at(struct sim_cluster *cluster, struct sim_node *node);
 
 /* ---- nemesis.c ---- */
 

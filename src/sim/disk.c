@@ -209,7 +209,7 @@ void sim_disk_plan(struct sim_disk *self, enum sim_disk_plan plan, unsigned call
 void sim_disk_fill(struct sim_disk *self, uint64_t free_size)
 {
     self->full = free_size != UINT64_MAX;
-    self->filled = self->filled || self->full;
+    self->was_full = self->was_full || self->full;
     if (self->full) {
         mem_io_set_free(&self->mem, free_size);
     } else {
@@ -258,7 +258,7 @@ void sim_disk_restart(struct sim_disk *self, bool power_loss)
     }
     self->dead = false;
     self->struck = false;
-    self->filled = self->full;
+    self->was_full = self->full;
     self->plan = SIM_DISK_FINE;
     self->ballot_fd = -1;
     memset(self->unsynced, 0, sizeof self->unsynced);

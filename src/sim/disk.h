@@ -34,9 +34,9 @@ struct sim_disk {
     enum sim_disk_plan plan;
     unsigned countdown; /* changing calls until the plan strikes */
     bool dead;
-    bool struck; /* a call failed since the last restart */
-    bool full;   /* somebody else has taken the room, or nearly all … */
-    bool filled; /* … since the last restart */
+    bool struck;   /* a call failed since the last restart */
+    bool full;     /* somebody else has taken the room, or nearly all … */
+    bool was_full; /* … since the last restart */
 };
 
 void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken);

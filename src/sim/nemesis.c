@@ -47,10 +47,6 @@ static void pause(struct sim_cluster *self, struct sim_node *node)
     node->paused_ms = self->now_ms + prng_range(prng, 100, prng_percent(prng, 80) ? 4000 : 15000);
     sim_trace(self, "n%u stands still until %llu", node->id, (unsigned long long)node->paused_ms);
     sim_fault(self, SIM_FAULT_PAUSE);
-    if (self->options.reads) { /* Of whoever asked meanwhile. */
-        events_push(&self->events, node->paused_ms, EVENT_READ, node->slot, node->incarnation,
-                    NULL);
-    }
 }
 
 static void cut(struct sim_cluster *self)

@@ -193,9 +193,11 @@ static void end(struct sim_node *self, bool power_loss)
     cluster->stats->kills += !power_loss;
     cluster->stats->power_losses += power_loss;
     self->disk.dead = true; /* Closing leaves no trace. */
+    sim_front_end(self);
     if (self->replica != NULL) {
         close_replica(self);
     }
+    sim_front_reset(self);
     sim_oracle_answered(&cluster->oracle, self->id, NULL);
     check_leaks(self);
     forget_process(self);
@@ -296,6 +298,7 @@ static void look(struct sim_node *self)
                          replica_fsm(self->replica));
     }
     self->applied = status.applied_index;
+    sim_front_published(self);
 }
 
 static void arm(struct sim_node *self)
@@ -343,7 +346,7 @@ static void work(struct sim_node *self)
  * replayed from the journal meets damage in a topic, which the next start cuts off or fetches. */
 static bool is_excused(const struct sim_node *self, enum err err)
 {
-    return self->disk.struck || (err == ERR_NOSPACE && self->disk.filled) ||
+    return self->disk.struck || (err == ERR_NOSPACE && self->disk.was_full) ||
            (err == ERR_CORRUPT && (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0);
 }
 
@@ -403,6 +406,7 @@ void sim_node_init(struct sim_node *self, struct sim_cluster *cluster, unsigned 
         (struct diag){.level = DIAG_INFO, .clock = &self->clock, .write = write_line, .arg = self};
     self->queue_tail = &self->queue;
     self->jobs_tail = &self->jobs;
+    self->front.timer_ms = UINT64_MAX;
     sim_disk_init(&self->disk, &cluster->prng, cluster->options.broken);
 }
 
@@ -443,9 +447,11 @@ struct sim_node *sim_node_find(struct sim_cluster *cluster, uint64_t id)
 void sim_node_fini(struct sim_node *self)
 {
     self->disk.dead = true;
+    sim_front_end(self);
     if (self->replica != NULL) {
         close_replica(self);
     }
+    sim_front_reset(self);
     check_leaks(self);
     forget_process(self);
     sim_disk_fini(&self->disk);
@@ -653,6 +659,10 @@ void sim_node_take(struct sim_node *self, const struct event *event)
         if (self->replica != NULL) {
             on_timer(self, event->generation);
         }
+        return;
+    }
+    if (event->type == EVENT_FRONT) {
+        sim_front_tick(self, event->generation);
         return;
     }
     if (event->generation != self->incarnation) {

@@ -26,6 +26,9 @@ void sim_violation(const struct sim_oracle *self, const char *format, ...)
     (void)vfprintf(stderr, format, args);
     va_end(args);
     (void)fputc('\n', stderr);
+    if (self->violated != NULL) {
+        self->violated(self->arg);
+    }
     (void)fflush(stderr);
     _exit(SIM_EXIT);
 }
@@ -82,6 +85,11 @@ static void *grown(void *array, size_t *capacity, size_t at, size_t size)
 
 /* ---- contents ---- */
 
+static uint8_t body_byte(uint64_t number, uint32_t at)
+{
+    return (uint8_t)(number * 31 + at * 7);
+}
+
 static struct slice make_batch(const struct sim_content *content, uint32_t body_size)
 {
     struct batch_header header = {
@@ -98,7 +106,7 @@ static struct slice make_batch(const struct sim_content *content, uint32_t body_
     body = block->data + BATCH_HEADER_SIZE;
     bytes_put_u64(body, content->number);
     for (uint32_t i = 8; i < body_size; i++) {
-        body[i] = (uint8_t)(content->number * 31 + i * 7);
+        body[i] = body_byte(content->number, i);
     }
     header.body_crc32c = crc32c(body, body_size);
     batch_header_encode(&header, block->data);
@@ -114,11 +122,42 @@ struct sim_content *sim_oracle_content(struct sim_oracle *self, const struct sim
     ASSERT(content != NULL);
     *content = *like;
     content->number = self->content_count + 1;
+    content->body_size = body_size;
+    content->value = self->values + 1;
+    self->values += content->record_count;
     content->batch = make_batch(content, body_size);
     digest_bytes(content->batch.data + BATCH_HEADER_SIZE, body_size, content->body_digest);
     self->contents =
         grown(self->contents, &self->content_capacity, self->content_count, sizeof *self->contents);
     self->contents[self->content_count++] = content;
+    return content;
+}
+
+void sim_oracle_release(struct sim_content *content)
+{
+    block_unref(content->batch.block);
+    content->batch = (struct slice){.block = NULL};
+}
+
+const struct sim_content *sim_oracle_find(const struct sim_oracle *self,
+                                          const struct batch_header *header, const uint8_t *body)
+{
+    uint32_t size = header->size - BATCH_HEADER_SIZE;
+    uint64_t number = size >= 8 ? bytes_get_u64(body) : 0;
+    const struct sim_content *content;
+
+    if (number == 0 || number > self->content_count) {
+        return NULL;
+    }
+    content = self->contents[number - 1];
+    if (content->record_count != header->record_count || content->body_size != size) {
+        return NULL;
+    }
+    for (uint32_t i = 8; i < size; i++) {
+        if (body[i] != body_byte(number, i)) {
+            return NULL;
+        }
+    }
     return content;
 }
 
@@ -182,7 +221,7 @@ void sim_oracle_answer(struct sim_oracle *self, struct sim_content *content, uns
         sim_oracle_not_written(self, content);
         break;
     case ERR_OUTCOME_WRITTEN:
-        if (result->err != ERR_OK) {
+        if (result->err != ERR_OK && result->err != ERR_NOT_CONFIRMED) {
             if (!content->seen) {
                 sim_violation(self, "node %u answers %s to content %llu, which is in no log", node,
                               err_name(result->err), U(content->number));
@@ -264,13 +303,24 @@ void sim_oracle_cursor(struct sim_oracle *self, const struct cursor_change *chan
     self->revisions[self->revision_count++] = change->expected;
 }
 
+void sim_oracle_deleted(struct sim_oracle *self, uint64_t topic_id, uint64_t now_us)
+{
+    for (size_t i = 0; i < self->topic_count; i++) {
+        struct sim_topic *topic = &self->topics[i];
+
+        if (topic->id == topic_id && topic->deleted_us == 0) {
+            topic->deleted_us = now_us;
+        }
+    }
+}
+
 /* ---- logs ---- */
 
 static struct sim_topic *find_topic(struct sim_oracle *self, const struct topic *topic)
 {
     struct sim_topic *new;
 
-    for (size_t i = 0; i < self->topic_count; i++) {
+    for (size_t i = self->topic_count; i-- > 0;) { /* The newest are asked for most. */
         if (self->topics[i].id == topic->id) {
             return &self->topics[i];
         }
@@ -331,9 +381,7 @@ static void check_content(struct sim_oracle *self, const struct sim_topic *topic
     if (content->topic_id != topic->id || content->producer_id != header->producer_id ||
         content->epoch != header->producer_epoch ||
         content->base_sequence != header->base_sequence ||
-        content->record_count != header->record_count || content->batch.size != header->size ||
-        memcmp(body, content->batch.data + BATCH_HEADER_SIZE, header->size - BATCH_HEADER_SIZE) !=
-            0) {
+        sim_oracle_find(self, header, body) != content) {
         sim_violation(self, "content %llu was changed", U(number));
     }
     content->seen = true;
@@ -549,6 +597,9 @@ void sim_oracle_says(struct sim_oracle *self, unsigned node, const struct messag
     struct sim_vote *vote = &self->votes[node];
     uint64_t candidate = 0;
 
+    if (self->off) {
+        return;
+    }
     if ((message->type == MESSAGE_VOTE && message->vote.pre_vote) ||
         (message->type == MESSAGE_VOTE_RESULT && message->vote_result.pre_vote)) {
         return; /* Not of a term that it is in. */

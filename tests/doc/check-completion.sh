@@ -30,7 +30,7 @@ offers() {
 }
 
 offers prod -- produce
-offers c -- config cluster consume cursor
+offers c -- check config cluster consume cursor
 offers topic '' -- create list describe delete
 offers topic d -- describe delete
 offers produce --key -- --key= --key-separator=

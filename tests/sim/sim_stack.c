@@ -71,14 +71,6 @@ static struct arguments parse(int argc, char **argv)
             self.stack.trace = true;
             continue;
         }
-        if (strcmp(argv[i], "--reads") == 0) {
-            self.stack.reads = true;
-            continue;
-        }
-        if (strcmp(argv[i], "--cursors") == 0) {
-            self.stack.cursors = true;
-            continue;
-        }
         if (strcmp(argv[i], "--stats") == 0) {
             self.stats = true;
             continue;
@@ -170,7 +162,7 @@ int main(int argc, char **argv)
                    stack->nodes == 3   ? " --nodes 3"
                    : stack->nodes == 5 ? " --nodes 5"
                                        : "",
-                   stack->reads ? " --reads" : "", stack->cursors ? " --cursors" : "",
+                   "", "",
                    arguments.broken != NULL ? " --break " : "",
                    arguments.broken != NULL ? arguments.broken : "");
     bad = campaign_run(&campaign, &stats, &seconds);

@@ -99,6 +99,7 @@ static void init_net(struct sim_cluster *self)
     struct net *net = &self->net;
 
     net_init(net, prng, fifo, prng_percent(prng, 20) && sim_may(self, SIM_FAULT_DELAY));
+    net->prompt = !sim_may(self, SIM_FAULT_DELAY);
     net->faults = &self->stats->faults;
     net->loss = sim_may(self, SIM_FAULT_LOSS) ? net->loss / 3 : 0;
     net->duplicate = sim_may(self, SIM_FAULT_DUPLICATE) ? net->duplicate : 0;
@@ -227,7 +228,7 @@ static void heal(struct sim_cluster *self)
         }
         if (node->replica == NULL) {
             sim_node_start(node);
-        } else if (node->disk.struck || (node->harm & SIM_HARM_INDEX) != 0) {
+        } else if (node->disk.struck || (node->harm & ~(unsigned)SIM_HARM_FILES) != 0) {
             sim_node_crash(node, true, 1); /* What a call that failed left, shows now. */
         }
     }
@@ -309,7 +310,7 @@ static void read_all(struct sim_cluster *self, struct sim_node *node)
     node->seen.may_be_damaged = (node->harm & SIM_HARM_FILES) != 0;
     sim_oracle_read(&self->oracle, node->id, replica_catalog(node->replica), &node->seen);
     replica_check(node->replica);
-    if (!self->checks) {
+    if (!self->checks || node->harm != 0) {
         return;
     }
     if (catalog_list(replica_catalog(node->replica), &topics, &count) != ERR_OK) {

@@ -199,9 +199,9 @@ struct sim_cluster {
     struct sim_recorder recorder;
     struct sim_pending *pending; /* owned */
     size_t pending_count;
-    uint64_t latest_token; /* of all that was acknowledged */
-    struct sim_stats *stats;      /* borrowed; added to */
-    struct membership members;    /* the first ones */
+    uint64_t latest_token;     /* of all that was acknowledged */
+    struct sim_stats *stats;   /* borrowed; added to */
+    struct membership members; /* the first ones */
     struct sim_admin admin;
     bool healed;
     uint64_t end_ms;     /* the last faults are over */
@@ -215,11 +215,11 @@ struct sim_cluster {
 
     /* Drawn once for a seed. */
     struct replica_options replica;
-    bool checks;       /* replica_check after every call */
-    bool faults;       /* calls fail */
-    unsigned wire;     /* percent of messages that are encoded and decoded */
-    unsigned body_max; /* bytes */
-    unsigned pace_ms;  /* of the slowest client */
+    bool checks;              /* replica_check after every call */
+    bool faults;              /* calls fail */
+    unsigned wire;            /* percent of messages that are encoded and decoded */
+    unsigned body_max;        /* bytes */
+    unsigned pace_ms;         /* of the slowest client */
     unsigned delete_permille; /* of what sessions do */
     unsigned nemesis_ms;
     bool damage;          /* files of topics are lost */
@@ -307,7 +307,7 @@ bool sim_damage_explains(struct sim_node *self, enum err err);
 void sim_damage_started(struct sim_node *self);
 /* Looks whether what was harmed is whole again. */
 void sim_damage_look(struct sim_cluster *cluster);
-/* Nothing is harmed, but for what shows at a start. */
+/* Nothing is harmed. */
 bool sim_damage_healed(const struct sim_cluster *cluster);
 
 /* ---- nemesis.c ---- */

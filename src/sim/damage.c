@@ -427,7 +427,7 @@ bool sim_damage_healed(const struct sim_cluster *cluster)
 {
     for (unsigned i = 1; i <= cluster->node_count; i++) {
         const struct sim_node *node = &cluster->nodes[i];
-        unsigned harm = node->harm & ~(unsigned)HARM_REFUSED;
+        unsigned harm = node->harm;
 
         if (node->whole > 0) {
             harm &= ~(unsigned)SIM_HARM_FILES;

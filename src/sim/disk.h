@@ -14,6 +14,8 @@
 #include "sim/mem_io.h"
 #include "sim/prng.h"
 
+enum { SIM_DISK_OPEN_MAX = 1024 }; /* files at a time that a broken build can have */
+
 enum sim_disk_plan {
     SIM_DISK_FINE,
     SIM_DISK_DIE,  /* from some call on nothing is done any more */
@@ -27,13 +29,14 @@ struct sim_disk {
     uint64_t size;     /* bytes */
     unsigned broken;
     int ballot_fd;
-    int fill_fds[32]; /* of files that fill holes; -1: none */
+    int unsynced[SIM_DISK_OPEN_MAX]; /* fds whose syncs do nothing; by slot; 0: none */
+    bool renamed;                    /* a snapshot, just now; a broken build's */
     enum sim_disk_plan plan;
     unsigned countdown; /* changing calls until the plan strikes */
     bool dead;
-    bool struck; /* a call failed since the last restart */
-    bool full;   /* somebody else has taken the room, or nearly all */
-    bool was_full; /* … at some time since the last restart */
+    bool struck;   /* a call failed since the last restart */
+    bool full;     /* somebody else has taken the room, or nearly all … */
+    bool was_full; /* … since the last restart */
 };
 
 void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken);
@@ -44,6 +47,9 @@ void sim_disk_plan(struct sim_disk *self, enum sim_disk_plan plan, unsigned call
 
 /* Somebody else leaves so many bytes free; UINT64_MAX: as many as there were. */
 void sim_disk_fill(struct sim_disk *self, uint64_t free_size);
+
+/* A broken build's snapshots: without the producers. */
+void sim_disk_forget_producers(struct sim_disk *self);
 
 /* The process has ended, with power loss or without; the disk is as good as new. */
 void sim_disk_restart(struct sim_disk *self, bool power_loss);

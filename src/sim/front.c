@@ -177,12 +177,10 @@ bool sim_link_send(struct sim_node *from, struct sim_request *request)
 {
     struct sim_cluster *cluster = from->cluster;
 
-    if (!linked(cluster, from->slot, request->node) &&
-        prng_percent(&cluster->prng, 50)) {
+    if (!linked(cluster, from->slot, request->node) && prng_percent(&cluster->prng, 50)) {
         return false; /* It is known that there is none. */
     }
-    if (!linked(cluster, from->slot, request->node) ||
-        breaks(cluster, from->slot, request->node)) {
+    if (!linked(cluster, from->slot, request->node) || breaks(cluster, from->slot, request->node)) {
         lose(request);
         return true;
     }
@@ -228,8 +226,7 @@ void sim_front_fail(struct sim_request *self, enum err err)
 bool sim_front_deliver(struct sim_request *self, const struct sim_answer *like)
 {
     struct sim_cluster *cluster = self->cluster;
-    uint64_t at =
-        sim_connection_back(cluster, self->origin.number, self->origin.connection);
+    uint64_t at = sim_connection_back(cluster, self->origin.number, self->origin.connection);
 
     ASSERT(!self->origin.is_node);
     if (at == UINT64_MAX) {
@@ -238,8 +235,8 @@ bool sim_front_deliver(struct sim_request *self, const struct sim_answer *like)
         sim_request_free(self);
         return false;
     }
-    events_push(&cluster->events, at, EVENT_ANSWER, 0,
-                (uint64_t)(uintptr_t)answer_new(self, like), NULL);
+    events_push(&cluster->events, at, EVENT_ANSWER, 0, (uint64_t)(uintptr_t)answer_new(self, like),
+                NULL);
     return true;
 }
 

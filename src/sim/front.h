@@ -1,7 +1,7 @@
 /*
  * What a node's front does between clients and its replica: routes changes to the leader, here or
- * over a link to its node, holds back what has no leader, keeps deadlines, answers reads as fresh as
- * they ask for.
+ * over a link to its node, holds back what has no leader, keeps deadlines, answers reads as fresh
+ * as they ask for.
  *
  * It follows server/change.h, server/read_index.h and server/reading.h rule by rule: what is held,
  * what is sent and certainly not done, what is unknown; one question for a read index at a time,
@@ -70,12 +70,12 @@ struct sim_request {
     uint64_t hint;
     unsigned hints;
     bool leader_lost;
-    unsigned sent_to;          /* slot */
+    unsigned sent_to; /* slot */
     uint64_t id;
-    uint64_t passed_id; /* SENT: of the request there */
-    uint64_t peer_id;   /* of one that came over a link: what it is for there; 0: an index */
-    uint64_t applied_index;    /* CATCHING_UP, APPLYING: until then */
-    unsigned topic;            /* name */
+    uint64_t passed_id;     /* SENT: of the request there */
+    uint64_t peer_id;       /* of one that came over a link: what it is for there; 0: an index */
+    uint64_t applied_index; /* CATCHING_UP, APPLYING: until then */
+    unsigned topic;         /* name */
     struct sim_content *content; /* PRODUCE; borrowed */
     struct cursor_change cursor; /* CURSOR_SET, CURSOR_DELETE; ASK_CURSOR: names */
     /* Reads: */
@@ -86,7 +86,7 @@ struct sim_request {
     uint64_t topic_id; /* FOLLOW: no other one of this name; 0: any */
     uint64_t offset;   /* from there; UINT64_MAX: near the end */
     uint32_t records_max;
-    uint64_t mark; /* ASK_INDEX: applied somewhere when it came */
+    uint64_t mark;            /* ASK_INDEX: applied somewhere when it came */
     struct sim_request *next; /* all */
     struct sim_request **link;
     struct sim_request *after; /* in its node's list; in order of arrival */
@@ -113,11 +113,11 @@ struct sim_answer {
     struct fsm_result result;
     struct sim_content *content; /* borrowed */
     struct sim_shown shown;
-    uint64_t leader_id;       /* NOT_LEADER: who leads */
-    uint64_t index;           /* ASK_INDEX */
-    uint64_t of_id;           /* to a node: of the request that is answered … */
-    uint64_t peer_id;         /* … and of what waits for it; 0: an index */
-    struct sim_answer *next;  /* all */
+    uint64_t leader_id;      /* NOT_LEADER: who leads */
+    uint64_t index;          /* ASK_INDEX */
+    uint64_t of_id;          /* to a node: of the request that is answered … */
+    uint64_t peer_id;        /* … and of what waits for it; 0: an index */
+    struct sim_answer *next; /* all */
     struct sim_answer **link;
 };
 
@@ -130,12 +130,12 @@ struct sim_front {
     bool published;     /* since the last look at what waits */
     /* Read indexes: one question at a time. */
     bool index_asked;
-    uint64_t index_id;         /* of the question under way */
+    uint64_t index_id; /* of the question under way */
     uint64_t index_asked_us;
     uint64_t index_asked_ms;
     unsigned index_asked_node; /* slot */
     uint64_t index_retry_ms;
-    uint64_t index_known_us;   /* when the one was asked that was answered last; 0: none */
+    uint64_t index_known_us; /* when the one was asked that was answered last; 0: none */
     uint64_t index_known;
 };
 

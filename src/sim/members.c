@@ -243,6 +243,7 @@ static void give_up(struct sim_cluster *cluster)
 {
     struct sim_admin *admin = &cluster->admin;
     const struct member_goal goal = admin->step.goal;
+    const struct member *newcomer;
     struct membership known;
 
     if (!members(cluster, &known)) {
@@ -253,12 +254,13 @@ static void give_up(struct sim_cluster *cluster)
     if (goal.kind != MEMBER_GOAL_ADD && goal.kind != MEMBER_GOAL_REPLACE) {
         return;
     }
-    if (membership_find(&known, goal.id) != NULL) {
+    newcomer = membership_find(&known, goal.id);
+    if (newcomer != NULL && newcomer->role != MEMBER_VOTER) {
         const struct member_goal back = {.kind = MEMBER_GOAL_REMOVE, .id = goal.id};
 
         begin(cluster, admin->kind, &back);
         admin->takes_back = true;
-    } else {
+    } else if (newcomer == NULL) {
         struct sim_node *node = sim_node_find(cluster, goal.id);
 
         ASSERT(node != NULL);
@@ -287,6 +289,24 @@ static void take_step(struct sim_cluster *cluster)
     }
 }
 
+/* Nodes whose removal was given up, and came about. */
+static void retire_strangers(struct sim_cluster *cluster)
+{
+    const struct sim_node *leader = sim_leader(cluster);
+
+    if (leader == NULL || raft_driver_changing(replica_driver(leader->replica))) {
+        return;
+    }
+    for (unsigned i = 1; i <= cluster->node_count; i++) {
+        struct sim_node *node = &cluster->nodes[i];
+
+        if (node->id != 0 && !node->gone && !sim_members_has(cluster, node)) {
+            node->gone = true;
+            node->harm = 0;
+        }
+    }
+}
+
 void sim_members_act(struct sim_cluster *cluster)
 {
     struct sim_admin *admin = &cluster->admin;
@@ -297,6 +317,7 @@ void sim_members_act(struct sim_cluster *cluster)
     if (admin->active) {
         take_step(cluster);
     } else {
+        retire_strangers(cluster);
         dead = dead_member(cluster, &role);
         if (dead != 0 && role == MEMBER_VOTER) {
             replace(cluster, dead);

@@ -155,9 +155,9 @@ void sim_nemesis_act(struct sim_cluster *self)
             sim_fault(self, SIM_FAULT_RESIGN);
             sim_node_resign(leader);
         }
-    } else if (chance < 71) {
+    } else if (chance < 70) {
         fail(self, node);
-    } else if (chance < 80) {
+    } else if (chance < 81) {
         damage(self, node);
     } else if (chance < 84) {
         fill(self, node);

@@ -17,7 +17,7 @@ static uint64_t delay_ms(struct net *self, struct prng *prng)
 {
     uint64_t delay = prng_percent(prng, 95) ? prng_range(prng, 1, 12) : prng_range(prng, 10, 300);
 
-    if (self->healed) {
+    if (self->healed || self->prompt) {
         return delay;
     }
     if (self->slow) {

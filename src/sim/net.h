@@ -21,6 +21,7 @@ struct net {
     bool fifo;
     bool long_stalls; /* 0.3–5 s now and then */
     bool healed;      /* no faults any more */
+    bool prompt;      /* no message is late for long */
     bool slow;
     unsigned loss;                                  /* percent */
     unsigned duplicate;                             /* percent; not when FIFO */

@@ -257,7 +257,7 @@ static void look(struct sim_node *self)
 {
     struct sim_cluster *cluster = self->cluster;
     struct replica_status status;
-    bool readable = true;
+    bool damaged;
 
     self->published = false;
     replica_status(self->replica, &status);
@@ -285,12 +285,14 @@ static void look(struct sim_node *self)
     }
     self->seen.may_be_damaged = (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0;
     sim_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
-    if (self->seen.damaged) {
-        self->seen.damaged = readable = false;
+    damaged = self->seen.damaged;
+    if (damaged) {
+        self->seen.damaged = false;
         replica_report_damage(self->replica, self->seen.damaged_topic, self->seen.damaged_offset);
     }
+    /* What lies behind damage was not read. */
     sim_oracle_answered(&cluster->oracle, self->id,
-                        readable ? replica_catalog(self->replica) : NULL);
+                        damaged ? NULL : replica_catalog(self->replica));
     if (status.applied_index > self->applied && prng_mix(status.applied_index) % STATE_EVERY == 0) {
         sim_oracle_state(&cluster->oracle, self->id, status.applied_index,
                          replica_fsm(self->replica));
@@ -340,10 +342,12 @@ static void work(struct sim_node *self)
                 self->incarnation, NULL);
 }
 
-/* A call failed; or another program took the last room on the disk within a moment. */
+/* A call failed; or another program took the last room on the disk within a moment; or what is
+ * replayed from the journal meets damage in a topic, which the next start cuts off or fetches. */
 static bool is_excused(const struct sim_node *self, enum err err)
 {
-    return self->disk.struck || (err == ERR_NOSPACE && self->disk.was_full);
+    return self->disk.struck || (err == ERR_NOSPACE && self->disk.was_full) ||
+           (err == ERR_CORRUPT && (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0);
 }
 
 /* The end of every event of a node: it goes on, or it ends here. */
@@ -372,8 +376,8 @@ static void after(struct sim_node *self, enum err err, const struct err_info *in
         sim_violation(&cluster->oracle, "node %u fails: %s: %s", self->id, err_name(err),
                       info->text);
     }
-    cluster->stats->failed_calls++;
-    sim_fault(cluster, SIM_FAULT_FAIL);
+    cluster->stats->failed_calls += self->disk.struck;
+    cluster->stats->faults.counts[SIM_FAULT_FAIL] += self->disk.struck;
     sim_trace(cluster, "n%u stops: %s", self->id, info->text);
     sim_node_crash(self, prng_percent(&cluster->prng, 50), down_ms(self));
 }
@@ -472,6 +476,9 @@ void sim_node_start(struct sim_node *self)
 
     ASSERT(self->replica == NULL);
     self->incarnation++;
+    if ((cluster->options.broken & SIM_BREAK_FORGET_PRODUCERS) != 0) {
+        sim_disk_forget_producers(&self->disk);
+    }
     options.id = self->id;
     options.disk_id = self->disk_id;
     options.address = self->address;
@@ -499,7 +506,7 @@ void sim_node_start(struct sim_node *self)
         sim_node_stop(self);
         return;
     }
-    if (err != ERR_OK && !is_excused(self, err)) {
+    if (err != ERR_OK && (err == ERR_CORRUPT || !is_excused(self, err))) {
         sim_violation(&cluster->oracle, "node %u does not open: %s: %s", self->id, err_name(err),
                       info.text);
     }
@@ -633,10 +640,17 @@ static void on_job(struct sim_node *self)
 static void on_message(struct sim_node *self, const struct message *message)
 {
     struct err_info info = {.text = ""};
+    struct message early = *message; /* borrows what message owns */
 
-    if (sim_wire_admits(self, message)) {
-        turn(self, replica_receive(self->replica, message, &info), &info);
+    if (!sim_wire_admits(self, message)) {
+        return;
     }
+    if ((self->cluster->options.broken & SIM_BREAK_APPLY_EARLY) != 0 &&
+        message->type == MESSAGE_APPEND) {
+        early.append.commit = early.append.prev_index + early.append.count;
+        message = &early;
+    }
+    turn(self, replica_receive(self->replica, message, &info), &info);
 }
 
 void sim_node_take(struct sim_node *self, const struct event *event)

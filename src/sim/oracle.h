@@ -49,7 +49,7 @@ struct sim_content {
     uint32_t record_count;
     bool has_expect;
     uint64_t expect_offset;
-    bool fenced;        /* a claim says that it is not written (S10) */
+    bool fenced; /* a claim says that it is not written (S10) */
     bool acks_all;
     uint64_t value;     /* of the first record, in the history */
     struct slice batch; /* owned reference; as produced; none when nobody will send it any more */
@@ -101,8 +101,8 @@ struct sim_vote {
 
 struct sim_oracle {
     uint64_t seed;
-    const uint64_t *now_ms; /* borrowed */
-    bool off;               /* it only remembers what was sent */
+    const uint64_t *now_ms;      /* borrowed */
+    bool off;                    /* it only remembers what was sent */
     void (*violated)(void *arg); /* before the process ends */
     void *arg;
     uint64_t values; /* that were given to records */

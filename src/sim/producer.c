@@ -220,10 +220,9 @@ static void send_content(struct sim_cluster *cluster, struct sim_client *client,
 static uint64_t known_end(struct sim_cluster *cluster, const struct sim_client *client)
 {
     const struct sim_node *node = &cluster->nodes[client->connection.node];
-    struct topic *topic =
-        node->replica != NULL
-            ? catalog_find_id(replica_catalog(node->replica), client->producer.topic_id)
-            : NULL;
+    struct topic *topic = node->replica != NULL ? catalog_find_id(replica_catalog(node->replica),
+                                                                  client->producer.topic_id)
+                                                : NULL;
     uint64_t end = topic != NULL ? log_end(topic->log) : 0;
 
     topic_unref(topic);

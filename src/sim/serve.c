@@ -63,9 +63,8 @@ static enum err read_log(const struct sim_request *self, struct log *log, struct
 
         err = batch_header_decode(block->data + at, (uint32_t)(block->size - at), &header, NULL);
         ASSERT(err == ERR_OK); /* log_read has verified it. */
-        shown->count +=
-            take_batch(self->cluster, &header, block->data + at + BATCH_HEADER_SIZE, shown->offset,
-                       shown->values + shown->count);
+        shown->count += take_batch(self->cluster, &header, block->data + at + BATCH_HEADER_SIZE,
+                                   shown->offset, shown->values + shown->count);
         at += header.size;
     }
     ASSERT(shown->count == next - shown->offset);
@@ -205,8 +204,7 @@ void sim_serve_step(struct sim_request *self)
             sim_front_wake(node, self->cluster->now_ms); /* Asked from there. */
             return;
         }
-        self->at_least =
-            front->index_known > self->at_least ? front->index_known : self->at_least;
+        self->at_least = front->index_known > self->at_least ? front->index_known : self->at_least;
         self->since_us = 0;
     }
     replica_status(node->replica, &status);

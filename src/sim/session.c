@@ -64,8 +64,8 @@ static void choose_mode(struct sim_cluster *cluster, struct sim_session *self,
         break;
     case 1:
         op->mode = HISTORY_READ_TOKEN;
-        op->at_least = self->carries && prng_percent(prng, 50) ? self->token
-                                                               : cluster->latest_token;
+        op->at_least =
+            self->carries && prng_percent(prng, 50) ? self->token : cluster->latest_token;
         break;
     case 2:
         op->mode = HISTORY_READ_LINEARIZABLE;
@@ -194,8 +194,8 @@ static void put_aside(struct sim_cluster *cluster, struct sim_client *client)
 static void end_unknown(struct sim_cluster *cluster, struct sim_client *client, enum err err)
 {
     struct sim_session *self = &client->session;
-    bool changes = self->deletes ||
-                   (self->op.kind == HISTORY_CURSOR && self->op.verb != HISTORY_CURSOR_GET);
+    bool changes =
+        self->deletes || (self->op.kind == HISTORY_CURSOR && self->op.verb != HISTORY_CURSOR_GET);
 
     self->op.return_us = sim_recorder_us(&cluster->recorder);
     self->op.error = err_name(err);
@@ -315,8 +315,8 @@ void sim_session_take(struct sim_cluster *cluster, struct sim_client *client,
 {
     struct sim_session *self = &client->session;
     enum err err = answer->result.err;
-    uint64_t topic_id = answer->ask == SIM_ASK_CHANGE ? answer->result.topic_id
-                                                      : answer->shown.topic_id;
+    uint64_t topic_id =
+        answer->ask == SIM_ASK_CHANGE ? answer->result.topic_id : answer->shown.topic_id;
 
     ASSERT(self->busy);
     if (err_outcome(err) == ERR_OUTCOME_UNKNOWN) {

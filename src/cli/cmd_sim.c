@@ -264,6 +264,7 @@ static int run(const struct invocation *invocation)
     char command[256];
     struct campaign campaign = {
         .violation_exit = SIM_EXIT,
+        .other_exit = SIM_EXIT_OTHER,
         .command = command,
         .stats_size = sizeof sum,
         .run = run_seed,

@@ -292,6 +292,41 @@ START_TEST(below_the_start_answers_are_held_against_one_another)
 }
 END_TEST
 
+START_TEST(an_unknown_change_of_a_cursor_explains_one_revision)
+{
+    struct history_op set = {.kind = HISTORY_CURSOR,
+                             .outcome = HISTORY_UNKNOWN,
+                             .client = 1,
+                             .topic = "t",
+                             .cursor = "c",
+                             .verb = HISTORY_CURSOR_SET,
+                             .invoke_us = 10};
+    struct history_op get = {.kind = HISTORY_CURSOR,
+                             .client = 2,
+                             .topic = "t",
+                             .cursor = "c",
+                             .verb = HISTORY_CURSOR_GET,
+                             .invoke_us = 11,
+                             .return_us = 12,
+                             .revision = 4096};
+    struct checker_options options = {.unknown_max_percent = 100};
+    struct story story = {0};
+
+    add(&story, set);
+    add(&story, get);
+    add(&story, get); /* The same one. */
+    ck_assert_uint_eq(judge_violated(&story, &options), 0);
+    get.revision = 8192;
+    add(&story, get);
+    ck_assert_uint_eq(judge_violated(&story, &options), (uint64_t)1 << CHECKER_CURSOR_READ);
+    add(&story, set);
+    ck_assert_uint_eq(judge_violated(&story, &options), 0);
+    story.ops[4].invoke_us = 13; /* Too late for either. */
+    ck_assert_uint_eq(judge_violated(&story, &options), (uint64_t)1 << CHECKER_CURSOR_READ);
+    story_fini(&story);
+}
+END_TEST
+
 /* A number as files may hold it: small, large, on an edge. */
 static uint64_t any_number(struct random *random)
 {
@@ -395,6 +430,7 @@ int main(void)
     tcase_add_test(tcase, progress_is_asked_for_only_where_there_was_time_for_it);
     tcase_add_test(tcase, offsets_beyond_all_bounds_are_the_recorders_fault_and_cost_nothing);
     tcase_add_test(tcase, below_the_start_answers_are_held_against_one_another);
+    tcase_add_test(tcase, an_unknown_change_of_a_cursor_explains_one_revision);
     tcase_add_test(tcase, no_history_makes_the_checker_fall);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);

@@ -203,6 +203,41 @@ START_TEST(what_touches_in_time_is_concurrent)
 }
 END_TEST
 
+/* Of one client: its sequence says which of the two was first. */
+START_TEST(a_session_goes_by_the_clients_sequence_where_times_touch)
+{
+    struct history_op read = {.kind = HISTORY_READ,
+                              .client = 1,
+                              .topic = "t",
+                              .invoke_us = 1500000,
+                              .return_us = 1500001,
+                              .values = numbers,
+                              .value_count = 2,
+                              .log_end = 2,
+                              .sequence = 1};
+    struct history_op next = {.kind = HISTORY_READ,
+                              .client = 1,
+                              .topic = "t",
+                              .invoke_us = 1500001,
+                              .return_us = 1500002,
+                              .sequence = 2};
+    struct story story = {0};
+
+    add(&story, written(0, 2));
+    add(&story, held(1, 2));
+    add(&story, next);
+    add(&story, read);
+    ck_assert_uint_eq(judge_violated(&story, NULL), (uint64_t)1 << CHECKER_SESSION);
+    story.ops[2].sequence = 1;
+    story.ops[3].sequence = 2;
+    ck_assert_uint_eq(judge_violated(&story, NULL), 0);
+    story.ops[2].sequence = 3;
+    story.ops[2].client = 2;
+    ck_assert_uint_eq(judge_violated(&story, NULL), 0);
+    story_fini(&story);
+}
+END_TEST
+
 START_TEST(options_set_the_bounds)
 {
     struct checker_options two_nodes = {.node_count = 2};
@@ -426,6 +461,7 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("bounds");
     tcase_add_test(tcase, what_touches_in_time_is_concurrent);
+    tcase_add_test(tcase, a_session_goes_by_the_clients_sequence_where_times_touch);
     tcase_add_test(tcase, options_set_the_bounds);
     tcase_add_test(tcase, progress_is_asked_for_only_where_there_was_time_for_it);
     tcase_add_test(tcase, offsets_beyond_all_bounds_are_the_recorders_fault_and_cost_nothing);

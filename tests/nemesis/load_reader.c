@@ -13,7 +13,7 @@
 #include "load_batches.h"
 #include "quorlog.pb-c.h"
 
-enum { PAUSE_MAX_MS = 60, RECORDS_MAX = 200, BYTES_MAX = 256 << 10, LAG_MAX_MS = 1000 };
+enum { PAUSE_MAX_MS = 60, RECORDS_MAX = 100, BYTES_MAX = 64 << 10, LAG_MAX_MS = 1000 };
 
 struct asker {
     struct life life;

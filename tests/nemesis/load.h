@@ -104,6 +104,7 @@ struct life {
     unsigned under_way;  /* operations */
     struct topic *topic; /* NULL: none */
     bool leaving;        /* begins nothing */
+    bool abrupt;         /* closes after this step, in the middle of what it does */
     bool closing;
 };
 

@@ -465,6 +465,9 @@ enum err raft_driver_settle(struct raft_driver *self)
 
     while (err == ERR_OK && !self->core.snapshot.installing) {
         if (self->applied < self->commit) {
+            /* One message can end this node's leadership and commit what another leader put in
+             * place of its proposals: their outcome is lost first. */
+            raft_driver_tell(self);
             err = apply_next(self); /* D2 */
         } else if (self->barrier_due && self->started) {
             err = submit_barrier(self);

@@ -169,7 +169,7 @@ static enum err recover_removed(struct io *io)
 /* ---- the ballot ---- */
 
 static struct {
-    uint64_t term, vote;           /* returned or acknowledged */
+    uint64_t term, vote;             /* returned or acknowledged */
     uint64_t tried_term, tried_vote; /* was being written; equal to the others if nothing was */
 } ballot;
 

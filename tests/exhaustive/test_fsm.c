@@ -3,8 +3,8 @@
  * deleted topics, installing another node's snapshot, filling holes, making holes of damage.
  *
  * The promise: with the newest snapshot file and the entries behind it a node comes to the state
- * that it would have come to undisturbed, whatever failed; and after a failure it does nothing more.
- * Where memory is short in the middle of an entry the node stops.
+ * that it would have come to undisturbed, whatever failed; and after a failure it does nothing
+ * more. Where memory is short in the middle of an entry the node stops.
  */
 #include <check.h>
 #include <stdlib.h>
@@ -302,18 +302,18 @@ HISTORY(produce, packer_produce(&packer, topic_id(2),
 HISTORY(produce_rolling, packer_produce(&packer, topic_id(0),
                                         &(struct produced){.record_count = 1, .body_size = 4000}))
 HISTORY(init_producer, packer_init_producer(&packer))
-HISTORY(raise_epoch, packer_raise(&packer, &(struct producer_claim){.id = 1,
-                                                                    .topic_id = topic_id(0)}))
-HISTORY(set_cursor, packer_set_cursor(&packer, &(struct cursor_change){.topic = "a",
-                                                                       .name = "third",
-                                                                       .offset = 1,
-                                                                       .metadata = "x"}))
-HISTORY(move_cursor, packer_set_cursor(&packer, &(struct cursor_change){.topic = "a",
-                                                                        .name = "first",
-                                                                        .offset = 6,
-                                                                        .metadata = "there"}))
-HISTORY(delete_cursor, packer_delete_cursor(&packer, &(struct cursor_change){.topic = "a",
-                                                                             .name = "first"}))
+HISTORY(raise_epoch,
+        packer_raise(&packer, &(struct producer_claim){.id = 1, .topic_id = topic_id(0)}))
+HISTORY(set_cursor,
+        packer_set_cursor(&packer,
+                          &(struct cursor_change){
+                              .topic = "a", .name = "third", .offset = 1, .metadata = "x"}))
+HISTORY(move_cursor,
+        packer_set_cursor(&packer,
+                          &(struct cursor_change){
+                              .topic = "a", .name = "first", .offset = 6, .metadata = "there"}))
+HISTORY(delete_cursor,
+        packer_delete_cursor(&packer, &(struct cursor_change){.topic = "a", .name = "first"}))
 
 static void prepare_long(struct io *io)
 {

@@ -132,7 +132,7 @@ static enum err recover_identity(struct io *io)
 
 /* ---- beginning anew ---- */
 
-static bool anew;         /* acknowledged */
+static bool anew;          /* acknowledged */
 static uint64_t last_term; /* seen */
 
 static void write_entries(struct io *io)
@@ -153,11 +153,10 @@ static void write_entries(struct io *io)
     entry_seal(block, (uint32_t)size, 1, 1, ENTRY_CHANGE, &entries[0]);
     block = entry_block_new(0);
     entry_seal(block, 0, 2, 4, ENTRY_BARRIER, &entries[1]);
-    ck_assert_int_eq(journal_open(&(struct journal_options){.io = io,
-                                                            .dir = "/data/journal",
-                                                            .node_id = 2,
-                                                            .segment_size = 65536},
-                                  &journal, &contents, NULL),
+    ck_assert_int_eq(journal_open(
+                         &(struct journal_options){
+                             .io = io, .dir = "/data/journal", .node_id = 2, .segment_size = 65536},
+                         &journal, &contents, NULL),
                      ERR_OK);
     ck_assert_int_eq(journal_append(journal, entries, 2, NULL), ERR_OK);
     journal_close(journal);

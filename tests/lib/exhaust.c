@@ -20,7 +20,8 @@ static const char *const kind_names[] = {"io", "memory", "crash"};
 enum { SCENARIOS_MAX = 64, CALLS_MAX = 3000, NAME_SIZE = 64 };
 
 /* One fault. */
-struct try {
+struct
+try {
     enum kind kind;
     unsigned number;  /* of the call; 0: none fails */
     unsigned variant; /* how, and what is lost then */
@@ -179,9 +180,8 @@ static const struct variant memory_variants[] = {
 
 /* The first ones are each of its kind; then chance has its say, as often as is wanted. */
 static const struct variant crash_variants[] = {
-    {EIO, true, false, LOSE_NOTHING}, {EIO, true, false, LOSE_ALL},
-    {EIO, true, false, LOSE_DATA},    {EIO, true, false, LOSE_NAMES},
-    {EIO, true, false, LOSE_SOME},    {EIO, true, false, LOSE_ORDER},
+    {EIO, true, false, LOSE_NOTHING}, {EIO, true, false, LOSE_ALL},  {EIO, true, false, LOSE_DATA},
+    {EIO, true, false, LOSE_NAMES},   {EIO, true, false, LOSE_SOME}, {EIO, true, false, LOSE_ORDER},
     {EIO, true, false, LOSE_SOME},
 };
 
@@ -215,8 +215,8 @@ static const struct variant *variant_of(enum kind kind, unsigned variant)
         return &memory_variants[variant];
     case KIND_CRASH:
         if (variant >= CRASH_FIXED) {
-            variant = CRASH_FIXED +
-                      (variant - CRASH_FIXED) % (LENGTH(crash_variants) - CRASH_FIXED);
+            variant =
+                CRASH_FIXED + (variant - CRASH_FIXED) % (LENGTH(crash_variants) - CRASH_FIXED);
         }
         return &crash_variants[variant];
     case KIND_COUNT:
@@ -437,9 +437,8 @@ static void try_number(enum kind kind, unsigned number)
     for (unsigned variant = 0; variant < variant_count(kind); variant++) {
         struct try try = {.kind = kind, .number = number, .variant = variant};
 
-        if (!is_wanted(number, variant) ||
-            ((flags & EXHAUST_NAMES_IN_ORDER) != 0 &&
-             variant_of(kind, variant)->loss == LOSE_ORDER)) {
+        if (!is_wanted(number, variant) || ((flags & EXHAUST_NAMES_IN_ORDER) != 0 &&
+                                            variant_of(kind, variant)->loss == LOSE_ORDER)) {
             continue;
         }
         if (kind == KIND_CRASH && (flags & EXHAUST_TWICE) != 0 && (variant == 1 || variant == 4)) {
@@ -500,9 +499,8 @@ static void read_environment(void)
     if (only == NULL) {
         return;
     }
-    now.only_depth =
-        sscanf(only, "%63[^:]:%63[^:]:%u:%u:%u", now.only, kind, &now.only_try.number,
-               &now.only_try.variant, &now.only_try.second);
+    now.only_depth = sscanf(only, "%63[^:]:%63[^:]:%u:%u:%u", now.only, kind, &now.only_try.number,
+                            &now.only_try.variant, &now.only_try.second);
     ASSERT(now.only_depth >= 1);
     now.only_try.kind = KIND_COUNT;
     for (int i = 0; i < KIND_COUNT; i++) {
@@ -526,11 +524,11 @@ static void print_failures(void)
         if (!now.shared->tests[test].begun || now.shared->tests[test].done) {
             continue;
         }
-        printf("FAILED in %s, after %s:\n    EXHAUST_ONLY=%s:%s:%u:%u", now.shared->tests[test].phase,
-               now.shared->tests[test].failed[0] == '\0' ? "no call"
-                                                         : now.shared->tests[test].failed,
-               now.scenarios[test / KIND_COUNT].name, kind_names[try->kind], try->number,
-               try->variant);
+        printf(
+            "FAILED in %s, after %s:\n    EXHAUST_ONLY=%s:%s:%u:%u", now.shared->tests[test].phase,
+            now.shared->tests[test].failed[0] == '\0' ? "no call" : now.shared->tests[test].failed,
+            now.scenarios[test / KIND_COUNT].name, kind_names[try->kind], try->number,
+            try->variant);
         if (try->second > 0) {
             printf(":%u", try->second);
         }
@@ -548,8 +546,8 @@ int exhaust_main(const char *name, const struct exhaust_scenario *scenarios, siz
     ASSERT(count > 0 && count <= SCENARIOS_MAX);
     now.scenarios = scenarios;
     now.count = count;
-    now.shared = mmap(NULL, sizeof *now.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                      -1, 0);
+    now.shared =
+        mmap(NULL, sizeof *now.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ASSERT(now.shared != MAP_FAILED);
     read_environment();
     tcase_set_timeout(tcase, 600);
@@ -563,10 +561,11 @@ int exhaust_main(const char *name, const struct exhaust_scenario *scenarios, siz
     print_failures();
     totals = &now.shared->totals;
     fflush(stdout);
-    printf("%s: %zu operations: %llu failed calls, %llu failed allocations (%llu of them stopped the "
-           "program), %llu crashes, %llu crashes in recovery from one\n",
-           name, count, (unsigned long long)totals->tries[KIND_IO],
-           (unsigned long long)totals->tries[KIND_MEMORY], (unsigned long long)totals->stops,
-           (unsigned long long)totals->tries[KIND_CRASH], (unsigned long long)totals->second);
+    printf(
+        "%s: %zu operations: %llu failed calls, %llu failed allocations (%llu of them stopped the "
+        "program), %llu crashes, %llu crashes in recovery from one\n",
+        name, count, (unsigned long long)totals->tries[KIND_IO],
+        (unsigned long long)totals->tries[KIND_MEMORY], (unsigned long long)totals->stops,
+        (unsigned long long)totals->tries[KIND_CRASH], (unsigned long long)totals->second);
     return rv;
 }

@@ -68,7 +68,9 @@ static struct {
     bool stopped;
     bool crashed;
     bool retried;
-    unsigned orphans; /* mappings of a process that stopped */
+    bool healed;
+    unsigned allocations; /* when it was */
+    unsigned orphans;     /* mappings of a process that stopped */
     enum err err;
 } now;
 
@@ -141,9 +143,12 @@ bool exhaust_heal(void)
     if (now.try.kind == KIND_CRASH && now.disk.failed[0] != '\0') {
         return false;
     }
-    now.disk.order.fail_at = 0;
-    now.disk.order.short_transfer = false;
-    faulty_alloc_fail_at(0, false);
+    if (!now.healed) {
+        now.healed = true;
+        now.allocations = faulty_alloc_calls();
+        exhaust_disk_end(&now.disk);
+        faulty_alloc_fail_at(0, false);
+    }
     return true;
 }
 
@@ -294,6 +299,7 @@ static void run(void)
     now.started = false;
     now.stopped = false;
     now.retried = false;
+    now.healed = false;
     now.running = true;
     exhaust_disk_begin(&now.disk, now.late ? &(struct exhaust_disk_order){0} : &now.order);
     faulty_alloc_begin();
@@ -372,7 +378,9 @@ static unsigned disturb(const struct try *try)
     now.scenario->prepare(&now.disk.under.io);
     ck_assert_uint_eq(mem_io_open_count(&now.disk.under), 0);
     run();
-    calls = try->kind == KIND_MEMORY ? faulty_alloc_calls() : now.disk.calls;
+    calls = try->kind != KIND_MEMORY ? now.disk.calls
+            : now.healed             ? now.allocations
+                                     : faulty_alloc_calls();
     check_run();
     now.crashed = try->kind == KIND_CRASH ||
                   variant_of(try->kind, try->variant)->loss != LOSE_NOTHING || now.stopped;

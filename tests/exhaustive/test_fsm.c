@@ -232,12 +232,13 @@ static enum err fill(struct fsm *fsm, unsigned chunks)
 
     while (chunks-- > 0 && err == ERR_OK && fsm_next_hole(fsm, &hole) == ERR_OK) {
         struct topic *topic;
+        static struct slice batches; /* Of the chunk before, maybe of a node that stopped. */
         struct chain after = hole.chain;
-        struct slice batches;
         uint64_t end;
         bool met;
 
         exhaust_pause();
+        block_unref(batches.block);
         topic = fsm_find_promised(all.fsm, hole.topic->id);
         if (topic == NULL) {
             topic = fsm_find_promised(installing.fsm, hole.topic->id);
@@ -253,9 +254,6 @@ static enum err fill(struct fsm *fsm, unsigned chunks)
         met = after.offset == hole.to;
         err = met ? fsm_hole_meets(&hole, &after, NULL) : ERR_OK;
         err = err == ERR_OK ? fsm_fill(fsm, &hole, &batches, &after, met, NULL) : err;
-        exhaust_pause();
-        block_unref(batches.block);
-        exhaust_resume();
         fsm_hole_fini(&hole);
     }
     return err;
@@ -347,13 +345,15 @@ static void prepare_whole(struct io *io)
 
 static enum err install(struct io *io, struct fsm *fsm)
 {
+    static struct slice bytes; /* A node that stops would not give it back. */
     struct manifest manifest;
-    struct slice bytes;
     enum err err;
 
-    exhaust_pause();
-    bytes = history_manifest_bytes(installing.fsm);
-    exhaust_resume();
+    if (bytes.block == NULL) {
+        exhaust_pause();
+        bytes = history_manifest_bytes(installing.fsm);
+        exhaust_resume();
+    }
     err = manifest_decode(bytes.data, bytes.size, &manifest, NULL);
     if (err == ERR_OK) {
         err = fsm_install(fsm, &manifest, NULL);
@@ -361,11 +361,7 @@ static enum err install(struct io *io, struct fsm *fsm)
     }
     err = err == ERR_OK ? sync_fsm(fsm) : err;
     err = err == ERR_OK ? save(io, fsm, &bytes) : err;
-    err = err == ERR_OK ? fsm_forget(fsm, fsm_applied_index(fsm), NULL) : err;
-    exhaust_pause();
-    block_unref(bytes.block);
-    exhaust_resume();
-    return err;
+    return err == ERR_OK ? fsm_forget(fsm, fsm_applied_index(fsm), NULL) : err;
 }
 
 /* An install that has just happened: the holes are there. */

@@ -17,7 +17,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . tools/testlog.sh
 
-steps=(deps layers shell format gcc clang hardening unit sim seeds integration asan tsan fuzz coverage
+steps=(deps layers shell format gcc clang hardening unit sim exhaustive seeds integration asan tsan fuzz coverage
     tidy container)
 on_request=(tidy-all) # Takes too long, or finds too much that is none.
 jobs=${CI_JOBS:-2}
@@ -102,6 +102,8 @@ step_hardening() { tools/check-hardening.sh "$out/gcc/src/cli/quorlog"; }
 step_unit() { tests gcc --suite unit --suite lint; }
 
 step_sim() { tests gcc --suite sim; }
+
+step_exhaustive() { tests gcc --suite exhaustive; }
 
 # Histories that no run had before. What fails says its seed; the same command shows it again.
 step_seeds() {

@@ -485,7 +485,9 @@ enum err segment_find(const struct segment *self, const struct segment_query *qu
     uint8_t bytes[FIND_WINDOW_SIZE];
     struct store_window window = {.store = self->store, .data = bytes, .capacity = sizeof bytes};
     struct index_entry at = {.offset = self->base_offset, .position = STORE_HEADER_SIZE};
+    struct segment_query inside = *query;
     struct batch_header header = {0};
+    uint64_t end;
     enum err err;
 
     ASSERT(query->offset >= self->base_offset && query->offset < query->end_max);
@@ -506,6 +508,14 @@ enum err segment_find(const struct segment *self, const struct segment_query *qu
         at.offset = batch_end_offset(&header);
         at.position += header.size;
     }
+    end = atomic_load_explicit(&self->end_offset, memory_order_acquire);
+    if (batch_end_offset(&header) > end) { /* A seal is believed; what it speaks of was not read. */
+        (void)err_set(info, ERR_CORRUPT,
+                      "a batch up to offset %" PRIu64 " in a segment up to %" PRIu64,
+                      batch_end_offset(&header), end);
+        return store_error(self->store, at.position, ERR_CORRUPT, info);
+    }
+    inside.end_max = inside.end_max < end ? inside.end_max : end;
     *ret_run = (struct segment_run){
         .position = at.position,
         .size = header.size,
@@ -513,7 +523,7 @@ enum err segment_find(const struct segment *self, const struct segment_query *qu
         .end_offset = batch_end_offset(&header),
         .first = header,
     };
-    return extend(query, &window, ret_run, info);
+    return extend(&inside, &window, ret_run, info);
 }
 
 /* Everything in the block was read; is it what the headers promised? */

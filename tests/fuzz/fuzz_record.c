@@ -22,6 +22,9 @@ static bool is_canonical(const Record__RecordSet *objects, const uint8_t *body, 
     bool same = objects->base.n_unknown_fields == 0;
 
     ASSERT(packed != NULL);
+    for (size_t i = 0; i < objects->n_records; i++) {
+        same = same && objects->records[i]->base.n_unknown_fields == 0;
+    }
     same = record__record_set__pack(objects, packed) == size && same &&
            memcmp(packed, body, size) == 0;
     free(packed);

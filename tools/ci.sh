@@ -150,13 +150,15 @@ step_fuzz() {
     return "$code"
 }
 
-# Of the tests that run in one process: unit tests, the share of the simulator, servers. Processes
-# that are killed write no counts.
+# Of the tests that run in one process: unit tests, servers, a few simulated histories. Processes that
+# are killed write no counts.
 step_coverage() {
     scripts/deps --coverage || return
     build coverage gcc -Db_coverage=true --buildtype=debug || return
     find "$out/coverage" -name '*.gcda' -delete
-    tests coverage --suite unit --suite sim --suite server --timeout-multiplier 5 || return
+    tests coverage --suite unit --suite server --timeout-multiplier 5 || return
+    try "$out/coverage/tests/sim/sim_driver" --seed 1 --count 20 --jobs "$jobs" --fifo --reads || return
+    try "$out/coverage/tests/sim/sim_stack" --seed 1 --count 5 --jobs "$jobs" --cursors || return
     tools/coverage "$out/coverage" --min log=90 --min raft_fsm=90
 }
 

@@ -615,6 +615,9 @@ enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret
     } else {
         manifest_fini(&manifest);
     }
+    if (err == ERR_NOMEM) {
+        (void)err_set(info, err, "no memory for a snapshot");
+    }
 out:
     protobuf_c_message_free_unpacked(unpacked, NULL);
     return err;

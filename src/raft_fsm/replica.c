@@ -278,6 +278,7 @@ static enum err start_driver(struct replica *self, struct journal *journal,
         .trailing_size = self->options.trailing_size,
         .trailing_min = self->options.trailing_min,
         .diag = self->host.diag,
+        .rules_off = self->options.rules_off,
     };
     const struct raft_driver_host host = {
         .arg = self,

@@ -95,6 +95,7 @@ struct replica_options {
     bool no_direct;         /* as in journal_options */
     uint64_t disk_reserve;  /* bytes that are to stay free (room.h); 0: nobody looks;
                                REPLICA_RESERVE_DEFAULT: a part of the disk */
+    unsigned rules_off;     /* the driver's (raft_driver.h): for tests only */
 };
 
 /* A piece of work that may block for long: the host calls run on another thread (one job at a

@@ -13,7 +13,7 @@
 
 #include "base/assert.h"
 
-enum { POLL_MS = 10, SHOW_MS = 500 };
+enum { POLL_MS = 10, SHOW_MS = 500, LINES = 40, LINE_SIZE = 160 };
 
 /* In memory that parent and child share: the child moves seed and adds to its stats. */
 struct job {
@@ -80,6 +80,64 @@ static void report(const struct campaign *self, uint64_t seed, int status)
                   (unsigned long long)seed);
 }
 
+/* Keeps the last lines; says what there was. */
+static void show_end(FILE *from)
+{
+    static char lines[LINES][LINE_SIZE];
+    char line[LINE_SIZE];
+    uint64_t count = 0;
+    bool fresh = true;
+
+    while (fgets(line, sizeof line, from) != NULL) {
+        bool whole = strchr(line, '\n') != NULL;
+
+        if (fresh) { /* What is longer is cut. */
+            line[strcspn(line, "\n")] = '\0';
+            memcpy(lines[count++ % LINES], line, sizeof line);
+        }
+        fresh = whole;
+    }
+    if (count > 0) {
+        (void)fprintf(stderr, "  the last things that happened (virtual milliseconds):\n");
+    }
+    for (uint64_t i = count > LINES ? count - LINES : 0; i < count; i++) {
+        (void)fprintf(stderr, "  %s\n", lines[i % LINES]);
+    }
+}
+
+/* A seed is a history: it happens again, just so. */
+static void retrace(const struct campaign *self, uint64_t seed)
+{
+    int ends[2];
+    FILE *from;
+    pid_t pid;
+
+    (void)fflush(NULL);
+    if (self->retrace == NULL || pipe(ends) != 0) {
+        return;
+    }
+    pid = fork();
+    if (pid == 0) {
+        if (dup2(ends[1], STDOUT_FILENO) < 0 || freopen("/dev/null", "w", stderr) == NULL) {
+            _exit(1);
+        }
+        (void)close(ends[0]);
+        (void)close(ends[1]);
+        self->retrace(self->arg, seed);
+        (void)fflush(stdout);
+        _exit(0);
+    }
+    (void)close(ends[1]);
+    from = fdopen(ends[0], "r");
+    if (pid > 0 && from != NULL) {
+        show_end(from);
+        (void)waitpid(pid, NULL, 0); /* It ends as it did. */
+    }
+    if (from != NULL) {
+        (void)fclose(from); /* It was only read. */
+    }
+}
+
 static double now_seconds(void)
 {
     struct timespec now;
@@ -129,6 +187,11 @@ static void stop_all(const struct campaign *self, struct jobs *jobs)
     }
 }
 
+static bool is_other(const struct campaign *self, int status)
+{
+    return self->other_exit != 0 && WIFEXITED(status) && WEXITSTATUS(status) == self->other_exit;
+}
+
 static uint64_t wait_all(const struct campaign *self, struct jobs *jobs, double begin)
 {
     unsigned running = self->jobs;
@@ -150,10 +213,15 @@ static uint64_t wait_all(const struct campaign *self, struct jobs *jobs, double 
             running--;
             continue;
         }
-        bad++;
-        report(self, job->seed, status);
+        if (!is_other(self, status)) {
+            report(self, job->seed, status);
+            bad++;
+        }
+        if (bad == 1 && !is_other(self, status)) {
+            retrace(self, job->seed);
+        }
         job->seed++;
-        if (self->until_red) {
+        if (self->until_red && bad > 0) {
             stop_all(self, jobs);
             running = 0;
         } else if (job->seed >= job->end) {

@@ -11,10 +11,11 @@
 #define U(value) ((unsigned long long)(value))
 
 enum {
+    HOUR_MS = 3600 * 1000,
     CHAOS_MS = 60000,
-    PROGRESS_MS = CHAOS_MS + 20000, /* until here so many batches must have been answered: */
+    PROGRESS_MS = 20000, /* until then, after that, so many batches must have been answered: */
     PROGRESS_MIN = 20,
-    CONVERGED_MS = 60000, /* after that */
+    CONVERGED_MS = 90000, /* after that */
     SETTLE_MS = 500,
     EVENTS_MAX = 100 * 1000, /* at one moment: more is a livelock */
 };
@@ -71,6 +72,8 @@ static void draw_sizes(struct sim_cluster *self)
         .no_direct = prng_percent(prng, 30),
         .fill_rate = prng_percent(prng, 50) ? 0 : prng_range(prng, 50000, 500000),
         .fill_chunk_size = prng_percent(prng, 30) ? 0 : prng_range(prng, 1, 20000),
+        .disk_reserve = prng_percent(prng, 70) ? (uint64_t)131072 << prng_range(prng, 0, 3) : 0,
+        .rules_off = self->options.rules_off,
     };
     self->checks = prng_percent(prng, 30);
     self->faults = prng_percent(prng, 40);
@@ -79,8 +82,84 @@ static void draw_sizes(struct sim_cluster *self)
     /* Some live through much, some get far between two misfortunes. */
     self->nemesis_ms = (unsigned)prng_range(prng, 300, prng_percent(prng, 60) ? 3000 : 12000);
     self->damage = prng_percent(prng, 50);
-    self->lies = prng_percent(prng, 20) ? (unsigned)prng_range(prng, 1, 60) : 0;
+    if ((self->options.broken & SIM_BREAK_NO_SCRUB) == 0) {
+        self->replica.scrub_rate = prng_range(prng, 100000, 1000000);
+    }
+    self->lies = sim_may(self, SIM_FAULT_LIE) && prng_percent(prng, 20)
+                     ? (unsigned)prng_range(prng, 1, 60)
+                     : 0;
     self->open_faults = prng_percent(prng, 50) ? 5 : 50;
+}
+
+/* Mostly as by TCP. */
+static void init_net(struct sim_cluster *self)
+{
+    struct prng *prng = &self->prng;
+    bool fifo = !sim_may(self, SIM_FAULT_REORDER) || prng_percent(prng, 70);
+    struct net *net = &self->net;
+
+    net_init(net, prng, fifo, prng_percent(prng, 20) && sim_may(self, SIM_FAULT_DELAY));
+    net->prompt = !sim_may(self, SIM_FAULT_DELAY);
+    net->faults = &self->stats->faults;
+    net->loss = sim_may(self, SIM_FAULT_LOSS) ? net->loss / 3 : 0;
+    net->duplicate = sim_may(self, SIM_FAULT_DUPLICATE) ? net->duplicate : 0;
+}
+
+/* Faults for some time. */
+static void begin_chaos(struct sim_cluster *self)
+{
+    struct prng *prng = &self->prng;
+
+    self->healed = self->closing = false;
+    self->chaos_ms = self->now_ms + CHAOS_MS;
+    if (self->options.hours > 0) {
+        self->chaos_ms = self->now_ms + prng_range(prng, 60, 420) * 1000;
+        self->chaos_ms = self->chaos_ms > self->end_ms ? self->end_ms : self->chaos_ms;
+        self->nemesis_ms = (unsigned)prng_range(prng, 500, prng_percent(prng, 60) ? 6000 : 15000);
+    }
+    events_push(&self->events, self->now_ms + 2500, EVENT_NEMESIS, 0, 0, NULL);
+}
+
+/* Longer histories are thinner, and their topics are deleted often enough to stay small. */
+static void draw_density(struct sim_cluster *self)
+{
+    struct prng *prng = &self->prng;
+
+    self->end_ms = CHAOS_MS;
+    self->pace_ms = 120;
+    self->delete_permille = 3;
+    if (self->options.hours > 0) {
+        self->end_ms = (uint64_t)self->options.hours * HOUR_MS;
+        self->pace_ms = (unsigned)prng_range(prng, 3000, 8000);
+        self->delete_permille = 60;
+        self->body_max = 300;
+        self->replica.snapshot_size = (uint64_t)65536 << prng_range(prng, 0, 2);
+        self->replica.segment_size_max = (uint64_t)16384 << prng_range(prng, 0, 2);
+        self->replica.fill_chunk_size = prng_range(prng, 2000, 20000);
+        self->replica.heartbeat_ms = 100;
+        self->replica.election_ms = prng_percent(prng, 50) ? 600 : 1000;
+        self->checks = false;
+    }
+}
+
+static bool on_violation(void *arg)
+{
+    struct sim_cluster *self = arg;
+    bool found;
+
+    sim_clients_abort(self);
+    found = sim_recorder_judge(&self->recorder) != 0;
+    if (!found) {
+        (void)fputs("  checker: nothing wrong so far in what clients were told\n", stderr);
+    }
+    sim_recorder_fini(&self->recorder);
+    return found;
+}
+
+static bool is_judged(void *arg)
+{
+    (void)arg;
+    return true;
 }
 
 static void init(struct sim_cluster *self, const struct sim_options *options,
@@ -92,15 +171,22 @@ static void init(struct sim_cluster *self, const struct sim_options *options,
     prng_init(prng, options->seed);
     events_init(&self->events);
     sim_oracle_init(&self->oracle, options->seed, &self->now_ms);
-    net_init(&self->net, prng, true, prng_percent(prng, 20));
-    self->net.loss = self->net.loss / 3;
+    self->oracle.off = options->oracle_off;
+    self->oracle.violated = on_violation;
+    self->oracle.arg = self;
+    sim_recorder_init(&self->recorder, &self->now_ms, options->history, options->seed);
+    init_net(self);
     self->node_count = prng_percent(prng, 70) ? 3 : 5;
     if (options->nodes != 0) {
         self->node_count = options->nodes;
     }
     draw_sizes(self);
-    for (unsigned i = 1; i <= self->node_count; i++) {
+    draw_density(self);
+    for (unsigned i = 1; i <= SIM_NODES_MAX; i++) {
         sim_node_init(&self->nodes[i], self, i);
+    }
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        sim_node_renew(&self->nodes[i], i);
         if (membership_add(&self->members, i, self->nodes[i].address, MEMBER_VOTER) != ERR_OK) {
             ASSERT(false);
         }
@@ -108,45 +194,50 @@ static void init(struct sim_cluster *self, const struct sim_options *options,
     for (unsigned i = 1; i <= self->node_count; i++) {
         sim_node_start(&self->nodes[i]);
     }
-    self->client_count = (unsigned)prng_range(prng, 2, SIM_CLIENTS_MAX);
-    for (unsigned i = 0; i < self->client_count; i++) {
-        sim_client_init(self, i);
-        events_push(&self->events, 500, EVENT_CLIENT, 0, i, NULL);
-    }
-    events_push(&self->events, 2500, EVENT_NEMESIS, 0, 0, NULL);
-    if (options->reads) {
-        events_push(&self->events, 500, EVENT_READ, 0, 0, NULL);
-    }
+    sim_members_init(self);
+    sim_clients_init(self);
+    begin_chaos(self);
 }
 
 static void fini(struct sim_cluster *self)
 {
-    for (unsigned i = 1; i <= self->node_count; i++) {
+    for (unsigned i = 1; i <= SIM_NODES_MAX; i++) {
         sim_node_fini(&self->nodes[i]);
     }
-    for (unsigned i = 0; i < self->client_count; i++) {
-        sim_client_fini(&self->clients[i]);
-    }
+    sim_clients_fini(self);
     while (self->requests != NULL) {
         sim_request_free(self->requests);
     }
+    while (self->answers != NULL) {
+        sim_answer_free(self->answers);
+    }
     events_fini(&self->events);
     sim_oracle_fini(&self->oracle);
+    sim_recorder_fini(&self->recorder);
+    free(self->pending);
 }
 
 static void heal(struct sim_cluster *self)
 {
     self->healed = true;
+    self->healed_ms = self->now_ms;
+    self->answered = self->oracle.answered;
     net_heal(&self->net);
     sim_trace(self, "all is healed");
+    sim_recorder_event(&self->recorder, HISTORY_EVENT_HEALED, NULL);
     for (unsigned i = 1; i <= self->node_count; i++) {
         struct sim_node *node = &self->nodes[i];
 
         node->stalled = false;
         node->disk.plan = SIM_DISK_FINE;
+        sim_disk_fill(&node->disk, UINT64_MAX);
+        sim_wall_heal(&node->wall, self->now_ms);
+        if (node->stopped) {
+            continue;
+        }
         if (node->replica == NULL) {
             sim_node_start(node);
-        } else if (node->disk.struck) {
+        } else if (node->disk.struck || (node->harm & ~(unsigned)SIM_HARM_FILES) != 0) {
             sim_node_crash(node, true, 1); /* What a call that failed left, shows now. */
         }
     }
@@ -172,11 +263,22 @@ static void trace_nodes(struct sim_cluster *self)
     }
 }
 
+/* What is missing becomes less: it may take its time. */
+static void note_missing(struct sim_cluster *self, uint64_t missing)
+{
+    if (missing < self->missing) {
+        self->settled_ms = self->now_ms;
+    }
+    self->missing = missing;
+}
+
 /* All nodes have applied all that their leader has, and their holes are closed. */
 static bool converged(struct sim_cluster *self)
 {
     struct sim_node *leader = sim_leader(self);
     struct replica_status first;
+    uint64_t missing = 0;
+    bool equal = true;
 
     if (leader == NULL) {
         return false;
@@ -185,16 +287,23 @@ static bool converged(struct sim_cluster *self)
     for (unsigned i = 1; i <= self->node_count; i++) {
         struct replica_status status;
 
+        if (!sim_members_has(self, &self->nodes[i])) {
+            continue;
+        }
         if (self->nodes[i].replica == NULL) {
             return false;
         }
         replica_status(self->nodes[i].replica, &status);
-        if (status.installing || status.holes > 0 || status.applied_index != first.last_index ||
-            status.last_index != first.last_index) {
-            return false;
-        }
+        missing += status.missing;
+        equal = equal && !status.installing && status.holes == 0 &&
+                status.applied_index == first.last_index && status.last_index == first.last_index;
     }
-    return true;
+    note_missing(self, missing);
+    if (!equal) {
+        return false;
+    }
+    sim_damage_look(self);
+    return sim_members_settled(self) && sim_damage_healed(self);
 }
 
 /* Reads everything once more. */
@@ -203,10 +312,14 @@ static void read_all(struct sim_cluster *self, struct sim_node *node)
     struct topic **topics;
     size_t count;
 
+    if (node->replica == NULL) {
+        return; /* Damage, refused. */
+    }
     sim_seen_fini(&node->seen);
+    node->seen.may_be_damaged = (node->harm & SIM_HARM_FILES) != 0;
     sim_oracle_read(&self->oracle, node->id, replica_catalog(node->replica), &node->seen);
     replica_check(node->replica);
-    if (!self->checks) {
+    if (!self->checks || node->harm != 0) {
         return;
     }
     if (catalog_list(replica_catalog(node->replica), &topics, &count) != ERR_OK) {
@@ -219,48 +332,127 @@ static void read_all(struct sim_cluster *self, struct sim_node *node)
     free(topics);
 }
 
+/* Those that belong to the cluster. */
+static unsigned list_members(struct sim_cluster *self, struct sim_node *members[SIM_NODES_MAX])
+{
+    unsigned count = 0;
+
+    for (unsigned i = 1; i <= self->node_count; i++) {
+        if (sim_members_has(self, &self->nodes[i])) {
+            members[count++] = &self->nodes[i];
+        }
+    }
+    return count;
+}
+
+/* All have the same, and all that was ever seen. */
+static void check_equal(struct sim_cluster *self)
+{
+    struct sim_node *members[SIM_NODES_MAX];
+    unsigned count = list_members(self, members);
+
+    for (unsigned i = 0; i < count; i++) {
+        struct sim_node *node = members[i];
+
+        sim_oracle_state(&self->oracle, node->id, node->applied, replica_fsm(node->replica));
+        sim_oracle_final(&self->oracle, node->id, replica_catalog(node->replica));
+    }
+}
+
+/* At the end of the history. */
 static void check_end(struct sim_cluster *self)
 {
-    for (unsigned i = 1; i <= self->node_count; i++) {
-        struct sim_node *node = &self->nodes[i];
+    struct sim_node *members[SIM_NODES_MAX];
+    unsigned count = list_members(self, members);
 
-        sim_oracle_state(&self->oracle, i, node->applied, replica_fsm(node->replica));
-        sim_oracle_final(&self->oracle, i, replica_catalog(node->replica));
-        read_all(self, node);
+    check_equal(self);
+    sim_session_close(self);
+    sim_recorder_event(&self->recorder, HISTORY_EVENT_SETTLED, NULL);
+    for (unsigned i = 0; i < count; i++) {
+        sim_serve_dump(members[i]);
+        read_all(self, members[i]);
     }
     /* What is on the disks opens again, whatever a last power loss takes. */
-    for (unsigned i = 1; i <= self->node_count; i++) {
-        sim_node_crash(&self->nodes[i], true, 1);
-        sim_node_start(&self->nodes[i]);
-        read_all(self, &self->nodes[i]);
+    for (unsigned i = 0; i < count; i++) {
+        sim_node_crash(members[i], true, 1);
+        sim_node_start(members[i]);
+        read_all(self, members[i]);
+    }
+    if (sim_recorder_judge(&self->recorder) != 0) {
+        self->oracle.violated = is_judged;
+        sim_violation(&self->oracle, "what clients were told cannot be");
+    }
+}
+
+/* A process that stands still meets what happens when it goes on: what it set itself first, then
+ * what comes from elsewhere. */
+static bool put_off(struct sim_cluster *self, const struct event *event)
+{
+    const struct sim_node *node = &self->nodes[event->node];
+
+    if (event->node == 0 || self->now_ms >= node->paused_ms) {
+        return false;
+    }
+    events_push(&self->events, node->paused_ms + (event->type == EVENT_MESSAGE), event->type,
+                event->node, event->generation, event->message);
+    return true;
+}
+
+static void on_client(struct sim_cluster *self, unsigned number)
+{
+    struct sim_client *client = &self->clients[number];
+    uint64_t pause_ms = prng_percent(&self->prng, 3) ? 1000 : client->pace_ms;
+
+    sim_client_act(self, client);
+    /* The others get on soon when all is healed. */
+    pause_ms = self->healed && pause_ms > 100 ? 100 : pause_ms;
+    events_push(&self->events, self->now_ms + prng_range(&self->prng, 1, pause_ms), EVENT_CLIENT, 0,
+                number, NULL);
+}
+
+static void on_answer(struct sim_answer *answer)
+{
+    if (answer->to.is_node) {
+        sim_front_answered(answer);
+    } else {
+        sim_client_take(answer);
+    }
+    sim_answer_free(answer);
+}
+
+static void on_nemesis(struct sim_cluster *self)
+{
+    if (!self->healed) {
+        sim_nemesis_act(self);
+        events_push(&self->events, self->now_ms + prng_range(&self->prng, 20, self->nemesis_ms),
+                    EVENT_NEMESIS, 0, 0, NULL);
     }
 }
 
 static void dispatch(struct sim_cluster *self, const struct event *event)
 {
-    struct prng *prng = &self->prng;
-
-    if (event->type == EVENT_CLIENT && event->node == 0) {
-        struct sim_client *client = &self->clients[event->generation];
-
-        sim_client_act(self, client);
-        events_push(&self->events,
-                    self->now_ms +
-                        prng_range(prng, 1, prng_percent(prng, 3) ? 1000 : client->pace_ms),
-                    EVENT_CLIENT, 0, event->generation, NULL);
-    } else if (event->type == EVENT_CLIENT) {
-        sim_request_take((struct sim_request *)(uintptr_t)event->generation);
-    } else if (event->type == EVENT_READ) {
-        sim_read_act(self);
-    } else if (event->type == EVENT_NEMESIS) {
-        if (!self->healed) {
-            sim_nemesis_act(self);
-            events_push(&self->events, self->now_ms + prng_range(prng, 20, self->nemesis_ms),
-                        EVENT_NEMESIS, 0, 0, NULL);
-        }
-    } else if (event->type != EVENT_MESSAGE ||
-               !self->net.blocked[event->message->from][event->message->to]) {
+    if (put_off(self, event)) {
+        return;
+    }
+    switch ((int)event->type) {
+    case EVENT_CLIENT:
+        on_client(self, (unsigned)event->generation);
+        break;
+    case EVENT_REQUEST:
+        sim_front_arrive((struct sim_request *)(uintptr_t)event->generation);
+        break;
+    case EVENT_ANSWER:
+        on_answer((struct sim_answer *)(uintptr_t)event->generation);
+        break;
+    case EVENT_NEMESIS:
+        on_nemesis(self);
+        break;
+    case EVENT_ADMIN:
+        sim_members_act(self);
+        break;
+    default:
         sim_node_take(&self->nodes[event->node], event);
+        break;
     }
     if (event->message != NULL) {
         message_fini(event->message);
@@ -268,25 +460,18 @@ static void dispatch(struct sim_cluster *self, const struct event *event)
     }
 }
 
-/* Whether the history is at its end. */
-static bool over(struct sim_cluster *self, uint64_t *mark)
+/* Clients must get on, then all nodes become equal. Whether they are. */
+static bool is_whole(struct sim_cluster *self)
 {
-    if (!self->healed && self->now_ms >= CHAOS_MS) {
-        heal(self);
-        *mark = self->oracle.answered;
-    }
-    if (!self->healed) {
-        return false;
-    }
     if (!self->closing) {
-        if (self->oracle.answered >= *mark + PROGRESS_MIN) {
+        if (self->oracle.answered >= self->answered + PROGRESS_MIN) {
             self->closing = true;
-            self->settled_ms = self->now_ms;
+            self->settled_ms = self->closed_ms = self->now_ms;
             sim_trace(self, "clients get on; no more batches");
-        } else if (self->now_ms >= PROGRESS_MS) {
+        } else if (self->now_ms >= self->healed_ms + PROGRESS_MS) {
             trace_nodes(self);
-            sim_violation(&self->oracle, "no progress: from answer %llu to %llu in 20 s", U(*mark),
-                          U(self->oracle.answered));
+            sim_violation(&self->oracle, "no progress: from answer %llu to %llu in 20 s",
+                          U(self->answered), U(self->oracle.answered));
         }
         return false;
     }
@@ -294,14 +479,35 @@ static bool over(struct sim_cluster *self, uint64_t *mark)
         trace_nodes(self);
         sim_violation(&self->oracle, "no convergence");
     }
-    return self->now_ms >= self->settled_ms + SETTLE_MS && converged(self);
+    return self->now_ms >= self->closed_ms + SETTLE_MS && converged(self) && sim_clients_idle(self);
+}
+
+/* Whether the history is at its end. */
+static bool over(struct sim_cluster *self)
+{
+    if (!self->healed) {
+        if (self->now_ms >= self->chaos_ms) {
+            heal(self);
+        }
+        return false;
+    }
+    if (!is_whole(self)) {
+        return false;
+    }
+    self->stats->cycles++;
+    if (self->now_ms >= self->end_ms) {
+        return true;
+    }
+    check_equal(self);
+    init_net(self);
+    begin_chaos(self);
+    return false;
 }
 
 void sim_cluster_run(const struct sim_options *options, struct sim_stats *stats)
 {
     struct sim_cluster *self = malloc(sizeof *self);
     struct event event;
-    uint64_t mark = 0;
     unsigned at_once = 0;
 
     ASSERT(self != NULL);
@@ -314,7 +520,7 @@ void sim_cluster_run(const struct sim_options *options, struct sim_stats *stats)
         }
         self->now_ms = event.time_ms;
         dispatch(self, &event);
-        if (over(self, &mark)) {
+        if (over(self)) {
             break;
         }
     }

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include "base/assert.h"
+#include "raft_fsm/manifest.h"
 
 static bool changes(enum mem_io_kind kind)
 {
@@ -66,16 +67,21 @@ static bool ends_with(const char *text, const char *end)
     return size >= strlen(end) && strcmp(text + size - strlen(end), end) == 0;
 }
 
-/* Puts `to` where `from` is among the files that fill holes. */
-static bool exchange_fill_fd(struct sim_disk *self, int from, int to)
+/* Whether what is written to this file is never synced. */
+static bool is_unsynced(const struct sim_disk *self, const char *path)
 {
-    for (size_t i = 0; i < sizeof self->fill_fds / sizeof self->fill_fds[0]; i++) {
-        if (self->fill_fds[i] == from) {
-            self->fill_fds[i] = to;
-            return true;
-        }
-    }
-    return false;
+    return ((self->broken & SIM_BREAK_FILL) != 0 && ends_with(path, ".fill")) ||
+           ((self->broken & SIM_BREAK_TOPIC_SYNC) != 0 && strstr(path, "/topics/") != NULL) ||
+           ((self->broken & SIM_BREAK_SNAPSHOT_SYNC) != 0 && strstr(path, "/snapshot") != NULL);
+}
+
+/* The low half of an fd tells files that are open at a time apart. */
+static int *unsynced(struct sim_disk *self, int fd)
+{
+    unsigned slot = (unsigned)fd & 0xffff;
+
+    ASSERT(slot < SIM_DISK_OPEN_MAX);
+    return &self->unsynced[slot];
 }
 
 static int open_watched(struct io *io, const char *path, int flags, mode_t mode)
@@ -91,10 +97,8 @@ static int open_watched(struct io *io, const char *path, int flags, mode_t mode)
     if (fd >= 0 && name != NULL && strcmp(name, "/ballot") == 0) {
         self->ballot_fd = fd;
     }
-    if (fd >= 0 && ends_with(path, ".fill")) {
-        bool room = exchange_fill_fd(self, -1, fd);
-
-        ASSERT(room);
+    if (fd >= 0) {
+        *unsynced(self, fd) = is_unsynced(self, path) ? fd : -1;
     }
     return fd;
 }
@@ -124,11 +128,30 @@ static int do_not_sync(struct io *io, int fd)
     return 0; /* That is what is broken. */
 }
 
-static int sync_all_but_fills(struct io *io, int fd)
+static int sync_all_but_some(struct io *io, int fd)
 {
     struct sim_disk *self = from(io);
 
-    return exchange_fill_fd(self, fd, fd) ? 0 : sync_or_die(io, fd);
+    return fd >= 0 && *unsynced(self, fd) == fd ? 0 : sync_or_die(io, fd);
+}
+
+static int rename_watched(struct io *io, const char *old, const char *new)
+{
+    struct sim_disk *self = from(io);
+    int rv = self->table.rename(io, old, new);
+
+    self->renamed = rv == 0 && ends_with(new, "/snapshot");
+    return rv;
+}
+
+/* The snapshot's name, too, is not made durable. */
+static int sync_dir_but_once(struct io *io, const char *path)
+{
+    struct sim_disk *self = from(io);
+    bool skipped = self->renamed && strcmp(path, "/") == 0;
+
+    self->renamed = false;
+    return skipped ? 0 : self->table.sync_dir(io, path);
 }
 
 static int close_watched(struct io *io, int fd)
@@ -138,7 +161,9 @@ static int close_watched(struct io *io, int fd)
     if (fd == self->ballot_fd) {
         self->ballot_fd = -1;
     }
-    (void)exchange_fill_fd(self, fd, -1); /* It may be another file's. */
+    if (fd >= 0) {
+        *unsynced(self, fd) = -1;
+    }
     return self->table.close(io, fd);
 }
 
@@ -148,12 +173,16 @@ void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken)
     mem_io_init(&self->mem);
     mem_io_set_hook(&self->mem, before_call, self);
     self->table = self->mem.io;
+    self->size = self->mem.limit;
     self->mem.io.fdatasync = sync_or_die;
-    memset(self->fill_fds, -1, sizeof self->fill_fds);
-    if ((broken & SIM_BREAK_FILL) != 0) {
+    if ((broken & (SIM_BREAK_FILL | SIM_BREAK_TOPIC_SYNC | SIM_BREAK_SNAPSHOT_SYNC)) != 0) {
         self->mem.io.open = open_watched;
         self->mem.io.close = close_watched;
-        self->mem.io.fdatasync = sync_all_but_fills;
+        self->mem.io.fdatasync = sync_all_but_some;
+    }
+    if ((broken & SIM_BREAK_SNAPSHOT_SYNC) != 0) {
+        self->mem.io.rename = rename_watched;
+        self->mem.io.sync_dir = sync_dir_but_once;
     }
     if ((broken & (SIM_BREAK_BALLOT | SIM_BREAK_NO_SYNC)) != 0) {
         self->mem.io.open = open_watched;
@@ -177,6 +206,43 @@ void sim_disk_plan(struct sim_disk *self, enum sim_disk_plan plan, unsigned call
     self->countdown = calls;
 }
 
+void sim_disk_fill(struct sim_disk *self, uint64_t free_size)
+{
+    self->full = free_size != UINT64_MAX;
+    self->was_full = self->was_full || self->full;
+    if (self->full) {
+        mem_io_set_free(&self->mem, free_size);
+    } else {
+        self->mem.limit = self->size;
+    }
+}
+
+void sim_disk_forget_producers(struct sim_disk *self)
+{
+    struct io *io = &self->mem.io;
+    struct snapshot snapshot;
+    struct manifest manifest;
+    struct slice bytes;
+    enum err err;
+
+    if (snapshot_load(io, "/", &snapshot, NULL) != ERR_OK) {
+        return; /* There is none. */
+    }
+    err = manifest_decode(snapshot.manifest.data, snapshot.manifest.size, &manifest, NULL);
+    ASSERT(err == ERR_OK);
+    producers_free(manifest.producers);
+    err = producers_new(&manifest.producers);
+    ASSERT(err == ERR_OK);
+    err = manifest_encode(&manifest, &bytes);
+    ASSERT(err == ERR_OK);
+    manifest_fini(&manifest);
+    block_unref(snapshot.manifest.block);
+    snapshot.manifest = bytes;
+    err = snapshot_save(io, "/", &snapshot, NULL);
+    ASSERT(err == ERR_OK);
+    snapshot_fini(&snapshot);
+}
+
 static uint64_t draw(void *arg)
 {
     return prng_next(arg);
@@ -192,7 +258,8 @@ void sim_disk_restart(struct sim_disk *self, bool power_loss)
     }
     self->dead = false;
     self->struck = false;
+    self->was_full = self->full;
     self->plan = SIM_DISK_FINE;
     self->ballot_fd = -1;
-    memset(self->fill_fds, -1, sizeof self->fill_fds);
+    memset(self->unsynced, 0, sizeof self->unsynced);
 }

@@ -17,6 +17,9 @@ enum event_type {
     EVENT_RESTART,
     EVENT_ADMIN, /* someone wants other members as soon as this node leads */
     EVENT_CLIENT,
+    EVENT_REQUEST, /* arrives at a node */
+    EVENT_ANSWER,  /* arrives */
+    EVENT_FRONT,   /* a node's front looks at what waits */
     EVENT_NEMESIS,
     EVENT_READ, /* a read comes to a node that was paused */
 };

@@ -1,7 +1,4 @@
-/* What goes wrong. */
-#include <stdio.h>
-#include <string.h>
-
+/* What goes wrong, and when. */
 #include "base/assert.h"
 #include "sim/cluster.h"
 
@@ -13,19 +10,25 @@ static uint64_t down_ms(struct prng *prng)
 static void crash(struct sim_cluster *self, struct sim_node *node)
 {
     struct prng *prng = &self->prng;
+    bool power = prng_percent(prng, 60);
 
-    if (node == NULL || node->replica == NULL) {
+    if (node == NULL || node->replica == NULL ||
+        !sim_may(self, power ? SIM_FAULT_POWER : SIM_FAULT_KILL)) {
         return;
     }
     if (prng_percent(prng, 60)) {
         sim_disk_plan(&node->disk, SIM_DISK_DIE, (unsigned)prng_range(prng, 0, 40));
     } else {
-        sim_node_crash(node, prng_percent(prng, 60), down_ms(prng));
+        sim_node_crash(node, power, down_ms(prng));
     }
 }
 
-static void power_loss_of_all(struct sim_cluster *self)
+static void blackout(struct sim_cluster *self)
 {
+    if (!sim_may(self, SIM_FAULT_BLACKOUT)) {
+        return;
+    }
+    sim_fault(self, SIM_FAULT_BLACKOUT);
     for (unsigned i = 1; i <= self->node_count; i++) {
         if (self->nodes[i].replica != NULL) {
             sim_node_crash(&self->nodes[i], true, prng_range(&self->prng, 1, 1500));
@@ -33,69 +36,95 @@ static void power_loss_of_all(struct sim_cluster *self)
     }
 }
 
-/* Whether another node has all that this one has applied, on its disk, from its own journal: files
- * that are lost here are not the last copy. */
-static bool others_have_all(const struct sim_cluster *self, const struct sim_node *node)
-{
-    for (unsigned i = 1; i <= self->node_count; i++) {
-        const struct sim_node *other = &self->nodes[i];
-
-        if (other != node && other->replica != NULL && !other->had_holes &&
-            other->applied >= node->applied &&
-            raft_driver_stored_index(replica_driver(other->replica)) >= node->applied) {
-            return true;
-        }
-    }
-    return false;
-}
-
-struct victims {
-    struct prng *prng;
-    unsigned percent; /* of the files */
-    char paths[64][96];
-    unsigned count;
-};
-
-static void choose_file(void *arg, const char *path, uint64_t size)
-{
-    struct victims *self = arg;
-
-    (void)size;
-    if (strncmp(path, "/topics/", 8) == 0 && self->count < 64 &&
-        prng_percent(self->prng, self->percent)) {
-        (void)snprintf(self->paths[self->count++], sizeof self->paths[0], "%s", path); /* fits */
-    }
-}
-
-/* Somebody removes files of topics, or all of them, while the node is down. */
-static void lose_files(struct sim_cluster *self, struct sim_node *node)
+static void pause(struct sim_cluster *self, struct sim_node *node)
 {
     struct prng *prng = &self->prng;
-    struct victims victims = {
-        .prng = prng, .percent = prng_percent(prng, 30) ? 100 : (unsigned)prng_range(prng, 1, 40)};
-    struct io *io = &node->disk.mem.io;
 
-    if (!self->damage || node->replica == NULL || !others_have_all(self, node)) {
+    if (node == NULL || node->replica == NULL || self->now_ms < node->paused_ms ||
+        !sim_may(self, SIM_FAULT_PAUSE)) {
         return;
     }
-    sim_node_crash(node, prng_percent(prng, 50), down_ms(prng));
-    node->had_holes = true;
-    self->stats->damaged++;
-    mem_io_files(&node->disk.mem, choose_file, &victims);
-    for (unsigned i = 0; i < victims.count; i++) {
-        char *path = victims.paths[i];
-        int rv = io->unlink(io, path);
+    node->paused_ms = self->now_ms + prng_range(prng, 100, prng_percent(prng, 80) ? 4000 : 15000);
+    sim_trace(self, "n%u stands still until %llu", node->id, (unsigned long long)node->paused_ms);
+    sim_fault(self, SIM_FAULT_PAUSE);
+}
 
-        ASSERT(rv == 0);
-        *strrchr(path, '/') = '\0';
-        rv = io->sync_dir(io, path);
-        ASSERT(rv == 0);
-        if (victims.percent == 100 && io->rmdir(io, path) == 0) {
-            rv = io->sync_dir(io, "/topics");
-            ASSERT(rv == 0);
-        }
+static void cut(struct sim_cluster *self)
+{
+    static const enum sim_fault shapes[] = {
+        SIM_FAULT_ONE_WAY, SIM_FAULT_CUT,  SIM_FAULT_ISOLATE, SIM_FAULT_ISOLATE,
+        SIM_FAULT_SPLIT,   SIM_FAULT_RING, SIM_FAULT_BRIDGE,  SIM_FAULT_FLAP,
+    };
+    enum sim_fault shape = shapes[prng_range(&self->prng, 0, sizeof shapes / sizeof shapes[0] - 1)];
+
+    if (sim_may(self, shape)) {
+        net_cut(&self->net, &self->prng, self->node_count, shape);
+        sim_trace(self, "the network: %s", sim_fault_name(shape));
     }
-    sim_trace(self, "n%u has lost %u files", node->id, victims.count);
+}
+
+static void slow(struct sim_cluster *self)
+{
+    struct prng *prng = &self->prng;
+
+    self->net.slow = sim_may(self, SIM_FAULT_DELAY) && prng_percent(prng, 30);
+    self->net.loss = !sim_may(self, SIM_FAULT_LOSS) || prng_percent(prng, 50)
+                         ? 0
+                         : (unsigned)prng_range(prng, 0, 15);
+}
+
+/* Another program fills the disk, or gives back what it had. */
+static void fill(struct sim_cluster *self, struct sim_node *node)
+{
+    struct prng *prng = &self->prng;
+    uint64_t reserve = self->replica.disk_reserve;
+
+    if (node->disk.full || prng_percent(prng, 30)) {
+        for (unsigned i = 1; i <= self->node_count; i++) {
+            sim_disk_fill(&self->nodes[i].disk, UINT64_MAX);
+        }
+    } else if (sim_may(self, SIM_FAULT_FULL) && node->id != 0) {
+        sim_disk_fill(&node->disk, prng_range(prng, 0, reserve + reserve / 4 + 65536));
+        sim_trace(self, "n%u: its disk is filled", node->id);
+        sim_fault(self, SIM_FAULT_FULL);
+    }
+}
+
+static void members(struct sim_cluster *self)
+{
+    static const enum sim_fault kinds[] = {SIM_FAULT_TRANSFER, SIM_FAULT_ADD, SIM_FAULT_ADD,
+                                           SIM_FAULT_REMOVE, SIM_FAULT_REPLACE};
+
+    sim_members_want(self, kinds[prng_range(&self->prng, 0, sizeof kinds / sizeof kinds[0] - 1)]);
+}
+
+static void damage(struct sim_cluster *self, struct sim_node *node)
+{
+    static const enum sim_fault kinds[] = {
+        SIM_FAULT_LOSE,        SIM_FAULT_FLIP_TOPIC,   SIM_FAULT_FLIP_TOPIC,
+        SIM_FAULT_FLIP_INDEX,  SIM_FAULT_FLIP_JOURNAL, SIM_FAULT_FLIP_SNAPSHOT,
+        SIM_FAULT_FLIP_BALLOT, SIM_FAULT_DESTROY,
+    };
+
+    if (self->damage) {
+        sim_damage_act(self, node,
+                       kinds[prng_range(&self->prng, 0, sizeof kinds / sizeof kinds[0] - 1)]);
+    }
+}
+
+static void stall(struct sim_cluster *self, struct sim_node *node)
+{
+    node->stalled = sim_may(self, SIM_FAULT_STALL) && prng_percent(&self->prng, 40);
+    if (node->stalled) {
+        sim_fault(self, SIM_FAULT_STALL);
+    }
+}
+
+static void fail(struct sim_cluster *self, struct sim_node *node)
+{
+    if (self->faults && sim_may(self, SIM_FAULT_FAIL) && node->replica != NULL) {
+        sim_disk_plan(&node->disk, SIM_DISK_FAIL, (unsigned)prng_range(&self->prng, 0, 40));
+    }
 }
 
 void sim_nemesis_act(struct sim_cluster *self)
@@ -103,53 +132,40 @@ void sim_nemesis_act(struct sim_cluster *self)
     struct prng *prng = &self->prng;
     struct sim_node *leader = sim_leader(self);
     struct sim_node *node = &self->nodes[prng_range(prng, 1, self->node_count)];
+    uint64_t chance = prng_range(prng, 0, 99);
 
-    switch (prng_range(prng, 0, 18)) {
-    case 0:
-    case 1:
-    case 2:
+    sim_damage_look(self);
+    if (chance < 14) {
         crash(self, node);
-        break;
-    case 3:
+    } else if (chance < 19) {
         crash(self, leader);
-        break;
-    case 4:
-        power_loss_of_all(self);
-        break;
-    case 5:
-    case 6:
-        net_partition(&self->net, prng, self->node_count);
-        break;
-    case 7:
-    case 8:
-    case 9:
-    case 10:
-    case 11:
+    } else if (chance < 23) {
+        blackout(self);
+    } else if (chance < 35) {
+        cut(self);
+    } else if (chance < 55) {
         net_join(&self->net);
-        break;
-    case 12:
-        node->stalled = prng_percent(prng, 30);
-        break;
-    case 13:
-        self->net.slow = prng_percent(prng, 30);
-        self->net.loss = prng_percent(prng, 50) ? 0 : (unsigned)prng_range(prng, 0, 15);
-        break;
-    case 14:
-        if (leader != NULL) {
+    } else if (chance < 59) {
+        stall(self, node);
+    } else if (chance < 64) {
+        slow(self);
+    } else if (chance < 67) {
+        if (leader != NULL && sim_may(self, SIM_FAULT_RESIGN) &&
+            self->now_ms >= leader->paused_ms) {
+            sim_fault(self, SIM_FAULT_RESIGN);
             sim_node_resign(leader);
         }
-        break;
-    case 15:
-        if (self->faults && node->replica != NULL) {
-            sim_disk_plan(&node->disk, SIM_DISK_FAIL, (unsigned)prng_range(prng, 0, 40));
-        }
-        break;
-    case 16:
-    case 17:
-        lose_files(self, node);
-        break;
-    default:
-        node->wall_us += (int64_t)prng_range(prng, 0, 6000000) - 3000000;
-        break;
+    } else if (chance < 70) {
+        fail(self, node);
+    } else if (chance < 81) {
+        damage(self, node);
+    } else if (chance < 84) {
+        fill(self, node);
+    } else if (chance < 90) {
+        pause(self, prng_percent(prng, 60) ? leader : node);
+    } else if (chance < 95) {
+        members(self);
+    } else {
+        sim_wall_act(self, node);
     }
 }

@@ -14,15 +14,14 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/crc32c.h"
 #include "sim/cluster.h"
 
 #define U(value) ((unsigned long long)(value))
 
 enum {
     IDLE_MS = 20,
+    SUPERVISOR_MS = 2000,
     FILL_STEP = 32 * 1024,
-    SLICES_MAX = 2 * MESSAGE_ENTRIES_MAX + 8,
     STATE_EVERY = 16, /* one of so many states is compared */
 };
 
@@ -42,7 +41,7 @@ static int64_t wall_us(const struct clock *clock)
 {
     const struct sim_node *self = of_clock(clock);
 
-    return INT64_C(1700000000000000) + (int64_t)self->cluster->now_ms * 1000 + self->wall_us;
+    return sim_wall_us(&self->wall, self->cluster->now_ms);
 }
 
 static uint64_t draw(const struct clock *clock)
@@ -80,100 +79,9 @@ static void post_journal(void *arg, struct journal_task *task)
     self->queue_tail = &task->next;
 }
 
-/* Over the wire: encoded here, decoded there. */
-static struct message *transmit(struct sim_node *self, const struct message *message)
-{
-    struct slice slices[SLICES_MAX];
-    uint8_t header[MESSAGE_HEADER_SIZE];
-    struct message *copy = calloc(1, sizeof *copy);
-    struct err_info info = {.text = ""};
-    struct block *block;
-    unsigned count;
-    size_t size = 0;
-    enum err err;
-
-    ASSERT(copy != NULL);
-    if (!prng_percent(&self->cluster->prng, self->cluster->wire)) {
-        err = message_copy(message, copy);
-        ASSERT(err == ERR_OK);
-        return copy;
-    }
-    err = message_encode(message, header, slices, SLICES_MAX, &count);
-    ASSERT(err == ERR_OK);
-    for (unsigned i = 0; i < count; i++) {
-        size += slices[i].size;
-    }
-    block = block_new(size > 0 ? size : 1);
-    ASSERT(block != NULL);
-    size = 0;
-    for (unsigned i = 0; i < count; i++) {
-        memcpy(block->data + size, slices[i].data, slices[i].size);
-        size += slices[i].size;
-    }
-    err = message_decode(header, sizeof header, block, block->data, size, copy, &info);
-    block_unref(block);
-    if (err != ERR_OK) {
-        sim_violation(&self->cluster->oracle, "a message of type %d cannot be read: %s",
-                      (int)message->type, info.text);
-    }
-    return copy;
-}
-
-/* A chunk whose checksums are right, and whose contents are not. */
-static void forge(struct sim_node *self, struct message *message)
-{
-    struct prng *prng = &self->cluster->prng;
-    const struct slice *from = &message->fetch_result.batches;
-    struct batch_header header;
-    struct block *block;
-    size_t at = 0;
-
-    if (message->type != MESSAGE_FETCH_RESULT || from->size == 0 || self->cluster->healed ||
-        !prng_percent(prng, self->cluster->lies)) {
-        return;
-    }
-    block = block_new(from->size);
-    ASSERT(block != NULL);
-    memcpy(block->data, from->data, from->size);
-    do { /* Some batch. */
-        enum err err =
-            batch_header_decode(block->data + at, (uint32_t)(from->size - at), &header, NULL);
-
-        ASSERT(err == ERR_OK);
-        at += header.size;
-    } while (at < from->size && prng_percent(prng, 70));
-    block->data[at - 1] ^= 1;
-    at -= header.size;
-    header.body_crc32c =
-        crc32c(block->data + at + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE);
-    batch_header_encode(&header, block->data + at);
-    block_unref(from->block);
-    message->fetch_result.batches =
-        (struct slice){.block = block, .data = block->data, .size = block->size};
-}
-
 static void send_message(void *arg, const struct message *message)
 {
-    struct sim_node *self = arg;
-    struct sim_cluster *cluster = self->cluster;
-    unsigned to = (unsigned)message->to;
-    uint64_t times[2];
-    unsigned copies;
-
-    if (self->disk.dead) {
-        return;
-    }
-    ASSERT(message->from == self->id && to >= 1 && to <= cluster->node_count && to != self->id);
-    sim_oracle_says(&cluster->oracle, self->id, message);
-    cluster->stats->messages++;
-    copies = net_send(&cluster->net, &cluster->prng, cluster->now_ms, self->id, to, times);
-    for (unsigned i = 0; i < copies; i++) {
-        struct message *copy = transmit(self, message);
-
-        forge(self, copy);
-        events_push(&cluster->events, times[i], EVENT_MESSAGE, to, cluster->nodes[to].incarnation,
-                    copy);
-    }
+    sim_wire_send(arg, message);
 }
 
 static uint64_t latency_ms(struct sim_node *self)
@@ -181,7 +89,10 @@ static uint64_t latency_ms(struct sim_node *self)
     struct prng *prng = &self->cluster->prng;
     uint64_t latency = prng_percent(prng, 92) ? prng_range(prng, 0, 6) : prng_range(prng, 6, 100);
 
-    return latency + (self->stalled ? prng_range(prng, 50, 600) : 0);
+    if (self->stalled) {
+        latency += prng_percent(prng, 5) ? prng_range(prng, 1000, 8000) : prng_range(prng, 50, 600);
+    }
+    return latency;
 }
 
 static void start_job(struct sim_node *self)
@@ -193,7 +104,7 @@ static void start_job(struct sim_node *self)
         latency += prng_percent(prng, 10) ? prng_range(prng, 0, 2000) : 0;
     }
     self->job_ran = false;
-    events_push(&self->cluster->events, self->cluster->now_ms + latency, EVENT_JOB, self->id,
+    events_push(&self->cluster->events, self->cluster->now_ms + latency, EVENT_JOB, self->slot,
                 self->incarnation, NULL);
 }
 
@@ -243,6 +154,7 @@ static void forget_process(struct sim_node *self)
     self->applied = 0;
     self->led_term = 0;
     self->published = false;
+    self->paused_ms = 0;
 }
 
 static void close_replica(struct sim_node *self)
@@ -276,13 +188,16 @@ static void end(struct sim_node *self, bool power_loss)
 {
     struct sim_cluster *cluster = self->cluster;
 
+    sim_fault(cluster, power_loss ? SIM_FAULT_POWER : SIM_FAULT_KILL);
     cluster->stats->deaths += self->disk.dead;
     cluster->stats->kills += !power_loss;
     cluster->stats->power_losses += power_loss;
     self->disk.dead = true; /* Closing leaves no trace. */
+    sim_front_end(self);
     if (self->replica != NULL) {
         close_replica(self);
     }
+    sim_front_reset(self);
     sim_oracle_answered(&cluster->oracle, self->id, NULL);
     check_leaks(self);
     forget_process(self);
@@ -292,7 +207,7 @@ static void end(struct sim_node *self, bool power_loss)
 
 static void restart_later(struct sim_node *self, uint64_t down_ms)
 {
-    events_push(&self->cluster->events, self->cluster->now_ms + down_ms, EVENT_RESTART, self->id,
+    events_push(&self->cluster->events, self->cluster->now_ms + down_ms, EVENT_RESTART, self->slot,
                 self->incarnation, NULL);
 }
 
@@ -313,16 +228,43 @@ static uint64_t down_ms(struct sim_node *self)
     return self->cluster->healed ? 1 : prng_range(prng, 1, prng_percent(prng, 80) ? 1500 : 9000);
 }
 
+void sim_node_stop(struct sim_node *self)
+{
+    if (self->replica != NULL) {
+        end(self, false);
+    }
+    self->incarnation++; /* No restart that is due counts any more. */
+    self->stopped = true;
+}
+
+void sim_node_refused(struct sim_node *self, const char *why)
+{
+    if (self->replica == NULL) {
+        return;
+    }
+    sim_trace(self->cluster, "n%u is told that %s, and ends", self->id, why);
+    if (self->wiped && self->harm == SIM_HARM_DISK) {
+        self->harm |= SIM_HARM_TOLD;
+        sim_fault(self->cluster, SIM_FAULT_WIPE);
+    }
+    end(self, false);
+    restart_later(self, SUPERVISOR_MS);
+}
+
 /* ---- after every call ---- */
 
 static void look(struct sim_node *self)
 {
     struct sim_cluster *cluster = self->cluster;
     struct replica_status status;
+    bool damaged;
 
     self->published = false;
     replica_status(self->replica, &status);
-    self->had_holes = self->had_holes || status.holes > 0;
+    if (memcmp(&status.membership, &self->members, sizeof self->members) != 0) {
+        self->members = status.membership;
+        self->members_epoch++;
+    }
     if (status.role == RAFT_ROLE_LEADER && status.term != self->led_term) {
         self->led_term = status.term;
         cluster->stats->elections++;
@@ -341,13 +283,22 @@ static void look(struct sim_node *self)
             sim_oracle_entry(&cluster->oracle, self->id, entry);
         }
     }
+    self->seen.may_be_damaged = (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0;
     sim_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
-    sim_oracle_answered(&cluster->oracle, self->id, replica_catalog(self->replica));
+    damaged = self->seen.damaged;
+    if (damaged) {
+        self->seen.damaged = false;
+        replica_report_damage(self->replica, self->seen.damaged_topic, self->seen.damaged_offset);
+    }
+    /* What lies behind damage was not read. */
+    sim_oracle_answered(&cluster->oracle, self->id,
+                        damaged ? NULL : replica_catalog(self->replica));
     if (status.applied_index > self->applied && prng_mix(status.applied_index) % STATE_EVERY == 0) {
         sim_oracle_state(&cluster->oracle, self->id, status.applied_index,
                          replica_fsm(self->replica));
     }
     self->applied = status.applied_index;
+    sim_front_published(self);
 }
 
 static void arm(struct sim_node *self)
@@ -360,7 +311,7 @@ static void arm(struct sim_node *self)
     deadline = deadline < now ? now : deadline;
     if (deadline < self->timer_ms) {
         self->timer_ms = deadline;
-        events_push(&self->cluster->events, deadline, EVENT_TIMER, self->id,
+        events_push(&self->cluster->events, deadline, EVENT_TIMER, self->slot,
                     ++self->timer_generation, NULL);
     }
 }
@@ -387,8 +338,16 @@ static void work(struct sim_node *self)
     if (prng_percent(&cluster->prng, 50) && (cluster->options.broken & SIM_BREAK_ACK_EARLY) == 0) {
         perform(self);
     }
-    events_push(&cluster->events, cluster->now_ms + latency_ms(self), EVENT_WRITTEN, self->id,
+    events_push(&cluster->events, cluster->now_ms + latency_ms(self), EVENT_WRITTEN, self->slot,
                 self->incarnation, NULL);
+}
+
+/* A call failed; or another program took the last room on the disk within a moment; or what is
+ * replayed from the journal meets damage in a topic, which the next start cuts off or fetches. */
+static bool is_excused(const struct sim_node *self, enum err err)
+{
+    return self->disk.struck || ((err == ERR_NOSPACE || err == ERR_FAILED) && self->disk.was_full) ||
+           (err == ERR_CORRUPT && (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0);
 }
 
 /* The end of every event of a node: it goes on, or it ends here. */
@@ -413,11 +372,12 @@ static void after(struct sim_node *self, enum err err, const struct err_info *in
         arm(self);
         return;
     }
-    if (!self->disk.struck) {
+    if (!is_excused(self, err)) {
         sim_violation(&cluster->oracle, "node %u fails: %s: %s", self->id, err_name(err),
                       info->text);
     }
-    cluster->stats->failed_calls++;
+    cluster->stats->failed_calls += self->disk.struck;
+    cluster->stats->faults.counts[SIM_FAULT_FAIL] += self->disk.struck;
     sim_trace(cluster, "n%u stops: %s", self->id, info->text);
     sim_node_crash(self, prng_percent(&cluster->prng, 50), down_ms(self));
 }
@@ -433,25 +393,65 @@ static void turn(struct sim_node *self, enum err err, struct err_info *info)
 
 /* ---- what happens to it ---- */
 
-void sim_node_init(struct sim_node *self, struct sim_cluster *cluster, unsigned id)
+void sim_node_init(struct sim_node *self, struct sim_cluster *cluster, unsigned slot)
 {
-    *self = (struct sim_node){.cluster = cluster, .id = id, .timer_ms = UINT64_MAX};
-    (void)snprintf(self->address, sizeof self->address, "node%u:1", id);
+    *self = (struct sim_node){
+        .cluster = cluster, .slot = slot, .stopped = true, .timer_ms = UINT64_MAX};
     self->clock = (struct clock){.monotonic_ns = monotonic_ns, .wall_us = wall_us, .random = draw};
-    self->wall_us = (int64_t)prng_range(&cluster->prng, 0, 4000000) - 2000000;
+    self->wall = (struct sim_wall){
+        .shown_us = INT64_C(1700000000000000) + (int64_t)prng_range(&cluster->prng, 0, 4000000),
+        .permille = 1000,
+    };
     self->diag =
         (struct diag){.level = DIAG_INFO, .clock = &self->clock, .write = write_line, .arg = self};
     self->queue_tail = &self->queue;
     self->jobs_tail = &self->jobs;
+    self->front.timer_ms = UINT64_MAX;
     sim_disk_init(&self->disk, &cluster->prng, cluster->options.broken);
+}
+
+void sim_node_renew(struct sim_node *self, unsigned id)
+{
+    struct sim_cluster *cluster = self->cluster;
+    bool known = id == self->id;
+
+    ASSERT(self->replica == NULL && id != 0);
+    sim_disk_fini(&self->disk);
+    sim_disk_init(&self->disk, &cluster->prng, cluster->options.broken);
+    self->incarnation++; /* No restart that is due counts any more. */
+    self->stopped = self->gone = false;
+    self->wiped = known;
+    self->founder = known ? self->founder : cluster->now_ms == 0;
+    self->harm = known ? self->harm : 0;
+    self->disk_id = prng_next(&cluster->prng) | 1;
+    self->id = id;
+    (void)snprintf(self->address, sizeof self->address, "node%u:1", id);
+    self->members = (struct membership){0};
+    self->members_epoch++;
+    self->paused_ms = 0;
+    if (!known) {
+        sim_oracle_new_node(&cluster->oracle, self->slot);
+    }
+}
+
+struct sim_node *sim_node_find(struct sim_cluster *cluster, uint64_t id)
+{
+    for (unsigned i = 1; i <= cluster->node_count; i++) {
+        if (cluster->nodes[i].id == id) {
+            return &cluster->nodes[i];
+        }
+    }
+    return NULL;
 }
 
 void sim_node_fini(struct sim_node *self)
 {
     self->disk.dead = true;
+    sim_front_end(self);
     if (self->replica != NULL) {
         close_replica(self);
     }
+    sim_front_reset(self);
     check_leaks(self);
     forget_process(self);
     sim_disk_fini(&self->disk);
@@ -476,11 +476,16 @@ void sim_node_start(struct sim_node *self)
 
     ASSERT(self->replica == NULL);
     self->incarnation++;
+    if ((cluster->options.broken & SIM_BREAK_FORGET_PRODUCERS) != 0) {
+        sim_disk_forget_producers(&self->disk);
+    }
     options.id = self->id;
+    options.disk_id = self->disk_id;
     options.address = self->address;
-    options.bootstrap = &cluster->members;
+    options.bootstrap = self->founder ? &cluster->members : NULL;
     options.seed = prng_next(&cluster->prng) | 1;
-    if (!cluster->healed && prng_percent(&cluster->prng, cluster->open_faults)) {
+    if (!cluster->healed && sim_may(cluster, SIM_FAULT_OPEN_FAIL) &&
+        prng_percent(&cluster->prng, cluster->open_faults)) {
         /* While it opens, perhaps. */
         sim_disk_plan(&self->disk,
                       cluster->faults && prng_percent(&cluster->prng, 50) ? SIM_DISK_FAIL
@@ -490,15 +495,23 @@ void sim_node_start(struct sim_node *self)
     err = replica_open(&options, &host, &self->replica, &self->journal, &info);
     if (err == ERR_OK && !self->disk.dead) {
         sim_trace(cluster, "n%u starts", self->id);
+        sim_damage_started(self);
         self->published = true;
         after(self, ERR_OK, &info);
         return;
     }
-    if (err != ERR_OK && !self->disk.struck) {
+    if (err != ERR_OK && sim_damage_explains(self, err)) {
+        sim_trace(cluster, "n%u does not open: %s", self->id, info.text);
+        end(self, false);
+        sim_node_stop(self);
+        return;
+    }
+    if (err != ERR_OK && (err == ERR_CORRUPT || !is_excused(self, err))) {
         sim_violation(&cluster->oracle, "node %u does not open: %s: %s", self->id, err_name(err),
                       info.text);
     }
     sim_trace(cluster, "n%u does not come up: %s", self->id, info.text);
+    sim_fault(cluster, SIM_FAULT_OPEN_FAIL);
     end(self, prng_percent(&cluster->prng, 50));
     restart_later(self, down_ms(self));
 }
@@ -576,7 +589,7 @@ static void on_written(struct sim_node *self)
     }
     if (self->queue == NULL && !self->idle_due) {
         self->idle_due = true;
-        events_push(&cluster->events, cluster->now_ms + IDLE_MS, EVENT_IDLE, self->id,
+        events_push(&cluster->events, cluster->now_ms + IDLE_MS, EVENT_IDLE, self->slot,
                     self->incarnation, NULL);
     }
     turn(self, replica_journal_done(self->replica, list, &info), &info);
@@ -595,7 +608,7 @@ static void on_idle(struct sim_node *self)
     (void)journal_seal(self->journal, NULL);
     if (journal_prepare(self->journal, FILL_STEP, &more, NULL) == ERR_OK && more) {
         self->idle_due = true;
-        events_push(&self->cluster->events, self->cluster->now_ms + 1, EVENT_IDLE, self->id,
+        events_push(&self->cluster->events, self->cluster->now_ms + 1, EVENT_IDLE, self->slot,
                     self->incarnation, NULL);
     }
     after(self, ERR_OK, &info);
@@ -611,7 +624,7 @@ static void on_job(struct sim_node *self)
         self->job_ran = true;
         job->run(job);
         events_push(&self->cluster->events, self->cluster->now_ms + latency_ms(self), EVENT_JOB,
-                    self->id, self->incarnation, NULL);
+                    self->slot, self->incarnation, NULL);
         after(self, ERR_OK, &info);
         return;
     }
@@ -627,7 +640,16 @@ static void on_job(struct sim_node *self)
 static void on_message(struct sim_node *self, const struct message *message)
 {
     struct err_info info = {.text = ""};
+    struct message early = *message; /* borrows what message owns */
 
+    if (!sim_wire_admits(self, message)) {
+        return;
+    }
+    if ((self->cluster->options.broken & SIM_BREAK_APPLY_EARLY) != 0 &&
+        message->type == MESSAGE_APPEND) {
+        early.append.commit = early.append.prev_index + early.append.count;
+        message = &early;
+    }
     turn(self, replica_receive(self->replica, message, &info), &info);
 }
 
@@ -637,6 +659,10 @@ void sim_node_take(struct sim_node *self, const struct event *event)
         if (self->replica != NULL) {
             on_timer(self, event->generation);
         }
+        return;
+    }
+    if (event->type == EVENT_FRONT) {
+        sim_front_tick(self, event->generation);
         return;
     }
     if (event->generation != self->incarnation) {
@@ -670,7 +696,7 @@ void sim_node_propose(struct sim_node *self, struct proposal *proposal)
     /* Flushed with what comes in the same moment, or a little later. */
     if (self->timer_ms > now) {
         self->timer_ms = now + prng_range(&self->cluster->prng, 0, 1);
-        events_push(&self->cluster->events, self->timer_ms, EVENT_TIMER, self->id,
+        events_push(&self->cluster->events, self->timer_ms, EVENT_TIMER, self->slot,
                     ++self->timer_generation, NULL);
     }
 }
@@ -690,4 +716,12 @@ void sim_node_resign(struct sim_node *self)
 
     (void)replica_resign(self->replica); /* It may not lead, or not be able to. */
     turn(self, ERR_OK, &info);
+}
+
+void sim_node_member_step(struct sim_node *self, struct member_step *step)
+{
+    struct err_info info = {.text = ""};
+
+    ASSERT(self->replica != NULL);
+    turn(self, replica_member_step(self->replica, step, &info), &info);
 }

@@ -19,6 +19,7 @@ enum { READ_SIZE = 64 * 1024 };
 void sim_violation(const struct sim_oracle *self, const char *format, ...)
 {
     va_list args;
+    bool found;
 
     (void)fflush(stdout);
     (void)fprintf(stderr, "VIOLATION seed %llu at %llu ms: ", U(self->seed), U(*self->now_ms));
@@ -26,8 +27,9 @@ void sim_violation(const struct sim_oracle *self, const char *format, ...)
     (void)vfprintf(stderr, format, args);
     va_end(args);
     (void)fputc('\n', stderr);
+    found = self->violated != NULL && self->violated(self->arg);
     (void)fflush(stderr);
-    _exit(SIM_EXIT);
+    _exit(self->off && !found ? SIM_EXIT_OTHER : SIM_EXIT);
 }
 
 void sim_oracle_init(struct sim_oracle *self, uint64_t seed, const uint64_t *now_ms)
@@ -82,6 +84,11 @@ static void *grown(void *array, size_t *capacity, size_t at, size_t size)
 
 /* ---- contents ---- */
 
+static uint8_t body_byte(uint64_t number, uint32_t at)
+{
+    return (uint8_t)(number * 31 + at * 7);
+}
+
 static struct slice make_batch(const struct sim_content *content, uint32_t body_size)
 {
     struct batch_header header = {
@@ -98,7 +105,7 @@ static struct slice make_batch(const struct sim_content *content, uint32_t body_
     body = block->data + BATCH_HEADER_SIZE;
     bytes_put_u64(body, content->number);
     for (uint32_t i = 8; i < body_size; i++) {
-        body[i] = (uint8_t)(content->number * 31 + i * 7);
+        body[i] = body_byte(content->number, i);
     }
     header.body_crc32c = crc32c(body, body_size);
     batch_header_encode(&header, block->data);
@@ -114,11 +121,42 @@ struct sim_content *sim_oracle_content(struct sim_oracle *self, const struct sim
     ASSERT(content != NULL);
     *content = *like;
     content->number = self->content_count + 1;
+    content->body_size = body_size;
+    content->value = self->values + 1;
+    self->values += content->record_count;
     content->batch = make_batch(content, body_size);
     digest_bytes(content->batch.data + BATCH_HEADER_SIZE, body_size, content->body_digest);
     self->contents =
         grown(self->contents, &self->content_capacity, self->content_count, sizeof *self->contents);
     self->contents[self->content_count++] = content;
+    return content;
+}
+
+void sim_oracle_release(struct sim_content *content)
+{
+    block_unref(content->batch.block);
+    content->batch = (struct slice){.block = NULL};
+}
+
+const struct sim_content *sim_oracle_find(const struct sim_oracle *self,
+                                          const struct batch_header *header, const uint8_t *body)
+{
+    uint32_t size = header->size - BATCH_HEADER_SIZE;
+    uint64_t number = size >= 8 ? bytes_get_u64(body) : 0;
+    const struct sim_content *content;
+
+    if (number == 0 || number > self->content_count) {
+        return NULL;
+    }
+    content = self->contents[number - 1];
+    if (content->record_count != header->record_count || content->body_size != size) {
+        return NULL;
+    }
+    for (uint32_t i = 8; i < size; i++) {
+        if (body[i] != body_byte(number, i)) {
+            return NULL;
+        }
+    }
     return content;
 }
 
@@ -140,6 +178,9 @@ static void check_answer(const struct sim_oracle *self, const struct sim_content
 
 void sim_oracle_not_written(struct sim_oracle *self, struct sim_content *content)
 {
+    if (self->off) {
+        return;
+    }
     ASSERT(content->possible > 0);
     content->possible--;
     if (content->possible == 0 && content->seen) {
@@ -162,6 +203,9 @@ void sim_oracle_claim(struct sim_oracle *self, uint64_t producer_id)
 
 void sim_oracle_fenced(struct sim_oracle *self, struct sim_content *content)
 {
+    if (self->off) {
+        return;
+    }
     if (content->seen) {
         sim_violation(self, "content %llu is not among the producer's records, but stands at %llu",
                       U(content->number), U(content->base_offset)); /* S10 */
@@ -172,6 +216,11 @@ void sim_oracle_fenced(struct sim_oracle *self, struct sim_content *content)
 void sim_oracle_answer(struct sim_oracle *self, struct sim_content *content, unsigned node,
                        const struct fsm_result *result)
 {
+    if (self->off) {
+        self->answered += result->err == ERR_OK && !content->answered;
+        content->answered = content->answered || result->err == ERR_OK;
+        return;
+    }
     switch (err_outcome(result->err)) {
     case ERR_OUTCOME_NOT_WRITTEN:
         if (result->err == ERR_SEQUENCE_REUSED || result->err == ERR_PRODUCER_UNKNOWN ||
@@ -182,7 +231,7 @@ void sim_oracle_answer(struct sim_oracle *self, struct sim_content *content, uns
         sim_oracle_not_written(self, content);
         break;
     case ERR_OUTCOME_WRITTEN:
-        if (result->err != ERR_OK) {
+        if (result->err != ERR_OK && result->err != ERR_NOT_CONFIRMED) {
             if (!content->seen) {
                 sim_violation(self, "node %u answers %s to content %llu, which is in no log", node,
                               err_name(result->err), U(content->number));
@@ -227,6 +276,9 @@ static void check_seen(const struct sim_oracle *self, const struct sim_content *
 
 void sim_oracle_answered(struct sim_oracle *self, unsigned node, struct catalog *catalog)
 {
+    if (self->off) {
+        return;
+    }
     for (size_t i = 0; i < self->fresh_count && catalog != NULL; i++) {
         if (!self->fresh[i]->seen) {
             check_seen(self, self->fresh[i], node, catalog);
@@ -237,6 +289,9 @@ void sim_oracle_answered(struct sim_oracle *self, unsigned node, struct catalog 
 
 void sim_oracle_producer(struct sim_oracle *self, uint64_t producer_id)
 {
+    if (self->off) {
+        return;
+    }
     for (size_t i = 0; i < self->producer_count; i++) {
         if (self->producer_ids[i] == producer_id) {
             sim_violation(self, "producer id %llu is given out twice", U(producer_id)); /* S8 */
@@ -250,6 +305,9 @@ void sim_oracle_producer(struct sim_oracle *self, uint64_t producer_id)
 
 void sim_oracle_cursor(struct sim_oracle *self, const struct cursor_change *change)
 {
+    if (self->off) {
+        return;
+    }
     if (change->expect != CURSOR_EXPECT_REVISION || change->expected == 0) {
         return;
     }
@@ -264,13 +322,24 @@ void sim_oracle_cursor(struct sim_oracle *self, const struct cursor_change *chan
     self->revisions[self->revision_count++] = change->expected;
 }
 
+void sim_oracle_deleted(struct sim_oracle *self, uint64_t topic_id, uint64_t now_us)
+{
+    for (size_t i = 0; i < self->topic_count; i++) {
+        struct sim_topic *topic = &self->topics[i];
+
+        if (topic->id == topic_id && topic->deleted_us == 0) {
+            topic->deleted_us = now_us;
+        }
+    }
+}
+
 /* ---- logs ---- */
 
 static struct sim_topic *find_topic(struct sim_oracle *self, const struct topic *topic)
 {
     struct sim_topic *new;
 
-    for (size_t i = 0; i < self->topic_count; i++) {
+    for (size_t i = self->topic_count; i-- > 0;) { /* The newest are asked for most. */
         if (self->topics[i].id == topic->id) {
             return &self->topics[i];
         }
@@ -331,9 +400,7 @@ static void check_content(struct sim_oracle *self, const struct sim_topic *topic
     if (content->topic_id != topic->id || content->producer_id != header->producer_id ||
         content->epoch != header->producer_epoch ||
         content->base_sequence != header->base_sequence ||
-        content->record_count != header->record_count || content->batch.size != header->size ||
-        memcmp(body, content->batch.data + BATCH_HEADER_SIZE, header->size - BATCH_HEADER_SIZE) !=
-            0) {
+        sim_oracle_find(self, header, body) != content) {
         sim_violation(self, "content %llu was changed", U(number));
     }
     content->seen = true;
@@ -410,9 +477,16 @@ static uint64_t pass_hole(const struct sim_oracle *self, unsigned node,
     return hole.to;
 }
 
-static void read_topic(struct sim_oracle *self, unsigned node, struct sim_topic *topic,
-                       struct log *log, size_t *seen)
+static bool is_damage(enum err err)
 {
+    return err == ERR_CORRUPT || err == ERR_VERSION;
+}
+
+static void read_topic(struct sim_oracle *self, unsigned node, size_t number, struct log *log,
+                       struct sim_seen *state)
+{
+    struct sim_topic *topic = &self->topics[number];
+    size_t *seen = &state->counts[number];
     uint64_t offset = *seen < topic->count ? topic->batches[*seen].base_offset : topic->end;
     uint64_t end = log_end(log);
 
@@ -428,6 +502,12 @@ static void read_topic(struct sim_oracle *self, unsigned node, struct sim_topic 
         if (err == ERR_HOLE) {
             offset = pass_hole(self, node, topic, log, offset, seen);
             continue;
+        }
+        if (is_damage(err) && state->may_be_damaged) {
+            state->damaged = true;
+            state->damaged_topic = topic->id;
+            state->damaged_offset = offset;
+            return; /* Nobody was shown anything. */
         }
         if (err != ERR_OK) {
             sim_violation(self, "topic %llu of node %u: reading offset %llu: %s", U(topic->id),
@@ -463,13 +543,17 @@ void sim_oracle_read(struct sim_oracle *self, unsigned node, struct catalog *cat
         struct sim_topic *topic = find_topic(self, topics[i]);
         size_t at = (size_t)(topic - self->topics);
 
+        if (self->off) {
+            topic_unref(topics[i]);
+            continue;
+        }
         seen->counts = grown(seen->counts, &seen->count, at, sizeof *seen->counts);
         seen->holes = grown(seen->holes, &seen->hole_count, at, sizeof *seen->holes);
         if (seen->holes[at] && !log_has_holes(topics[i]->log)) {
             seen->counts[at] = 0; /* What was put in, too. */
         }
         seen->holes[at] = log_has_holes(topics[i]->log);
-        read_topic(self, node, topic, topics[i]->log, &seen->counts[at]);
+        read_topic(self, node, at, topics[i]->log, seen);
         topic_unref(topics[i]);
     }
     free(topics);
@@ -479,6 +563,9 @@ void sim_oracle_final(struct sim_oracle *self, unsigned node, struct catalog *ca
 {
     unsigned gone[SIM_TOPIC_NAMES] = {0};
 
+    if (self->off) {
+        return;
+    }
     for (size_t i = 0; i < self->content_count; i++) {
         if (self->contents[i]->answered && !self->contents[i]->seen) {
             check_seen(self, self->contents[i], node, catalog);
@@ -514,8 +601,18 @@ void sim_oracle_final(struct sim_oracle *self, unsigned node, struct catalog *ca
 
 /* ---- raft ---- */
 
+void sim_oracle_new_node(struct sim_oracle *self, unsigned slot)
+{
+    ASSERT(slot <= SIM_NODES_MAX);
+    self->terms[slot] = 0;
+    self->votes[slot] = (struct sim_vote){0};
+}
+
 void sim_oracle_leads(struct sim_oracle *self, unsigned node, uint64_t term)
 {
+    if (self->off) {
+        return;
+    }
     self->leaders = grown(self->leaders, &self->leader_capacity, term, sizeof *self->leaders);
     if (self->leaders[term] != 0 && self->leaders[term] != node) {
         sim_violation(self, "two leaders in term %llu: %u and %u", U(term), self->leaders[term],
@@ -529,6 +626,9 @@ void sim_oracle_says(struct sim_oracle *self, unsigned node, const struct messag
     struct sim_vote *vote = &self->votes[node];
     uint64_t candidate = 0;
 
+    if (self->off) {
+        return;
+    }
     if ((message->type == MESSAGE_VOTE && message->vote.pre_vote) ||
         (message->type == MESSAGE_VOTE_RESULT && message->vote_result.pre_vote)) {
         return; /* Not of a term that it is in. */
@@ -539,7 +639,7 @@ void sim_oracle_says(struct sim_oracle *self, unsigned node, const struct messag
     }
     self->terms[node] = message->term;
     if (message->type == MESSAGE_VOTE) {
-        candidate = node;
+        candidate = message->from;
     } else if (message->type == MESSAGE_VOTE_RESULT && message->vote_result.granted) {
         candidate = message->to;
     }
@@ -566,6 +666,9 @@ void sim_oracle_entry(struct sim_oracle *self, unsigned node, const struct entry
     /* The checksum covers index, term, type and payload. */
     uint64_t fingerprint = (uint64_t)entry->size << 32 | bytes_get_u32(entry->frame);
 
+    if (self->off) {
+        return;
+    }
     if (known->term == 0) {
         known->term = entry->term;
         known->entry = fingerprint;
@@ -582,6 +685,9 @@ void sim_oracle_state(struct sim_oracle *self, unsigned node, uint64_t index, co
     struct slice bytes;
     uint64_t hash;
 
+    if (self->off) {
+        return;
+    }
     if (fsm_manifest(fsm, &manifest) != ERR_OK || manifest_encode(&manifest, &bytes) != ERR_OK) {
         ASSERT(false);
     }

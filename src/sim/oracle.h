@@ -33,9 +33,11 @@
 #include "raft_fsm/message.h"
 
 enum {
-    SIM_NODES_MAX = 5,
+    SIM_NODES_MAX = 7, /* machines */
     SIM_TOPIC_NAMES = 4,
-    SIM_EXIT = 3, /* of a process that found a violation */
+    SIM_RECORDS_MAX = 5, /* of a batch */
+    SIM_EXIT = 3,        /* of a process that found a violation … */
+    SIM_EXIT_OTHER = 4,  /* … but not the checker, which alone is to judge */
 };
 
 /* A batch that a client wants to have written. */
@@ -48,8 +50,11 @@ struct sim_content {
     uint32_t record_count;
     bool has_expect;
     uint64_t expect_offset;
-    bool fenced;        /* a claim says that it is not written (S10) */
-    struct slice batch; /* owned reference; as produced */
+    bool fenced; /* a claim says that it is not written (S10) */
+    bool acks_all;
+    uint64_t value;     /* of the first record, in the history */
+    struct slice batch; /* owned reference; as produced; none when nobody will send it any more */
+    uint32_t body_size;
     uint8_t body_digest[DIGEST_SIZE];
     unsigned possible; /* tries that may have been, or may be, written */
     bool seen;         /* in a log, at base_offset */
@@ -57,6 +62,11 @@ struct sim_content {
     uint64_t base_offset;
     uint64_t raft_index;
     struct fsm_result answer;
+    /* Its client's: */
+    uint64_t invoke_us; /* 0: not sent yet */
+    uint64_t sequence;
+    unsigned open;  /* tries that may have been written, for all that it was told */
+    bool concluded; /* it is recorded what became of it */
 };
 
 /* A batch as it stands in the logs. */
@@ -75,7 +85,7 @@ struct sim_topic {
     uint64_t end;
     uint32_t *sequences; /* owned; by producer id: the next one */
     uint64_t sequence_count;
-    bool gone; /* in the final state it is not */
+    uint64_t deleted_us; /* when somebody was told so first; 0: nobody was */
 };
 
 /* What was applied at an index. */
@@ -92,7 +102,11 @@ struct sim_vote {
 
 struct sim_oracle {
     uint64_t seed;
-    const uint64_t *now_ms; /* borrowed */
+    const uint64_t *now_ms;      /* borrowed */
+    bool off;                    /* it only remembers what was sent */
+    bool (*violated)(void *arg); /* before the process ends; whether the checker found something */
+    void *arg;
+    uint64_t values; /* that were given to records */
 
     struct sim_content **contents; /* owned; [number - 1] */
     size_t content_count;
@@ -129,7 +143,14 @@ struct sim_seen {
     size_t count;
     bool *holes; /* owned */
     size_t hole_count;
+    /* In: bits of its disk were turned, and reading may tell of damage, which is passed over. Out:
+     * it did, there. */
+    bool may_be_damaged;
+    bool damaged;
+    uint64_t damaged_topic;
+    uint64_t damaged_offset;
 };
+/* What was seen is forgotten. */
 void sim_seen_fini(struct sim_seen *self);
 
 void sim_oracle_init(struct sim_oracle *self, uint64_t seed, const uint64_t *now_ms);
@@ -143,6 +164,12 @@ _Noreturn void sim_violation(const struct sim_oracle *self, const char *format, 
 struct sim_content *sim_oracle_content(struct sim_oracle *self, const struct sim_content *like,
                                        uint32_t body_size);
 
+/* What a batch's body says it is, if that is what was sent; NULL otherwise. */
+const struct sim_content *sim_oracle_find(const struct sim_oracle *self,
+                                          const struct batch_header *header, const uint8_t *body);
+/* Nobody sends it any more. */
+void sim_oracle_release(struct sim_content *content);
+
 /* The answer to a try of a content, where it is made. */
 void sim_oracle_answer(struct sim_oracle *self, struct sim_content *content, unsigned node,
                        const struct fsm_result *result);
@@ -152,6 +179,9 @@ void sim_oracle_not_written(struct sim_oracle *self, struct sim_content *content
 void sim_oracle_claim(struct sim_oracle *self, uint64_t producer_id);
 void sim_oracle_fenced(struct sim_oracle *self, struct sim_content *content);
 void sim_oracle_producer(struct sim_oracle *self, uint64_t producer_id);
+
+/* A topic was deleted. */
+void sim_oracle_deleted(struct sim_oracle *self, uint64_t topic_id, uint64_t now_us);
 
 /* A change of a cursor was made. */
 void sim_oracle_cursor(struct sim_oracle *self, const struct cursor_change *change);
@@ -163,6 +193,9 @@ void sim_oracle_answered(struct sim_oracle *self, unsigned node, struct catalog 
 /* Reads what a node's logs have beyond `seen`. */
 void sim_oracle_read(struct sim_oracle *self, unsigned node, struct catalog *catalog,
                      struct sim_seen *seen);
+
+/* The machine of a slot is another node's from now on. */
+void sim_oracle_new_node(struct sim_oracle *self, unsigned slot);
 
 void sim_oracle_leads(struct sim_oracle *self, unsigned node, uint64_t term);
 void sim_oracle_says(struct sim_oracle *self, unsigned node, const struct message *message);

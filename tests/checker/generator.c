@@ -572,7 +572,7 @@ static void begin_read(struct model *self, unsigned at, unsigned topic)
         pending->op.node = client->home + 1;
         return;
     }
-    pending->op.mode = random_below(&self->random, 4);
+    pending->op.mode = (enum history_read_mode)random_below(&self->random, 4);
     if (pending->op.mode == HISTORY_READ_LOCAL) {
         pending->op.mode = HISTORY_READ_TOKEN; /* It goes from node to node. */
     }
@@ -605,7 +605,7 @@ static void begin_cursor(struct model *self, unsigned at, unsigned topic)
     op->cursor = cursor_names[cursor];
     if (random_chance(&self->random, 45)) {
         op->verb = HISTORY_CURSOR_GET;
-        op->mode = random_below(&self->random, 3);
+        op->mode = (enum history_read_mode)random_below(&self->random, 3);
         op->at_least = op->mode == HISTORY_READ_TOKEN ? self->clients[at].token : 0;
         return;
     }

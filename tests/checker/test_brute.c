@@ -81,7 +81,7 @@ static void read_log(struct lab *self, struct history_op *op)
 {
     self->looked = true;
     op->kind = HISTORY_READ;
-    op->mode = random_below(&self->random, 4);
+    op->mode = (enum history_read_mode)random_below(&self->random, 4);
     op->log_end = self->end;
     if (op->mode == HISTORY_READ_LOCAL) {
         op->log_end = self->lengths[random_below(&self->random, self->length_count)];
@@ -210,7 +210,8 @@ static void spoil(struct story *story, struct random *random)
         change_values(story, op, random);
         break;
     case 6:
-        op->outcome = op->kind == HISTORY_PRODUCE ? random_below(random, 3) : op->outcome;
+        op->outcome = op->kind == HISTORY_PRODUCE ? (enum history_outcome)random_below(random, 3)
+                                                  : op->outcome;
         break;
     case 7:
         op->producer_sequence += random_chance(random, 50);

@@ -46,6 +46,24 @@ START_TEST(rules_have_names_of_their_own_and_a_meaning)
 }
 END_TEST
 
+START_TEST(the_page_has_every_rule)
+{
+    static char page[65536];
+    FILE *file = fopen(SOURCE_ROOT "/docs/history.md", "rb");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_gt(fread(page, 1, sizeof page - 1, file), 1000);
+    ck_assert_int_eq(fclose(file), 0);
+    for (unsigned i = 0; i < CHECKER_RULE_COUNT; i++) {
+        char row[64];
+
+        (void)snprintf(row, sizeof row, "\n| `%s` | ", checker_rule_name(i));
+        ck_assert_msg(strstr(page, row) != NULL, "docs/history.md: no row for %s",
+                      checker_rule_name(i));
+    }
+}
+END_TEST
+
 START_TEST(an_empty_history_violates_nothing_and_says_that_it_checked_nothing)
 {
     struct story story = {0};
@@ -274,12 +292,97 @@ START_TEST(below_the_start_answers_are_held_against_one_another)
 }
 END_TEST
 
+/* A number as files may hold it: small, large, on an edge. */
+static uint64_t any_number(struct random *random)
+{
+    static const uint64_t edges[] = {0,
+                                     1,
+                                     63,
+                                     64,
+                                     INT32_MAX,
+                                     UINT32_MAX,
+                                     INT64_MAX - 1,
+                                     INT64_MAX,
+                                     (uint64_t)INT64_MAX + 1,
+                                     UINT64_MAX - 1,
+                                     UINT64_MAX};
+
+    return random_chance(random, 70)   ? random_below(random, 12)
+           : random_chance(random, 50) ? edges[random_below(random, 11)]
+                                       : random_next(random);
+}
+
+static struct history_op any_op(struct random *random, uint64_t *values)
+{
+    struct history_op op = {
+        .kind = (enum history_kind)random_below(random, 6),
+        .outcome = (enum history_outcome)random_below(random, 3),
+        .client = (uint32_t)any_number(random),
+        .node = (uint32_t)any_number(random),
+        .sequence = any_number(random),
+        .invoke_us = any_number(random),
+        .return_us = any_number(random),
+        .topic = random_chance(random, 80) ? "a" : "b",
+        .offset = any_number(random),
+        .values = values,
+        .value_count = 1 + random_below(random, 4),
+        .token = any_number(random),
+        .producer_id = any_number(random),
+        .epoch = (uint32_t)any_number(random),
+        .producer_sequence = (uint32_t)any_number(random),
+        .duplicate = random_chance(random, 20),
+        .has_expect = random_chance(random, 20),
+        .expect_offset = any_number(random),
+        .mode = (enum history_read_mode)random_below(random, 4),
+        .at_least = any_number(random),
+        .lag_us = any_number(random),
+        .log_start = any_number(random),
+        .log_end = any_number(random),
+        .stream = any_number(random),
+        .verb = (enum history_cursor_verb)random_below(random, 3),
+        .cursor = "c",
+        .has_expect_revision = random_chance(random, 50),
+        .expect_revision = any_number(random),
+        .revision = any_number(random),
+        .cursor_offset = any_number(random),
+        .event = (enum history_event)random_below(random, 5),
+    };
+
+    for (size_t i = 0; i < op.value_count; i++) {
+        values[i] = any_number(random);
+    }
+    return op;
+}
+
+START_TEST(no_history_makes_the_checker_fall)
+{
+    struct random random = {1};
+    uint64_t violations = 0;
+
+    for (unsigned round = 0; round < 1500; round++) {
+        struct story story = {0};
+        struct checker *checker;
+        uint64_t values[4];
+
+        for (uint64_t i = random_below(&random, 40); i > 0; i--) {
+            add(&story, any_op(&random, values));
+        }
+        checker = judge(&story, NULL);
+        violations += checker_violation_count(checker);
+        checker_free(checker);
+        story_fini(&story);
+    }
+    ck_assert_uint_gt(violations, 10000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("checker/checker");
     TCase *tcase = tcase_create("verdicts");
 
     tcase_add_test(tcase, rules_have_names_of_their_own_and_a_meaning);
+    tcase_add_test(tcase, the_page_has_every_rule);
     tcase_add_test(tcase, an_empty_history_violates_nothing_and_says_that_it_checked_nothing);
     tcase_add_test(tcase, a_violation_is_told_with_lines_clients_times_and_offsets);
     tcase_add_test(tcase, all_violations_are_counted_and_the_first_ones_kept);
@@ -292,6 +395,7 @@ int main(void)
     tcase_add_test(tcase, progress_is_asked_for_only_where_there_was_time_for_it);
     tcase_add_test(tcase, offsets_beyond_all_bounds_are_the_recorders_fault_and_cost_nothing);
     tcase_add_test(tcase, below_the_start_answers_are_held_against_one_another);
+    tcase_add_test(tcase, no_history_makes_the_checker_fall);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

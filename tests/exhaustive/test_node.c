@@ -467,8 +467,8 @@ static const struct exhaust_scenario scenarios[] = {
      EXHAUST_TWICE | EXHAUST_STOPS},
     {"inspect", prepare_node, run_inspect, recover_anew, 0},
     {"begin_anew", prepare_node, run_anew, recover_anew, EXHAUST_TWICE},
-    {"backup_new", prepare_no_backup, run_back_up, recover_backup, EXHAUST_STOPS | EXHAUST_TWICE},
-    {"backup_more", prepare_backup, run_back_up, recover_backup, EXHAUST_STOPS | EXHAUST_TWICE},
+    {"backup_new", prepare_no_backup, run_back_up, recover_backup, EXHAUST_STOPS},
+    {"backup_more", prepare_backup, run_back_up, recover_backup, EXHAUST_STOPS},
     {"backup_verify", prepare_backup, run_verify, recover_backup, EXHAUST_STOPS},
     {"restore", prepare_restore, restore, recover_restored, EXHAUST_STOPS},
 };

@@ -263,8 +263,13 @@ static void tell(const char *phase)
 
     now.shared->tests[at].try = now.try;
     (void)snprintf(now.shared->tests[at].phase, sizeof now.shared->tests[at].phase, "%s", phase);
-    (void)snprintf(now.shared->tests[at].failed, sizeof now.shared->tests[at].failed, "%.255s",
-                   now.disk.failed);
+    if (now.try.kind == KIND_MEMORY) {
+        (void)snprintf(now.shared->tests[at].failed, sizeof now.shared->tests[at].failed,
+                       "an allocation at 0x%zx", faulty_alloc_failed_origin());
+    } else {
+        (void)snprintf(now.shared->tests[at].failed, sizeof now.shared->tests[at].failed, "%.255s",
+                       now.disk.failed);
+    }
 }
 
 /* All that was opened and allocated is closed and free. */

@@ -63,6 +63,7 @@ static struct {
     unsigned fail_at;
     bool sticky;
     bool failed;
+    size_t failed_origin;
     unsigned generation;
     size_t used; /* places of this generation */
     size_t live;
@@ -89,13 +90,19 @@ static struct slot *find(const void *memory)
     return NULL;
 }
 
+/* For addr2line. */
+static size_t origin_of(const void *caller)
+{
+    return (size_t)((const char *)caller - __executable_start);
+}
+
 static bool counts(void)
 {
     return heap.on && heap.paused == 0;
 }
 
 /* Is the allocation that is asked for to fail? */
-static bool fails(void)
+static bool fails(const void *caller)
 {
     if (!counts()) {
         return false;
@@ -104,6 +111,9 @@ static bool fails(void)
     if (heap.fail_at == 0 ||
         (heap.sticky ? heap.calls < heap.fail_at : heap.calls != heap.fail_at)) {
         return false;
+    }
+    if (!heap.failed) {
+        heap.failed_origin = origin_of(caller);
     }
     heap.failed = true;
     return true;
@@ -122,7 +132,7 @@ static void *note(void *memory, const void *caller)
     }
     heap.slots[at] = (struct slot){
         .memory = memory,
-        .origin = (size_t)((const char *)caller - __executable_start),
+        .origin = origin_of(caller),
         .generation = heap.generation,
     };
     heap.used++;
@@ -142,19 +152,19 @@ static void forget(const void *memory)
 
 void *__wrap_malloc(size_t size)
 {
-    return fails() ? NULL : note(__real_malloc(size), __builtin_return_address(0));
+    return fails(__builtin_return_address(0)) ? NULL : note(__real_malloc(size), __builtin_return_address(0));
 }
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-    return fails() ? NULL : note(__real_calloc(count, size), __builtin_return_address(0));
+    return fails(__builtin_return_address(0)) ? NULL : note(__real_calloc(count, size), __builtin_return_address(0));
 }
 
 static void *change(void *old, size_t size, const void *caller)
 {
     void *new;
 
-    if (fails()) {
+    if (fails(caller)) {
         return NULL;
     }
     forget(old);
@@ -179,12 +189,12 @@ void *__wrap_reallocarray(void *old, size_t count, size_t size)
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size)
 {
-    return fails() ? NULL : note(__real_aligned_alloc(alignment, size), __builtin_return_address(0));
+    return fails(__builtin_return_address(0)) ? NULL : note(__real_aligned_alloc(alignment, size), __builtin_return_address(0));
 }
 
 int __wrap_posix_memalign(void **ret_memory, size_t alignment, size_t size)
 {
-    int rv = fails() ? ENOMEM : __real_posix_memalign(ret_memory, alignment, size);
+    int rv = fails(__builtin_return_address(0)) ? ENOMEM : __real_posix_memalign(ret_memory, alignment, size);
 
     if (rv == 0) {
         (void)note(*ret_memory, __builtin_return_address(0)); /* The same pointer. */
@@ -194,7 +204,7 @@ int __wrap_posix_memalign(void **ret_memory, size_t alignment, size_t size)
 
 static char *copy(const char *text, size_t size, const void *caller)
 {
-    char *memory = fails() ? NULL : note(__real_malloc(size + 1), caller);
+    char *memory = fails(caller) ? NULL : note(__real_malloc(size + 1), caller);
 
     if (memory != NULL) {
         memcpy(memory, text, size);
@@ -261,7 +271,7 @@ static void *crypto_realloc(void *old, size_t size, const char *file, int line)
 
     (void)file;
     (void)line;
-    if (fails()) {
+    if (fails(__builtin_return_address(0))) {
         return NULL;
     }
     if (__lsan_disable != NULL) {
@@ -353,6 +363,11 @@ unsigned faulty_alloc_calls(void)
 bool faulty_alloc_failed(void)
 {
     return heap.failed;
+}
+
+size_t faulty_alloc_failed_origin(void)
+{
+    return heap.failed ? heap.failed_origin : 0;
 }
 
 void faulty_alloc_pause(void)

@@ -29,6 +29,8 @@ unsigned faulty_alloc_calls(void);
 
 /* Has one failed since begin? */
 bool faulty_alloc_failed(void);
+/* Where it was, as below. */
+size_t faulty_alloc_failed_origin(void);
 
 /* What a test does for itself in between neither counts nor fails. Nests. */
 void faulty_alloc_pause(void);

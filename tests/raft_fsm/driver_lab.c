@@ -51,6 +51,7 @@ static enum err on_apply(void *arg, const struct entry *entry)
         return self->apply_err;
     }
     ck_assert_uint_lt(self->applied_count, LAB_MAX);
+    self->changed_when_applied = self->changed_count;
     self->applied[self->applied_count++] = entry->index;
     return ERR_OK;
 }

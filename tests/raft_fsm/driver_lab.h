@@ -33,6 +33,7 @@ struct lab {
     const struct snapshot *install; /* asked for last */
     unsigned install_count;
     unsigned changed_count;
+    unsigned changed_when_applied; /* changed_count, as of the entry applied last */
     unsigned diag_count; /* ERROR events */
     struct diag diag;
     enum err apply_err; /* what host.apply and save_ballot return */

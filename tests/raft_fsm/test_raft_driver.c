@@ -284,6 +284,26 @@ START_TEST(a_leader_that_hears_of_a_newer_term_follows_and_says_so)
 }
 END_TEST
 
+START_TEST(who_lost_leadership_is_told_before_what_came_instead_is_applied)
+{
+    unsigned changed;
+    uint64_t first;
+
+    lab_bootstrap(&lab, 1, 3, 0);
+    lab_lead(&lab, 3);
+    ck_assert_int_eq(lab_propose(&lab, 1, 8, &first), ERR_OK);
+    lab_answer_appends(&lab);
+    ck_assert_uint_eq(first, 3);
+    changed = lab.changed_count;
+    /* The first that it hears of the next leader, who has committed other entries in their place.
+     */
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, lab.term + 1, 1, 1, 3, 2), ERR_OK);
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 3);
+    ck_assert_uint_eq(lab.changed_when_applied, changed + 1);
+    ck_assert_uint_eq(lab.changed_count, changed + 1);
+}
+END_TEST
+
 /* ---- snapshots ---- */
 
 /* Node 1 of three as a follower that has applied and stored entries 1 … last. */
@@ -523,6 +543,7 @@ int main(void)
     tcase_add_test(begin, an_entry_that_cannot_be_applied_stops_everything);
     tcase_add_test(begin, only_a_leader_takes_proposals);
     tcase_add_test(begin, a_leader_that_hears_of_a_newer_term_follows_and_says_so);
+    tcase_add_test(begin, who_lost_leadership_is_told_before_what_came_instead_is_applied);
     tcase_add_test(begin, a_call_before_the_deadline_does_nothing);
     tcase_add_test(begin, a_leader_beats_and_steps_down_when_nobody_answers);
     suite_add_tcase(suite, begin);

@@ -1,6 +1,6 @@
 /*
  * sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] [--cursors]
- *           [--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] [--stats]
+ *           [--faults LIST] [--break NAME] [--until-red] [--trace] [--stats]
  *
  * Runs the seeds N … N+K-1, each a whole history of a cluster (sim_cluster.h), in J processes. A
  * seed that fails says what was violated and how to run it again. Exit code 0 when none failed, 1
@@ -33,7 +33,7 @@ static void usage(void)
 {
     (void)fputs(
         "usage: sim_stack --seed N [--count K] [--jobs J] [--nodes 3|5] [--reads] [--cursors] "
-        "[--break ack-early|no-dedup|no-sync|ballot|fill] [--until-red] [--trace] "
+        "[--faults LIST] [--break NAME] [--until-red] [--trace] "
         "[--stats]\n",
         stderr);
     exit(2);
@@ -51,27 +51,17 @@ static uint64_t number(const char *text)
 
 static unsigned broken(const char *text)
 {
-    static const struct {
-        const char *name;
-        enum sim_break bit;
-    } names[] = {
-        {"ack-early", SIM_BREAK_ACK_EARLY}, {"no-dedup", SIM_BREAK_NO_DEDUP},
-        {"no-sync", SIM_BREAK_NO_SYNC},     {"ballot", SIM_BREAK_BALLOT},
-        {"fill", SIM_BREAK_FILL},
-    };
+    unsigned bit = 0;
 
-    for (size_t i = 0; text != NULL && i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(text, names[i].name) == 0) {
-            return names[i].bit;
-        }
+    if (text == NULL || !sim_break_parse(text, &bit)) {
+        usage();
     }
-    usage();
-    return 0;
+    return bit;
 }
 
 static struct arguments parse(int argc, char **argv)
 {
-    struct arguments self = {.count = 1, .jobs = 1};
+    struct arguments self = {.stack = {.faults = SIM_FAULTS_ALL}, .count = 1, .jobs = 1};
     bool seed = false;
 
     for (int i = 1; i < argc; i++) {
@@ -79,14 +69,6 @@ static struct arguments parse(int argc, char **argv)
 
         if (strcmp(argv[i], "--trace") == 0) {
             self.stack.trace = true;
-            continue;
-        }
-        if (strcmp(argv[i], "--reads") == 0) {
-            self.stack.reads = true;
-            continue;
-        }
-        if (strcmp(argv[i], "--cursors") == 0) {
-            self.stack.cursors = true;
             continue;
         }
         if (strcmp(argv[i], "--stats") == 0) {
@@ -106,6 +88,10 @@ static struct arguments parse(int argc, char **argv)
             self.jobs = (unsigned)number(value);
         } else if (strcmp(argv[i], "--nodes") == 0) {
             self.stack.nodes = (unsigned)number(value);
+        } else if (strcmp(argv[i], "--faults") == 0) {
+            if (value == NULL || sim_faults_parse(value, &self.stack.faults, NULL) != ERR_OK) {
+                usage();
+            }
         } else if (strcmp(argv[i], "--break") == 0) {
             self.broken = value;
             self.stack.broken = broken(value);
@@ -144,6 +130,11 @@ static void print_stats(const struct sim_stats *sum, double seconds)
                  U(sum->snapshots), U(sum->installs), U(sum->filled), U(sum->refused),
                  U(sum->dropped), U(sum->resigned), U(sum->damaged), U(sum->messages),
                  U(sum->virtual_ms / 1000), seconds, (double)sum->seeds / seconds);
+    (void)printf("faults %llu:", U(sim_faults_sum(&sum->faults)));
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) {
+        (void)printf(" %s %llu", sim_fault_name(i), U(sum->faults.counts[i]));
+    }
+    (void)putchar('\n');
 }
 
 int main(int argc, char **argv)
@@ -171,7 +162,7 @@ int main(int argc, char **argv)
                    stack->nodes == 3   ? " --nodes 3"
                    : stack->nodes == 5 ? " --nodes 5"
                                        : "",
-                   stack->reads ? " --reads" : "", stack->cursors ? " --cursors" : "",
+                   "", "",
                    arguments.broken != NULL ? " --break " : "",
                    arguments.broken != NULL ? arguments.broken : "");
     bad = campaign_run(&campaign, &stats, &seconds);

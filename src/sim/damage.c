@@ -60,7 +60,7 @@ static bool may_harm(struct sim_cluster *cluster, const struct sim_node *node)
     unsigned whole = 0;
     bool complete = false;
 
-    if (leader == NULL || node->replica == NULL) {
+    if (leader == NULL || node->replica == NULL || cluster->admin.last_id >= SIM_IDS_MAX) {
         return false;
     }
     raft_driver_membership(replica_driver(leader->replica), &members);
@@ -331,12 +331,12 @@ static void destroy(struct sim_cluster *cluster, struct sim_node *node)
     }
 }
 
-void sim_damage_act(struct sim_cluster *cluster, struct sim_node *node, enum sim_fault kind)
+bool sim_damage_act(struct sim_cluster *cluster, struct sim_node *node, enum sim_fault kind)
 {
     bool done = true;
 
     if (!sim_may(cluster, kind) || cluster->healed || !may_harm(cluster, node)) {
-        return;
+        return false;
     }
     if (kind == SIM_FAULT_LOSE) {
         lose_files(cluster, node);
@@ -357,6 +357,7 @@ void sim_damage_act(struct sim_cluster *cluster, struct sim_node *node, enum sim
     if (done) {
         sim_fault(cluster, kind);
     }
+    return done;
 }
 
 /* ---- what comes of it ---- */

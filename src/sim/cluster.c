@@ -15,7 +15,7 @@ enum {
     CHAOS_MS = 60000,
     PROGRESS_MS = 20000, /* until then, after that, so many batches must have been answered: */
     PROGRESS_MIN = 20,
-    CONVERGED_MS = 60000, /* after that */
+    CONVERGED_MS = 90000, /* after that */
     SETTLE_MS = 500,
     EVENTS_MAX = 100 * 1000, /* at one moment: more is a livelock */
 };
@@ -130,8 +130,12 @@ static void draw_density(struct sim_cluster *self)
     self->delete_permille = 3;
     if (self->options.hours > 0) {
         self->end_ms = (uint64_t)self->options.hours * HOUR_MS;
-        self->pace_ms = (unsigned)prng_range(prng, 2000, 5000);
-        self->delete_permille = 8;
+        self->pace_ms = (unsigned)prng_range(prng, 3000, 8000);
+        self->delete_permille = 60;
+        self->body_max = 300;
+        self->replica.snapshot_size = (uint64_t)65536 << prng_range(prng, 0, 2);
+        self->replica.segment_size_max = (uint64_t)16384 << prng_range(prng, 0, 2);
+        self->replica.fill_chunk_size = prng_range(prng, 2000, 20000);
         self->replica.heartbeat_ms = 100;
         self->replica.election_ms = prng_percent(prng, 50) ? 600 : 1000;
         self->checks = false;

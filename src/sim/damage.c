@@ -320,13 +320,18 @@ static bool flip_ballot(struct sim_node *node)
 
 static void destroy(struct sim_cluster *cluster, struct sim_node *node)
 {
-    bool wipe = sim_may(cluster, SIM_FAULT_WIPE) && prng_percent(&cluster->prng, 60);
+    bool believed = (cluster->options.broken & SIM_BREAK_AMNESIA) != 0;
+    bool wipe = (sim_may(cluster, SIM_FAULT_WIPE) && prng_percent(&cluster->prng, 60)) || believed;
 
     sim_trace(cluster, "n%u: its disk is lost", node->id);
     sim_node_stop(node);
     node->harm |= SIM_HARM_DISK;
     if (wipe) {
         sim_node_renew(node, node->id);
+        if (believed) {
+            node->wiped = false; /* Nobody sees anything wrong about it. */
+            node->harm = 0;
+        }
         sim_node_start(node);
     }
 }

@@ -108,6 +108,9 @@ static void damage(struct sim_cluster *self, struct sim_node *node)
 
     enum sim_fault kind = kinds[prng_range(&self->prng, 0, sizeof kinds / sizeof kinds[0] - 1)];
 
+    if ((self->options.broken & SIM_BREAK_AMNESIA) != 0) {
+        kind = SIM_FAULT_DESTROY; /* It takes many for one to come at the wrong moment. */
+    }
     /* It needs one whose harm the others can make good. */
     for (unsigned i = 0; self->damage && i < self->node_count; i++) {
         if (sim_damage_act(self, &self->nodes[(node->slot + i) % self->node_count + 1], kind)) {

@@ -187,6 +187,11 @@ static void stop_all(const struct campaign *self, struct jobs *jobs)
     }
 }
 
+static bool is_other(const struct campaign *self, int status)
+{
+    return self->other_exit != 0 && WIFEXITED(status) && WEXITSTATUS(status) == self->other_exit;
+}
+
 static uint64_t wait_all(const struct campaign *self, struct jobs *jobs, double begin)
 {
     unsigned running = self->jobs;
@@ -208,12 +213,15 @@ static uint64_t wait_all(const struct campaign *self, struct jobs *jobs, double 
             running--;
             continue;
         }
-        report(self, job->seed, status);
-        if (bad++ == 0) {
+        if (!is_other(self, status)) {
+            report(self, job->seed, status);
+            bad++;
+        }
+        if (bad == 1 && !is_other(self, status)) {
             retrace(self, job->seed);
         }
         job->seed++;
-        if (self->until_red) {
+        if (self->until_red && bad > 0) {
             stop_all(self, jobs);
             running = 0;
         } else if (job->seed >= job->end) {

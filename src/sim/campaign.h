@@ -21,6 +21,7 @@ struct campaign {
     bool until_red;        /* stop at the first seed that dies */
     unsigned seed_seconds; /* CPU time after which a seed is taken for an endless loop */
     int violation_exit;    /* with this exit code a child has said itself what was violated */
+    int other_exit;        /* with this one the seed counts as well; 0: with none */
     const char *command;   /* how a seed is run again: "sim_driver --fifo" */
     size_t stats_size;     /* of a struct of nothing but uint64_t */
     void (*run)(const void *arg, uint64_t seed, void *stats); /* in the child; adds to stats */

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
+#include "base/crc32c.h"
 #include "sim/cluster.h"
 
 enum {
@@ -364,23 +366,108 @@ static void wait_for_topic(struct sim_request *self)
     self->state = SIM_REQUEST_CATCHING_UP;
 }
 
+/* ---- broken builds ---- */
+
+static bool is_broken(const struct sim_request *self, unsigned what)
+{
+    return (self->cluster->options.broken & what) != 0;
+}
+
+/* Answers where the batch would stand, if all goes well, and nobody else's comes first. */
+static void answer_early(struct sim_request *self, const struct topic *topic)
+{
+    struct sim_answer like = {.result = {.err = ERR_OK, .topic_id = topic->id}};
+    struct replica_status status;
+
+    replica_status(node_of(self)->replica, &status);
+    like.result.base_offset = log_end(topic->log);
+    for (const struct sim_request *at = node_of(self)->front.first; at != self; at = at->after) {
+        if (at->content != NULL && at->content->topic_id == topic->id &&
+            (at->state == SIM_REQUEST_SUBMITTED || at->state == SIM_REQUEST_DISOWNED)) {
+            like.result.base_offset += at->content->record_count;
+        }
+    }
+    like.result.raft_index = status.last_index + 1;
+    like.result.record_count = self->content->record_count;
+    sim_front_reply(self, &like);
+}
+
+/* Answers a claim without the others: whoever had the producer before is not fenced. */
+static bool claim_alone(struct sim_request *self)
+{
+    const struct producer_claim *claim = &self->proposal.command.claim;
+    struct sim_answer like = {.result = {.err = ERR_OK, .producer_id = claim->id}};
+    struct manifest manifest;
+
+    if (self->proposal.command.type != COMMAND_RAISE_EPOCH ||
+        !is_broken(self, SIM_BREAK_NO_FENCING)) {
+        return false;
+    }
+    if (fsm_manifest(replica_fsm(node_of(self)->replica), &manifest) != ERR_OK) {
+        ASSERT(false);
+    }
+    like.result.producer_records =
+        producers_records(manifest.producers, claim->id, claim->topic_id);
+    manifest_fini(&manifest);
+    sim_front_reply(self, &like);
+    return true;
+}
+
+/* The same records once more, of nobody: they will be written, whatever became of the first try. */
+static void make_new(struct sim_request *self)
+{
+    struct slice *batch = &self->proposal.command.produce.batch;
+    struct block *block = block_new(batch->size);
+    uint32_t body_size = (uint32_t)batch->size - BATCH_HEADER_SIZE;
+    const struct batch_header header = {
+        .size = (uint32_t)batch->size,
+        .record_count = self->content->record_count,
+        .body_crc32c = crc32c(batch->data + BATCH_HEADER_SIZE, body_size),
+    };
+
+    ASSERT(block != NULL);
+    memcpy(block->data, batch->data, batch->size);
+    batch_header_encode(&header, block->data);
+    bytes_put_u32(block->data + 4, 0); /* header_crc32c is stamped later */
+    block_unref(batch->block);
+    *batch = (struct slice){.block = block, .data = block->data, .size = block->size};
+}
+
+/* Whether a request whose answer was lost is tried again, as if it had never been sent. */
+static bool try_as_new(struct sim_request *self)
+{
+    if (!is_broken(self, SIM_BREAK_FORWARD_NEW) || self->content == NULL || self->leader_lost) {
+        return false;
+    }
+    make_new(self);
+    hold(self, ERR_AGAIN);
+    return true;
+}
+
 static void submit(struct sim_request *self)
 {
     struct sim_cluster *cluster = self->cluster;
     struct sim_node *node = node_of(self);
     struct topic *topic = NULL;
 
+    if (claim_alone(self)) {
+        return;
+    }
     if (self->content != NULL) {
         topic = catalog_find_id(replica_catalog(node->replica), self->content->topic_id);
         if (topic == NULL) {
             wait_for_topic(self);
             return;
         }
-        topic_unref(topic);
     }
     if (replica_full(node->replica)) {
+        topic_unref(topic);
         hold(self, ERR_BUSY);
         return;
+    }
+    if (self->content != NULL && is_broken(self, SIM_BREAK_NO_EXPECT)) {
+        self->proposal.command.produce.has_expect = false;
+        self->proposal.command.produce.expect_offset = 0;
     }
     self->state = SIM_REQUEST_SUBMITTED;
     self->proposal.done = on_done;
@@ -393,6 +480,10 @@ static void submit(struct sim_request *self)
         sim_oracle_claim(&cluster->oracle, self->proposal.command.claim.id);
     }
     sim_node_propose(node, &self->proposal);
+    if (self->content != NULL && is_broken(self, SIM_BREAK_ACK_UNCOMMITTED)) {
+        answer_early(self, topic);
+    }
+    topic_unref(topic);
 }
 
 static void copy_command(const struct sim_request *self, struct sim_request *copy)
@@ -467,6 +558,10 @@ static void on_deadline(struct sim_request *self)
         break;
     case SIM_REQUEST_SENT:
     case SIM_REQUEST_SUBMITTED:
+        if (is_broken(self, SIM_BREAK_CERTAIN)) {
+            sim_front_fail(self, ERR_NO_LEADER);
+            break;
+        }
         sim_front_fail(self, self->leader_lost ? ERR_LEADERSHIP_LOST : ERR_TIMEOUT);
         break;
     case SIM_REQUEST_CONFIRMING:
@@ -565,7 +660,7 @@ void sim_front_answered(struct sim_answer *answer)
     request->state = SIM_REQUEST_COMING;
     if (answer->result.err == ERR_NOT_LEADER) {
         refused(request, answer->leader_id);
-    } else {
+    } else if (answer->result.err != ERR_CLOSED || !try_as_new(request)) {
         sim_front_reply(request, &like);
     }
 }

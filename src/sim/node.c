@@ -349,7 +349,8 @@ static void work(struct sim_node *self)
  * replayed from the journal meets damage in a topic, which the next start cuts off or fetches. */
 static bool is_excused(const struct sim_node *self, enum err err)
 {
-    return self->disk.struck || (err == ERR_NOSPACE && self->disk.was_full) ||
+    return self->disk.struck ||
+           ((err == ERR_NOSPACE || err == ERR_FAILED) && self->disk.was_full) ||
            (err == ERR_CORRUPT && (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0);
 }
 

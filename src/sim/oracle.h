@@ -36,7 +36,8 @@ enum {
     SIM_NODES_MAX = 7, /* machines */
     SIM_TOPIC_NAMES = 4,
     SIM_RECORDS_MAX = 5, /* of a batch */
-    SIM_EXIT = 3,        /* of a process that found a violation */
+    SIM_EXIT = 3,        /* of a process that found a violation … */
+    SIM_EXIT_OTHER = 4,  /* … but not the checker, which alone is to judge */
 };
 
 /* A batch that a client wants to have written. */
@@ -103,7 +104,7 @@ struct sim_oracle {
     uint64_t seed;
     const uint64_t *now_ms;      /* borrowed */
     bool off;                    /* it only remembers what was sent */
-    void (*violated)(void *arg); /* before the process ends */
+    bool (*violated)(void *arg); /* before the process ends; whether the checker found something */
     void *arg;
     uint64_t values; /* that were given to records */
 

@@ -81,7 +81,7 @@ static void draw_sizes(struct sim_cluster *self)
     self->body_max = prng_percent(prng, 50) ? 300 : 2500;
     /* Some live through much, some get far between two misfortunes. */
     self->nemesis_ms = (unsigned)prng_range(prng, 300, prng_percent(prng, 60) ? 3000 : 12000);
-    self->damage = prng_percent(prng, 50);
+    self->damage = prng_percent(prng, 75);
     if ((self->options.broken & SIM_BREAK_NO_SCRUB) == 0) {
         self->replica.scrub_rate = prng_range(prng, 100000, 1000000);
     }

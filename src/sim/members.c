@@ -147,8 +147,8 @@ void sim_members_want(struct sim_cluster *cluster, enum sim_fault kind)
     enum member_role role;
     unsigned some;
 
-    if (cluster->admin.active || !sim_may(cluster, kind) || !members(cluster, &known) ||
-        dead_member(cluster, &role) != 0) {
+    if (cluster->admin.active || cluster->admin.last_id >= SIM_IDS_MAX || !sim_may(cluster, kind) ||
+        !members(cluster, &known) || dead_member(cluster, &role) != 0) {
         return;
     }
     some = (unsigned)known.members[prng_range(prng, 0, known.count - 1)].id;

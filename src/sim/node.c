@@ -288,7 +288,10 @@ static void look(struct sim_node *self)
     damaged = self->seen.damaged;
     if (damaged) {
         self->seen.damaged = false;
-        replica_report_damage(self->replica, self->seen.damaged_topic, self->seen.damaged_offset);
+        if ((cluster->options.broken & SIM_BREAK_NO_SCRUB) == 0) {
+            replica_report_damage(self->replica, self->seen.damaged_topic,
+                                  self->seen.damaged_offset);
+        }
     }
     /* What lies behind damage was not read. */
     sim_oracle_answered(&cluster->oracle, self->id,

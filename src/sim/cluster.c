@@ -115,7 +115,7 @@ static void begin_chaos(struct sim_cluster *self)
     if (self->options.hours > 0) {
         self->chaos_ms = self->now_ms + prng_range(prng, 60, 420) * 1000;
         self->chaos_ms = self->chaos_ms > self->end_ms ? self->end_ms : self->chaos_ms;
-        self->nemesis_ms = (unsigned)prng_range(prng, 500, prng_percent(prng, 60) ? 6000 : 15000);
+        self->nemesis_ms = (unsigned)prng_range(prng, 3000, prng_percent(prng, 60) ? 9000 : 20000);
     }
     events_push(&self->events, self->now_ms + 2500, EVENT_NEMESIS, 0, 0, NULL);
 }

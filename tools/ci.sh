@@ -164,7 +164,7 @@ step_coverage() {
     find "$out/coverage" -name '*.gcda' -delete
     tests coverage --suite unit --suite server --timeout-multiplier 5 || return
     try "$out/coverage/tests/sim/sim_driver" --seed 1 --count 20 --jobs "$jobs" --fifo --reads || return
-    try "$out/coverage/tests/sim/sim_stack" --seed 1 --count 5 --jobs "$jobs" --cursors || return
+    try "$out/coverage/src/cli/quorlog" sim --seed 1 --count 5 --jobs "$jobs" || return
     tools/coverage "$out/coverage" --min log=90 --min raft_fsm=90
 }
 

@@ -13,7 +13,7 @@
 #include "sim/cluster.h"
 
 enum {
-    SECONDS_MAX = 120, /* of CPU, for a seed, … */
+    SECONDS_MAX = 120,     /* of CPU, for a seed, … */
     HOUR_SECONDS_MAX = 60, /* … and for each of its hours */
     RULES = 20,
     PATH_SIZE_MAX = 4096,
@@ -29,12 +29,12 @@ static const struct option_spec options[] = {
      "what may go wrong, by name or group, with commas; -NAME leaves out; --faults help lists"},
     {"break", 0, "WHAT", false, "run a program that is broken on purpose; --break help lists"},
     {"rules-off", 0, "R5,…", false, "without these rules of the raft driver"},
-    {"judge", 0, "WHO", false,
-     "both, or checker: nobody looks inside the nodes; default both"},
+    {"judge", 0, "WHO", false, "both, or checker: nobody looks inside the nodes; default both"},
     {"history", 0, "FILE", false,
      "write what clients did and were told, for quorlog check; with --count, to FILE.SEED each"},
     {"trace", 0, NULL, false, "print all that happens"},
-    {"until-red", 0, NULL, false, "stop at the first seed that fails; exit 0 if one does, 1 if not"},
+    {"until-red", 0, NULL, false,
+     "stop at the first seed that fails; exit 0 if one does, 1 if not"},
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},
 };
@@ -307,11 +307,14 @@ const struct command_spec command_sim = {
     .synopsis = "",
     .summary = "run whole clusters in one process, break them, and check what they promise",
     .details =
-        "All of a node runs as in a server: state machine, logs, journal, consensus. Time, network\n"
+        "All of a node runs as in a server: state machine, logs, journal, consensus. Time, "
+        "network\n"
         "and disks are simulated, and everything that happens follows from the seed: a seed that\n"
         "fails fails again, the same way. Clients produce, read, follow topics and move cursors\n"
-        "through any node; nodes are killed, lose power, are cut off, meet disks that fail, fill or\n"
-        "rot. Then all is healed: clients must get on and all copies become equal. What is promised\n"
+        "through any node; nodes are killed, lose power, are cut off, meet disks that fail, fill "
+        "or\n"
+        "rot. Then all is healed: clients must get on and all copies become equal. What is "
+        "promised\n"
         "is checked inside the nodes as it happens, and by the rules of quorlog check in the end.\n"
         "\n"
         "  quorlog sim --seed 7                       one history, a dense minute\n"

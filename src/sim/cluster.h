@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "raft_fsm/nodes.h"
 #include "raft_fsm/replica.h"
 #include "sim/client.h"
 #include "sim/disk.h"
@@ -171,6 +172,8 @@ struct sim_pending {
     char cursor[16]; /* its name is shorter */
 };
 
+enum { SIM_IDS_MAX = NODES_MAX - 24 }; /* then nobody is replaced any more */
+
 /* What somebody wants of the members, until it is reached; see members.c. */
 struct sim_admin {
     bool active;
@@ -299,8 +302,8 @@ bool sim_members_has(struct sim_cluster *cluster, const struct sim_node *node);
 
 /* ---- damage.c ---- */
 
-/* Something happens to the disk of a node, if the others can make it good. */
-void sim_damage_act(struct sim_cluster *cluster, struct sim_node *node, enum sim_fault kind);
+/* Something happens to the disk of a node, if the others can make it good: true. */
+bool sim_damage_act(struct sim_cluster *cluster, struct sim_node *node, enum sim_fault kind);
 /* A node does not open. Whether its damaged disk is why: it is to be replaced. */
 bool sim_damage_explains(struct sim_node *self, enum err err);
 /* A node has opened: no damage is left that it should have refused. */

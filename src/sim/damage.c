@@ -60,7 +60,7 @@ static bool may_harm(struct sim_cluster *cluster, const struct sim_node *node)
     unsigned whole = 0;
     bool complete = false;
 
-    if (leader == NULL || node->replica == NULL) {
+    if (leader == NULL || node->replica == NULL || cluster->admin.last_id >= SIM_IDS_MAX) {
         return false;
     }
     raft_driver_membership(replica_driver(leader->replica), &members);
@@ -320,23 +320,28 @@ static bool flip_ballot(struct sim_node *node)
 
 static void destroy(struct sim_cluster *cluster, struct sim_node *node)
 {
-    bool wipe = sim_may(cluster, SIM_FAULT_WIPE) && prng_percent(&cluster->prng, 60);
+    bool believed = (cluster->options.broken & SIM_BREAK_AMNESIA) != 0;
+    bool wipe = (sim_may(cluster, SIM_FAULT_WIPE) && prng_percent(&cluster->prng, 60)) || believed;
 
     sim_trace(cluster, "n%u: its disk is lost", node->id);
     sim_node_stop(node);
     node->harm |= SIM_HARM_DISK;
     if (wipe) {
         sim_node_renew(node, node->id);
+        if (believed) {
+            node->wiped = false; /* Nobody sees anything wrong about it. */
+            node->harm = 0;
+        }
         sim_node_start(node);
     }
 }
 
-void sim_damage_act(struct sim_cluster *cluster, struct sim_node *node, enum sim_fault kind)
+bool sim_damage_act(struct sim_cluster *cluster, struct sim_node *node, enum sim_fault kind)
 {
     bool done = true;
 
     if (!sim_may(cluster, kind) || cluster->healed || !may_harm(cluster, node)) {
-        return;
+        return false;
     }
     if (kind == SIM_FAULT_LOSE) {
         lose_files(cluster, node);
@@ -357,6 +362,7 @@ void sim_damage_act(struct sim_cluster *cluster, struct sim_node *node, enum sim
     if (done) {
         sim_fault(cluster, kind);
     }
+    return done;
 }
 
 /* ---- what comes of it ---- */

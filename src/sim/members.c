@@ -147,8 +147,8 @@ void sim_members_want(struct sim_cluster *cluster, enum sim_fault kind)
     enum member_role role;
     unsigned some;
 
-    if (cluster->admin.active || !sim_may(cluster, kind) || !members(cluster, &known) ||
-        dead_member(cluster, &role) != 0) {
+    if (cluster->admin.active || cluster->admin.last_id >= SIM_IDS_MAX || !sim_may(cluster, kind) ||
+        !members(cluster, &known) || dead_member(cluster, &role) != 0) {
         return;
     }
     some = (unsigned)known.members[prng_range(prng, 0, known.count - 1)].id;
@@ -307,6 +307,23 @@ static void retire_strangers(struct sim_cluster *cluster)
     }
 }
 
+/* A newcomer whose goal was given up, and that was not taken back either: while it is there, no
+ * other change of the members is taken. 0: none. */
+static uint64_t left_over(struct sim_cluster *cluster)
+{
+    struct membership known;
+
+    if (!members(cluster, &known)) {
+        return 0;
+    }
+    for (unsigned i = 0; i < known.count; i++) {
+        if (known.members[i].role != MEMBER_VOTER) {
+            return known.members[i].id;
+        }
+    }
+    return 0;
+}
+
 void sim_members_act(struct sim_cluster *cluster)
 {
     struct sim_admin *admin = &cluster->admin;
@@ -318,7 +335,11 @@ void sim_members_act(struct sim_cluster *cluster)
         take_step(cluster);
     } else {
         retire_strangers(cluster);
-        dead = dead_member(cluster, &role);
+        dead = left_over(cluster);
+        role = MEMBER_STANDBY;
+        if (dead == 0) {
+            dead = dead_member(cluster, &role);
+        }
         if (dead != 0 && role == MEMBER_VOTER) {
             replace(cluster, dead);
         } else if (dead != 0) {

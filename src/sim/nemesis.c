@@ -92,8 +92,8 @@ static void fill(struct sim_cluster *self, struct sim_node *node)
 
 static void members(struct sim_cluster *self)
 {
-    static const enum sim_fault kinds[] = {SIM_FAULT_TRANSFER, SIM_FAULT_ADD, SIM_FAULT_ADD,
-                                           SIM_FAULT_REMOVE, SIM_FAULT_REPLACE};
+    static const enum sim_fault kinds[] = {SIM_FAULT_TRANSFER, SIM_FAULT_ADD,    SIM_FAULT_ADD,
+                                           SIM_FAULT_REMOVE,   SIM_FAULT_REMOVE, SIM_FAULT_REPLACE};
 
     sim_members_want(self, kinds[prng_range(&self->prng, 0, sizeof kinds / sizeof kinds[0] - 1)]);
 }
@@ -106,9 +106,16 @@ static void damage(struct sim_cluster *self, struct sim_node *node)
         SIM_FAULT_FLIP_BALLOT, SIM_FAULT_DESTROY,
     };
 
-    if (self->damage) {
-        sim_damage_act(self, node,
-                       kinds[prng_range(&self->prng, 0, sizeof kinds / sizeof kinds[0] - 1)]);
+    enum sim_fault kind = kinds[prng_range(&self->prng, 0, sizeof kinds / sizeof kinds[0] - 1)];
+
+    if ((self->options.broken & SIM_BREAK_AMNESIA) != 0) {
+        kind = SIM_FAULT_DESTROY; /* It takes many for one to come at the wrong moment. */
+    }
+    /* It needs one whose harm the others can make good. */
+    for (unsigned i = 0; self->damage && i < self->node_count; i++) {
+        if (sim_damage_act(self, &self->nodes[(node->slot + i) % self->node_count + 1], kind)) {
+            return;
+        }
     }
 }
 
@@ -157,9 +164,9 @@ void sim_nemesis_act(struct sim_cluster *self)
         }
     } else if (chance < 70) {
         fail(self, node);
-    } else if (chance < 81) {
+    } else if (chance < 82) {
         damage(self, node);
-    } else if (chance < 84) {
+    } else if (chance < 85) {
         fill(self, node);
     } else if (chance < 90) {
         pause(self, prng_percent(prng, 60) ? leader : node);

@@ -132,7 +132,7 @@ static bool ring(unsigned a, unsigned b, unsigned nodes)
     unsigned apart = a > b ? a - b : b - a;
 
     apart = apart > nodes - apart ? nodes - apart : apart;
-    return apart <= (nodes + 1) / 4;
+    return apart <= (nodes / 2 + 1) / 2;
 }
 
 /* The one in the middle sees all, the others their half. */
@@ -167,7 +167,7 @@ void net_cut(struct net *self, struct prng *prng, unsigned nodes, enum sim_fault
     count(self, shape);
     if (shape == SIM_FAULT_ONE_WAY) {
         self->blocked[a][b] = true;
-    } else if (shape == SIM_FAULT_CUT) {
+    } else if (shape == SIM_FAULT_CUT || (shape == SIM_FAULT_RING && nodes < 4)) {
         self->blocked[a][b] = self->blocked[b][a] = true;
     } else if (shape == SIM_FAULT_ISOLATE) {
         for (unsigned i = 1; i <= nodes; i++) {

@@ -288,7 +288,10 @@ static void look(struct sim_node *self)
     damaged = self->seen.damaged;
     if (damaged) {
         self->seen.damaged = false;
-        replica_report_damage(self->replica, self->seen.damaged_topic, self->seen.damaged_offset);
+        if ((cluster->options.broken & SIM_BREAK_NO_SCRUB) == 0) {
+            replica_report_damage(self->replica, self->seen.damaged_topic,
+                                  self->seen.damaged_offset);
+        }
     }
     /* What lies behind damage was not read. */
     sim_oracle_answered(&cluster->oracle, self->id,
@@ -346,7 +349,8 @@ static void work(struct sim_node *self)
  * replayed from the journal meets damage in a topic, which the next start cuts off or fetches. */
 static bool is_excused(const struct sim_node *self, enum err err)
 {
-    return self->disk.struck || ((err == ERR_NOSPACE || err == ERR_FAILED) && self->disk.was_full) ||
+    return self->disk.struck ||
+           ((err == ERR_NOSPACE || err == ERR_FAILED) && self->disk.was_full) ||
            (err == ERR_CORRUPT && (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0);
 }
 

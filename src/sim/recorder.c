@@ -84,7 +84,13 @@ void sim_recorder_event(struct sim_recorder *self, enum history_event event, con
     sim_recorder_add(self, &op);
 }
 
-uint64_t sim_recorder_judge(struct sim_recorder *self)
+static bool needs_end(enum checker_rule rule)
+{
+    return rule == CHECKER_DUMPS || rule == CHECKER_CONVERGED || rule == CHECKER_PROGRESS ||
+           rule == CHECKER_ANSWERED || rule == CHECKER_UNKNOWN_SHARE;
+}
+
+uint64_t sim_recorder_judge(struct sim_recorder *self, bool whole)
 {
     uint64_t rules = 0;
 
@@ -92,7 +98,7 @@ uint64_t sim_recorder_judge(struct sim_recorder *self)
     for (unsigned i = 0; i < CHECKER_RULE_COUNT; i++) {
         struct checker_verdict verdict = checker_verdict(self->checker, (enum checker_rule)i);
 
-        if (verdict.violation_count == 0) {
+        if (verdict.violation_count == 0 || (!whole && needs_end((enum checker_rule)i))) {
             continue;
         }
         rules |= UINT64_C(1) << i;

@@ -45,8 +45,9 @@ void sim_recorder_add(struct sim_recorder *self, const struct history_op *op);
 /* Something was done to the cluster. */
 void sim_recorder_event(struct sim_recorder *self, enum history_event event, const char *text);
 
-/* Has all that was recorded judged; says what is wrong on stderr. The rules that are violated, as
+/* Has all that was recorded judged; says what is wrong on stderr. `whole`: the history has come to
+ * its end; else what only an end shows is left out. The rules that are violated, as
  * 1 << enum checker_rule. */
-uint64_t sim_recorder_judge(struct sim_recorder *self);
+uint64_t sim_recorder_judge(struct sim_recorder *self, bool whole);
 
 #endif

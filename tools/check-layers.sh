@@ -44,8 +44,8 @@ check() {
         }
 
         function check_proto() {
-            if (module !~ /^(server|client|cli)$/ && file !~ /^src\/raft_fsm\/(command|manifest|snapshot_file|group_peers|group_inbound)\.c$/)
-                complain("protobuf messages belong to raft_fsm/{command,manifest,snapshot_file,group_{peers,inbound}}.c, server, client, cli")
+            if (module !~ /^(server|client|cli)$/ && file !~ /^src\/raft_fsm\/((command|manifest|snapshot_file|group_peers|group_inbound)\.c|unpack\.[ch])$/)
+                complain("protobuf messages belong to raft_fsm/{command,manifest,snapshot_file,unpack,group_{peers,inbound}}.c, server, client, cli")
         }
 
         function check_own(header,    target) {

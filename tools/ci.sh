@@ -5,13 +5,20 @@
 #   tools/ci.sh STEP…      only these, in the order of the list
 #   tools/ci.sh --list     their names
 #
-# Each step's output is in build-ci/STEP.log, and its end is shown when the step fails. A step that
-# runs tests counts as many as it ran, any other counts as one; the last line is "N passed, N failed".
+# Each step's output is in build-ci/STEP.log. When a step fails, what is shown of it ends with the
+# reason: of a test, how its output begins and ends; else how the step's does. A step that runs
+# tests counts as many as it ran, any other counts as one; the last line is "N passed, N failed".
+#
+#   CI_JOBS=2            programs at a time
+#   CI_SEED=N            the first seed of the step `seeds`; default: the time, so that each run tries new ones
+#   CI_SEED_SECONDS=60   how long it tries
+#   CI_FUZZ_SECONDS=15   how long each fuzz target runs
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . tools/testlog.sh
 
-steps=(deps layers shell format gcc clang hardening unit sim integration asan tsan tidy container)
+steps=(deps layers shell format gcc clang hardening unit sim seeds integration asan tsan fuzz coverage
+    tidy container)
 on_request=(tidy-all) # Takes too long, or finds too much that is none.
 jobs=${CI_JOBS:-2}
 out=$PWD/build-ci
@@ -46,7 +53,14 @@ tests() {
     fi
     testlog_run "$dir" --num-processes "$jobs" "$@" || code=$?
     testlog_count "$dir" >"$out/counts"
+    [ "$code" -eq 0 ] || testlog_failures "$dir" >"$out/failures"
     return "$code"
+}
+
+# try COMMAND…: told before, and told again when it fails.
+try() {
+    echo "+ $*"
+    "$@" || { echo "again: $*" >&2; return 1; }
 }
 
 skip() { echo "$*" >"$out/skipped"; return "$skip_code"; }
@@ -89,6 +103,26 @@ step_unit() { tests gcc --suite unit --suite lint; }
 
 step_sim() { tests gcc --suite sim; }
 
+# Histories that no run had before. What fails says its seed; the same command shows it again.
+step_seeds() {
+    local seed=${CI_SEED:-$(date +%s)000} end=$((SECONDS + ${CI_SEED_SECONDS:-60})) flags
+    local sim=$out/gcc/tests/sim
+
+    echo "seeds from $seed on"
+    while [ $SECONDS -lt $end ]; do
+        for flags in --fifo '--reorder --long-stalls --news' '--fifo --long-stalls --reads'; do
+            # shellcheck disable=SC2086 # Flags are words.
+            try "$sim/sim_driver" --seed "$seed" --count 200 --jobs "$jobs" $flags || return
+        done
+        for flags in --reads --cursors '--nodes 5'; do
+            # shellcheck disable=SC2086 # As above.
+            try "$sim/sim_stack" --seed "$seed" --count 10 --jobs "$jobs" $flags || return
+        done
+        seed=$((seed + 200))
+    done
+    echo "seeds up to $seed"
+}
+
 step_integration() { tests gcc --suite integration --suite cli --timeout-multiplier 2; }
 
 step_asan() {
@@ -102,6 +136,28 @@ step_tsan() {
     ! setarch -R true 2>/dev/null || testlog_prefix=(setarch -R)
     export TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1"
     tests tsan --timeout-multiplier 5 "${threaded[@]}"
+}
+
+# What is found, but no failure, stays in build-fuzz/ for the next run. A target counts as a test.
+# Its build is one of its own, with counters for the fuzzer in everything.
+step_fuzz() {
+    local code=0 targets
+
+    scripts/deps --fuzz || return
+    CC=$(cc clang) try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-15}" --jobs "$jobs" || code=$?
+    targets=$(tests/fuzz/run --list | wc -l)
+    [ "$code" -ne 0 ] || echo "$targets 0 0" >"$out/counts"
+    return "$code"
+}
+
+# Of the tests that run in one process: unit tests, the share of the simulator, servers. Processes
+# that are killed write no counts.
+step_coverage() {
+    scripts/deps --coverage || return
+    build coverage gcc -Db_coverage=true --buildtype=debug || return
+    find "$out/coverage" -name '*.gcda' -delete
+    tests coverage --suite unit --suite sim --suite server --timeout-multiplier 5 || return
+    tools/coverage "$out/coverage" --min log=90 --min raft_fsm=90
 }
 
 # tidy [CHECKS]: .clang-tidy's checks, or what CHECKS takes from them.
@@ -141,10 +197,25 @@ report=()
 seconds() { awk -v from="$1" -v to="$2" 'BEGIN {printf "%.1f", to - from}'; }
 now() { date +%s.%N; }
 
+# show_failure STEP: what one wants to know first stands last.
+show_failure() {
+    local log=$out/$1.log
+
+    if [ -s "$out/failures" ]; then
+        cat "$out/failures"
+    elif [ "$(wc -l <"$log")" -le 80 ]; then
+        cat "$log"
+    else
+        head -n 10 "$log"
+        echo "…"
+        tail -n 60 "$log"
+    fi
+}
+
 run_step() {
     local name=$1 begin code=0 count_passed=0 count_failed=0 count_skipped=0 text=
 
-    rm -f "$out/counts" "$out/skipped"
+    rm -f "$out/counts" "$out/skipped" "$out/failures"
     begin=$(now)
     printf '%-12s … ' "$name"
     ("step_$name") >"$out/$name.log" 2>&1 || code=$?
@@ -164,7 +235,7 @@ run_step() {
     failed=$((failed + count_failed))
     report+=("$(printf '%-12s %7s s  %s' "$name" "$(seconds "$begin" "$(now)")" "${text:-ok}")")
     printf '\r%s\n' "${report[-1]}"
-    [ "$count_failed" -eq 0 ] || tail -n 60 "$out/$name.log" | sed 's/^/    /'
+    [ "$count_failed" -eq 0 ] || show_failure "$name" | sed 's/^/    /'
 }
 
 for name in "$@"; do

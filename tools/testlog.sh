@@ -34,3 +34,9 @@ testlog_run() {
     fi
     return "$code"
 }
+
+# testlog_failures BUILD: what failed in the last run, each with how its output begins and ends.
+testlog_failures() {
+    [ ! -e "$1/meson-logs/testlog.json" ] ||
+        python3 -B "$(dirname "${BASH_SOURCE[0]}")/testlog_failures.py" "$1"
+}

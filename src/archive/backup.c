@@ -172,20 +172,21 @@ enum err backup_open(struct io *io, const char *dir, struct backup *ret_backup,
     if (err == ERR_NOT_FOUND) {
         err = err_set(info, err, "there is no backup in '%s'", dir);
     }
-    if (err == ERR_OK && memchr(text.data, '\0', text.size) != NULL) {
+    err = err == ERR_OK ? buf_append(&text, "", 1) : err;
+    if (err == ERR_OK && strlen((const char *)text.data) != text.size - 1) {
         err = err_set(info, ERR_CORRUPT, "'%s' is no text", path);
     }
-    err = err == ERR_OK ? buf_append(&text, "", 1) : err;
     err = err == ERR_OK ? backup_index_parse(&self, (char *)text.data, &size, digest, info) : err;
     err = err == ERR_OK ? read_manifest(&self, size, digest, info) : err;
     err = err == ERR_OK ? backup_match_manifest(&self, info) : err;
     buf_fini(&text);
     if (err == ERR_OK) {
         *ret_backup = self;
-    } else {
-        backup_close(&self);
+        return ERR_OK;
     }
-    return err;
+    backup_close(&self);
+    return err == ERR_NOMEM ? err_set(info, err, "open the backup in '%s': out of memory", dir)
+                            : err;
 }
 
 void backup_close(struct backup *self)
@@ -243,6 +244,9 @@ static enum err read_piece(const struct store *store, uint64_t position, uint64_
             err = buf_reserve(piece, want);
             err = err == ERR_OK ? store_read(store, position, piece->data, want, info) : err;
         }
+    }
+    if (err == ERR_NOMEM) {
+        return err_set(info, err, "no memory to read %zu bytes of the backup", want);
     }
     if (err == ERR_OK) {
         size_t whole = whole_batches(piece->data, want);

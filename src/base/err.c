@@ -103,11 +103,15 @@ enum err err_prefix(struct err_info *info, enum err err, const char *format, ...
     size = strlen(context);
     memcpy(context + size, ": ", 2);
     size += 2;
+    if (info->code != err && (info->code == ERR_OK || err == ERR_NOMEM)) {
+        (void)err_set(info, err, "%s", err_text(err)); /* Nobody has said so. */
+    }
+    info->code = err;
     /* The old text moves up; what does not fit is cut. */
     memmove(info->text + size, info->text, sizeof info->text - size);
     memcpy(info->text, context, size);
     info->text[sizeof info->text - 1] = '\0';
-    return info->code;
+    return err;
 }
 
 enum err err_from_errno(int number)

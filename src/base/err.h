@@ -135,8 +135,9 @@ bool err_retryable(enum err err);
 enum err err_set(struct err_info *info, enum err err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "context: " before the text that info (may be NULL) holds, and returns info's code, or err
- * where info is NULL. */
+/* Puts "context: " before the text that info (may be NULL) holds, and returns err, which is info's
+ * code from now on. Where nobody has said what failed, as when memory is short, err's own text is
+ * put there. */
 enum err err_prefix(struct err_info *info, enum err err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -130,25 +130,24 @@ static void raise_end(struct sweep *self, uint64_t end, const struct origin *by)
 
 static void take_moment(struct sweep *self, const struct moment *moment)
 {
-    const struct produce *produce = &self->topic->produces[moment->item];
-    const struct reading *reading = &self->topic->readings[moment->item];
+    enum moment_type type = (enum moment_type)moment->type;
 
-    switch ((enum moment_type)moment->type) {
-    case CHECK_APPEND:
-        check_append(self, produce);
-        break;
-    case CHECK_READ:
-        check_read(self, reading, CHECKER_LINEARIZABLE);
-        break;
-    case CHECK_LAG:
-        check_read(self, reading, CHECKER_MAX_LAG);
-        break;
-    case RAISE_APPEND:
-        raise_end(self, produce_end(produce), &produce->origin);
-        break;
-    case RAISE_READ:
-        raise_end(self, reading_end(reading), &reading->origin);
-        break;
+    if (type == CHECK_APPEND || type == RAISE_APPEND) {
+        const struct produce *produce = &self->topic->produces[moment->item];
+
+        if (type == CHECK_APPEND) {
+            check_append(self, produce);
+        } else {
+            raise_end(self, produce_end(produce), &produce->origin);
+        }
+    } else {
+        const struct reading *reading = &self->topic->readings[moment->item];
+
+        if (type == RAISE_READ) {
+            raise_end(self, reading_end(reading), &reading->origin);
+        } else {
+            check_read(self, reading, type == CHECK_READ ? CHECKER_LINEARIZABLE : CHECKER_MAX_LAG);
+        }
     }
 }
 

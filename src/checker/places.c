@@ -194,7 +194,9 @@ static enum err check_acknowledged(struct places *self, const struct produce *pr
         uint64_t value = topic->values[produce->first + i];
         struct cell cell = cells_get(&topic->cells, offset);
 
-        if (cell.value == value) {
+        /* That it was read once does not help when it is gone in the end. */
+        if (cell.value == value &&
+            ((cell.flags & CELL_DUMPED) != 0 || !is_covered(topic, offset))) {
             continue;
         }
         if (cell.value != 0 || is_covered(topic, offset)) {
@@ -202,13 +204,17 @@ static enum err check_acknowledged(struct places *self, const struct produce *pr
             char instead[64] = "nothing";
             uint64_t found = self->found[produce->first + i];
 
-            if (cell.value != 0) {
+            if (cell.value != 0 && cell.value != value) {
                 (void)snprintf(instead, sizeof instead, "record %" PRIu64 " (line %" PRIu32 ")",
                                cell.value, cell.line); /* fits */
             }
-            if (found != NOWHERE) {
+            if (found != NOWHERE && found != offset) {
                 (void)snprintf(elsewhere, sizeof elsewhere, "it stands at offset %" PRIu64,
                                found); /* fits */
+            } else if (found == offset) {
+                (void)snprintf(elsewhere, sizeof elsewhere,
+                               "it was seen there (line %" PRIu32 ") and is gone",
+                               cell.line); /* fits */
             }
             tell(self->checker, rule,
                  "topic %s, offset %" PRIu64 ": record %" PRIu64

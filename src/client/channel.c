@@ -357,11 +357,14 @@ static enum err parse_servers(struct channel *self, const char *servers, struct 
     }
     for (char *name = strtok_r(self->list, ", ", &rest); name != NULL;
          name = strtok_r(NULL, ", ", &rest)) {
+        enum err err;
+
         if (self->server_count == CHANNEL_SERVERS_MAX) {
             return err_set(info, ERR_INVALID, "more than %d servers", CHANNEL_SERVERS_MAX);
         }
-        if (address_split(name, host, port, info) != ERR_OK) {
-            return err_prefix(info, ERR_INVALID, "server '%s'", name);
+        err = address_split(name, host, port, info);
+        if (err != ERR_OK) {
+            return err_prefix(info, err, "server '%s'", name);
         }
         self->servers[self->server_count++] = name;
     }

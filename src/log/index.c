@@ -302,6 +302,23 @@ enum err index_seal(const struct index *self, const char *path, uint64_t base_of
     return ERR_OK;
 }
 
+/* I1: a checksum says that the bytes are those that were written, not that they make sense. */
+static enum err check_order(const struct index *self, uint64_t base_offset, struct err_info *info)
+{
+    struct index_entry before = {0};
+
+    for (size_t i = 0; i < index_count(self); i++) {
+        struct index_entry entry = index_get(self, i);
+
+        if (i == 0 ? entry.offset != base_offset
+                   : entry.offset <= before.offset || entry.position <= before.position) {
+            return err_set(info, ERR_CORRUPT, "entry %zu is out of order", i);
+        }
+        before = entry;
+    }
+    return ERR_OK;
+}
+
 enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
                     struct index **ret_index, struct index_seal *ret_seal, struct err_info *info)
 {
@@ -329,6 +346,7 @@ enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint6
     }
     ASSERT(self != NULL);
     err = check_file(self->map, self->map_size, base_offset, generation, info);
+    err = err != ERR_OK ? err : check_order(self, base_offset, info);
     if (err != ERR_OK) {
         index_free(self);
         (void)err_prefix(info, err, "'%s'", path);

@@ -585,6 +585,9 @@ enum err log_open(const struct log_options *options, struct log **ret_log,
     free(recovery.found);
     if (err != ERR_OK) {
         log_free(recovery.log);
+        if (recovery.info.code != err && err == ERR_NOMEM) {
+            return err_set(info, err, "open the log in '%s': out of memory", options->dir);
+        }
         return err_set(info, err, "%s", recovery.info.text);
     }
     report_holes(&recovery);

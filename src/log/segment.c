@@ -150,7 +150,8 @@ static enum err check_seal(struct store *store, const struct index_seal *seal,
     }
     if (bytes_get_u32(bytes + BATCH_AT_CRC) != seal->last_header_crc ||
         seal->last_position + last.size != seal->store_size ||
-        batch_end_offset(&last) != seal->end_offset) {
+        batch_end_offset(&last) != seal->end_offset || last.raft_index != seal->last_raft_index ||
+        last.append_time_us != seal->last_append_time_us) {
         return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
     }
     return ERR_OK;
@@ -484,7 +485,9 @@ enum err segment_find(const struct segment *self, const struct segment_query *qu
     uint8_t bytes[FIND_WINDOW_SIZE];
     struct store_window window = {.store = self->store, .data = bytes, .capacity = sizeof bytes};
     struct index_entry at = {.offset = self->base_offset, .position = STORE_HEADER_SIZE};
+    struct segment_query inside = *query;
     struct batch_header header = {0};
+    uint64_t end;
     enum err err;
 
     ASSERT(query->offset >= self->base_offset && query->offset < query->end_max);
@@ -505,6 +508,14 @@ enum err segment_find(const struct segment *self, const struct segment_query *qu
         at.offset = batch_end_offset(&header);
         at.position += header.size;
     }
+    end = atomic_load_explicit(&self->end_offset, memory_order_acquire);
+    if (batch_end_offset(&header) > end) { /* A seal is believed; what it speaks of was not read. */
+        (void)err_set(info, ERR_CORRUPT,
+                      "a batch up to offset %" PRIu64 " in a segment up to %" PRIu64,
+                      batch_end_offset(&header), end);
+        return store_error(self->store, at.position, ERR_CORRUPT, info);
+    }
+    inside.end_max = inside.end_max < end ? inside.end_max : end;
     *ret_run = (struct segment_run){
         .position = at.position,
         .size = header.size,
@@ -512,7 +523,7 @@ enum err segment_find(const struct segment *self, const struct segment_query *qu
         .end_offset = batch_end_offset(&header),
         .first = header,
     };
-    return extend(query, &window, ret_run, info);
+    return extend(&inside, &window, ret_run, info);
 }
 
 /* Everything in the block was read; is it what the headers promised? */

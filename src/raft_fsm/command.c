@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "raft_fsm/entry.h"
+#include "raft_fsm/unpack.h"
 #include "replicated.pb-c.h"
 
 enum { PAYLOAD_VERSION = 1 };
@@ -359,9 +360,9 @@ static enum err read_name(const ProtobufCMessageDescriptor *descriptor, const ui
     const char *name;
     enum err err;
 
-    message = size <= size_max ? protobuf_c_message_unpack(descriptor, NULL, size, body) : NULL;
-    if (message == NULL) {
-        return err_set(info, ERR_CORRUPT, "a topic command of %zu bytes does not decode", size);
+    err = size <= size_max ? unpack(descriptor, body, size, &message) : ERR_CORRUPT;
+    if (err != ERR_OK) {
+        return err_set(info, err, "a topic command of %zu bytes does not decode", size);
     }
     name = descriptor == &replicated__topic_create__descriptor
                ? ((Replicated__TopicCreate *)message)->name
@@ -419,16 +420,17 @@ static enum err read_cursor(enum command_type type, const uint8_t *body, size_t 
 {
     /* Longer than any, so that what follows allocates little. */
     const size_t size_max = 4096;
-    Replicated__CursorChange *message = NULL;
+    Replicated__CursorChange *message;
+    ProtobufCMessage *unpacked;
     enum err err;
 
     ASSERT(type == COMMAND_CURSOR_SET || type == COMMAND_CURSOR_DELETE);
-    if (size <= size_max) {
-        message = replicated__cursor_change__unpack(NULL, size, body);
+    err = size <= size_max ? unpack(&replicated__cursor_change__descriptor, body, size, &unpacked)
+                           : ERR_CORRUPT;
+    if (err != ERR_OK) {
+        return err_set(info, err, "a cursor command of %zu bytes does not decode", size);
     }
-    if (message == NULL) {
-        return err_set(info, ERR_CORRUPT, "a cursor command of %zu bytes does not decode", size);
-    }
+    message = (Replicated__CursorChange *)unpacked;
     err = check_cursor(type, message, size, info);
     if (err == ERR_OK) {
         *ret_change = (struct cursor_change){.expect = (enum cursor_expect)message->expect,
@@ -440,7 +442,7 @@ static enum err read_cursor(enum command_type type, const uint8_t *body, size_t 
         memcpy(ret_change->name, message->name, strlen(message->name));
         memcpy(ret_change->metadata, message->metadata, strlen(message->metadata));
     }
-    replicated__cursor_change__free_unpacked(message, NULL);
+    protobuf_c_message_free_unpacked(unpacked, NULL);
     return err;
 }
 

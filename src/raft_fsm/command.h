@@ -148,7 +148,7 @@ size_t command_encode(const struct command *self, uint8_t *to);
  * Reads a payload. begin verifies its header; next gives one command after the other and ERR_AGAIN
  * at the end. ERR_CORRUPT for what no encoder makes (the entry's checksum held, so a newer or
  * broken node wrote it), ERR_VERSION for a payload version or command type that is not known:
- * either stops the node, which could not stay equal to the others.
+ * either stops the node, which could not stay equal to the others. ERR_NOMEM.
  */
 struct command_reader {
     const uint8_t *data;

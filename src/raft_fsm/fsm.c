@@ -476,6 +476,9 @@ enum err fsm_open(const struct fsm_options *options, const struct manifest *mani
     err = self->dir == NULL ? err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM))
                             : open_state(self, manifest, info);
     if (err != ERR_OK) {
+        if (info != NULL && info->code != err) {
+            (void)err_set(info, err, "%s", err_text(err)); /* Memory is short. */
+        }
         fsm_close(self);
         return err;
     }

@@ -565,7 +565,7 @@ static enum err start_threads(struct group *self, struct journal *journal, struc
 {
     enum err err;
 
-    err = journal_thread_start(journal, on_journal_done, self, &self->journal_thread);
+    err = journal_thread_start(journal, clock_real(), on_journal_done, self, &self->journal_thread);
     if (err != ERR_OK) {
         return err_set(info, err, "the journal's thread cannot be started: %s", err_text(err));
     }

@@ -25,7 +25,6 @@
 #include <time.h>
 
 #include "base/assert.h"
-#include "base/clock.h"
 
 enum {
     IDLE_MS = 20,
@@ -52,7 +51,8 @@ struct journal_thread {
     uint64_t write_us;   /* How long a write takes, on average. */
     struct journal_stats stats;
     pthread_t thread;
-    struct journal *journal; /* owned */
+    struct journal *journal;   /* owned */
+    const struct clock *clock; /* borrowed */
     void (*done)(void *arg, struct journal_task *list);
     void *arg;
 };
@@ -131,9 +131,9 @@ static bool has_trim(const struct journal_task *list)
     return false;
 }
 
-static uint64_t now_us(void)
+static uint64_t now_us(const struct journal_thread *self)
 {
-    return clock_real()->monotonic_ns(clock_real()) / 1000;
+    return self->clock->monotonic_ns(self->clock) / 1000;
 }
 
 /* Locked. */
@@ -162,12 +162,12 @@ static void perform(struct journal_thread *self, struct journal_task *list)
 {
     struct journal_stats stats;
     bool trim = has_trim(list);
-    uint64_t begun_us = now_us();
+    uint64_t begun_us = now_us(self);
     uint64_t took_us;
     enum err err;
 
     err = journal_perform(self->journal, list, NULL); /* Each task carries its outcome. */
-    took_us = now_us() - begun_us;
+    took_us = now_us(self) - begun_us;
     journal_stats(self->journal, &stats);
     self->done(self->arg, list);
     lock(self);
@@ -284,10 +284,10 @@ bool journal_thread_try(struct journal_thread *self, struct journal_task *task)
     }
     fits = size <= journal_room(self->journal);
     if (fits) {
-        uint64_t begun_us = now_us();
+        uint64_t begun_us = now_us(self);
 
         (void)journal_perform(self->journal, task, NULL); /* The task carries its outcome. */
-        give_journal_back(self, task->err, now_us() - begun_us);
+        give_journal_back(self, task->err, now_us(self) - begun_us);
     } else {
         lock(self);
         self->busy = false;
@@ -323,7 +323,7 @@ static void fini_sync(struct journal_thread *self)
     ASSERT(rv == 0);
 }
 
-enum err journal_thread_start(struct journal *journal,
+enum err journal_thread_start(struct journal *journal, const struct clock *clock,
                               void (*done)(void *arg, struct journal_task *list), void *arg,
                               struct journal_thread **ret_thread)
 {
@@ -336,6 +336,7 @@ enum err journal_thread_start(struct journal *journal,
     }
     self->tail = &self->head;
     self->journal = journal;
+    self->clock = clock;
     self->done = done;
     self->arg = arg;
     self->seal = true;

@@ -14,14 +14,16 @@
 
 #include <stdbool.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "raft_fsm/journal.h"
 
 struct journal_thread;
 
 /* done is called on the journal's thread with a list of performed tasks, in order; the callee owns
- * them from then on (and posts them to the raft thread). journal: taken over, closed by stop. */
-enum err journal_thread_start(struct journal *journal,
+ * them from then on (and posts them to the raft thread). journal: taken over, closed by stop.
+ * clock: by which the disk is quick or slow; any thread; outlives self. */
+enum err journal_thread_start(struct journal *journal, const struct clock *clock,
                               void (*done)(void *arg, struct journal_task *list), void *arg,
                               struct journal_thread **ret_thread);
 

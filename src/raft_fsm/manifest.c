@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "raft_fsm/unpack.h"
 #include "replicated.pb-c.h"
 
 enum { CRC_SIZE = 4 };
@@ -577,6 +578,7 @@ enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret
 {
     struct manifest manifest = {0};
     Replicated__Manifest *message;
+    ProtobufCMessage *unpacked;
     enum err err;
 
     if (size < CRC_SIZE || size > MANIFEST_SIZE_MAX) {
@@ -586,10 +588,12 @@ enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret
     if (crc32c(bytes, size) != bytes_get_u32(bytes + size)) {
         return err_set(info, ERR_CORRUPT, "a snapshot does not match its checksum");
     }
-    message = replicated__manifest__unpack(NULL, size, bytes);
-    if (message == NULL) {
-        return err_set(info, ERR_CORRUPT, "a snapshot does not decode");
+    err = unpack(&replicated__manifest__descriptor, bytes, size, &unpacked);
+    if (err != ERR_OK) {
+        return err_set(info, err,
+                       err == ERR_NOMEM ? "no memory for a snapshot" : "a snapshot does not decode");
     }
+    message = (Replicated__Manifest *)unpacked;
     if (has_unknown(&message->base)) {
         err = unknown_field("head", info);
         goto out;
@@ -611,7 +615,10 @@ enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret
     } else {
         manifest_fini(&manifest);
     }
+    if (err == ERR_NOMEM) {
+        (void)err_set(info, err, "no memory for a snapshot");
+    }
 out:
-    replicated__manifest__free_unpacked(message, NULL);
+    protobuf_c_message_free_unpacked(unpacked, NULL);
     return err;
 }

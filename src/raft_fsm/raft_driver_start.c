@@ -210,9 +210,12 @@ static enum err check_entries(const struct raft_driver_disk *disk, struct err_in
                            (unsigned long long)term, (unsigned long long)disk->term);
         }
         term = entry->term;
-        if (entry->type == ENTRY_CHANGE &&
-            membership_decode(entry_payload(entry), entry->size, &membership, info) != ERR_OK) {
-            return err_prefix(info, ERR_CORRUPT, "entry %llu", (unsigned long long)entry->index);
+        if (entry->type == ENTRY_CHANGE) {
+            enum err err = membership_decode(entry_payload(entry), entry->size, &membership, info);
+
+            if (err != ERR_OK) {
+                return err_prefix(info, err, "entry %llu", (unsigned long long)entry->index);
+            }
         }
     }
     return ERR_OK;
@@ -222,6 +225,7 @@ static enum err check_disk(const struct raft_driver_disk *disk, struct err_info 
 {
     const struct snapshot *snapshot = disk->snapshot;
     struct membership membership;
+    enum err err;
 
     if (disk->term == 0 && (disk->vote != 0 || snapshot != NULL || disk->count > 0)) {
         return err_set(info, ERR_CORRUPT, "a vote, a snapshot or entries, but no term");
@@ -248,9 +252,9 @@ static enum err check_disk(const struct raft_driver_disk *disk, struct err_info 
                        (unsigned long long)snapshot->index + 1,
                        (unsigned long long)disk->first_index - 1);
     }
-    if (membership_decode(snapshot->membership.data, snapshot->membership.size, &membership,
-                          info) != ERR_OK) {
-        return err_prefix(info, ERR_CORRUPT, "snapshot %llu", (unsigned long long)snapshot->index);
+    err = membership_decode(snapshot->membership.data, snapshot->membership.size, &membership, info);
+    if (err != ERR_OK) {
+        return err_prefix(info, err, "snapshot %llu", (unsigned long long)snapshot->index);
     }
     return check_entries(disk, info);
 }

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "raft_fsm/manifest.h"
+#include "raft_fsm/unpack.h"
 #include "replicated.pb-c.h"
 
 #define SNAPSHOT_MAGIC UINT32_C(0x46534c51) /* "QLSF" */
@@ -125,7 +126,7 @@ static enum err from_message(const Replicated__SnapshotFile *message, const char
 static enum err parse(const struct buf *file, const char *path, struct snapshot *ret_snapshot,
                       struct err_info *info)
 {
-    Replicated__SnapshotFile *message;
+    ProtobufCMessage *message;
     enum err err;
     size_t size;
 
@@ -144,12 +145,13 @@ static enum err parse(const struct buf *file, const char *path, struct snapshot 
     if (crc32c(file->data + HEADER_SIZE, size) != bytes_get_u32(file->data + AT_CRC)) {
         return err_set(info, ERR_CORRUPT, "'%s' does not match its checksum", path);
     }
-    message = replicated__snapshot_file__unpack(NULL, size, file->data + HEADER_SIZE);
-    if (message == NULL) {
-        return err_set(info, ERR_CORRUPT, "'%s' does not decode", path);
+    err = unpack(&replicated__snapshot_file__descriptor, file->data + HEADER_SIZE, size, &message);
+    if (err != ERR_OK) {
+        return err_set(info, err, err == ERR_NOMEM ? "no memory for '%s'" : "'%s' does not decode",
+                       path);
     }
-    err = from_message(message, path, ret_snapshot, info);
-    replicated__snapshot_file__free_unpacked(message, NULL);
+    err = from_message((Replicated__SnapshotFile *)message, path, ret_snapshot, info);
+    protobuf_c_message_free_unpacked(message, NULL);
     return err;
 }
 

@@ -329,15 +329,18 @@ static bool reader_failed(const struct reader *self)
 static char *reader_line(char *to, int size, void *stream)
 {
     struct reader *self = stream;
-    const char *from = self->data + self->position;
     size_t rest = self->size - self->position;
-    const char *newline = rest == 0 ? NULL : memchr(from, '\n', rest);
-    size_t length = newline == NULL ? rest : (size_t)(newline - from) + 1;
+    const char *from;
+    const char *newline;
+    size_t length;
 
     ASSERT(size > CONFIG_LINE_SIZE_MAX + 2);
     if (rest == 0 || reader_failed(self)) {
-        return NULL;
+        return NULL; /* Of an empty file there are no data to point into. */
     }
+    from = self->data + self->position;
+    newline = memchr(from, '\n', rest);
+    length = newline == NULL ? rest : (size_t)(newline - from) + 1;
     self->line++;
     if (length > CONFIG_LINE_SIZE_MAX || memchr(from, '\0', length) != NULL) {
         self->err =

@@ -37,6 +37,18 @@ static enum err check_empty(struct io *io, const char *dir, struct err_info *inf
                : err_set(info, ERR_EXISTS, "'%s' is not empty: restore into a new directory", dir);
 }
 
+/* The same for the place where it is made. */
+static enum err check_place(struct io *io, const char *dir, struct err_info *info)
+{
+    enum err err = check_empty(io, dir, info);
+
+    return err != ERR_EXISTS
+               ? err
+               : err_set(info, err,
+                         "'%s' is left of a restore that was cut short, or is under way: remove it",
+                         dir);
+}
+
 /* config with the name of the new cluster, and the place where it is made. */
 static enum err make_config(const struct backup *backup, const struct config *from,
                             struct config *ret_config, struct err_info *info)
@@ -135,21 +147,19 @@ enum err server_restore(struct io *io, const struct restore_request *request,
     }
     err = make_config(&backup, request->config, config, info);
     err = err == ERR_OK ? check_empty(io, request->config->data, info) : err;
-    if (err == ERR_OK && check_empty(io, config->data, NULL) != ERR_OK) {
-        err = err_set(info, ERR_EXISTS,
-                      "'%s' is left of a restore that was cut short, or is under way: remove it",
-                      config->data);
-    }
+    err = err == ERR_OK ? check_place(io, config->data, info) : err;
     if (err == ERR_OK) {
         err = identity_open(&identity, io, config, info);
     }
     if (err == ERR_OK) {
         err = write_node(io, &backup, request, config, info);
         err = err == ERR_OK ? move(io, config->data, request->config->data, info) : err;
+        identity_close(&identity);
+    }
+    if (err == ERR_OK) {
         *ret_restored = (struct restored){.index = backup.index, .topics = backup.topic_count};
         memcpy(ret_restored->cluster, config->cluster, sizeof ret_restored->cluster);
         memcpy(ret_restored->cluster_id, identity.cluster_id, sizeof ret_restored->cluster_id);
-        identity_close(&identity);
     }
     backup_close(&backup);
     free(config);

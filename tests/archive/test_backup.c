@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "archive/chained.h"
 #include "archive/restore.h"
@@ -316,6 +317,42 @@ static void flip_each_byte(const char *path)
     ck_assert_int_eq(fclose(file), 0);
 }
 
+/* From whole to empty; then it is as it was. */
+static void cut_at_each_byte(const char *path)
+{
+    FILE *file = fopen(path, "r+b");
+    char bytes[4096];
+    size_t size;
+
+    ck_assert_ptr_nonnull(file);
+    setbuf(file, NULL);
+    files_flipped++;
+    size = fread(bytes, 1, sizeof bytes, file);
+    ck_assert_uint_lt(size, sizeof bytes);
+    for (size_t left = size; left > 0; left--) {
+        struct err_info info = {0};
+        uint64_t number;
+
+        ck_assert_int_eq(ftruncate(fileno(file), (off_t)left - 1), 0);
+        ck_assert_msg(look(&number, &number, &info) == ERR_CORRUPT, "%s of %zu bytes", path,
+                      left - 1);
+        ck_assert_msg(strstr(info.text, "backup") != NULL, "no place: %s", info.text);
+    }
+    ck_assert_int_eq(fseek(file, 0, SEEK_SET), 0);
+    ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+START_TEST(a_file_that_is_cut_anywhere_is_found)
+{
+    make_ok(50, NULL);
+    files_flipped = 0;
+    each_file(dir, cut_at_each_byte);
+    ck_assert_uint_eq(files_flipped, 4); /* index, manifest, one of a, one of b */
+    expect_backup(50, 12);
+}
+END_TEST
+
 START_TEST(a_changed_byte_of_any_file_is_found)
 {
     make_ok(50, NULL);
@@ -425,6 +462,7 @@ int main(void)
     tcase_add_test(tcase, another_cluster_an_older_state_and_another_history_are_refused);
     tcase_add_test(tcase, batches_that_are_not_the_manifests_are_refused);
     tcase_add_test(tcase, two_at_a_time_are_one_too_many);
+    tcase_add_test(tcase, a_file_that_is_cut_anywhere_is_found);
     tcase_add_test(tcase, a_changed_byte_of_any_file_is_found);
     tcase_add_test(tcase, a_failed_call_leaves_the_backup_that_was_there_or_the_new_one);
     tcase_add_test(tcase, sealed_segments_are_linked_and_the_rest_is_wanted);

@@ -90,14 +90,31 @@ START_TEST(set_fills_in_and_returns_the_code)
 }
 END_TEST
 
-START_TEST(prefix_goes_before_the_text_and_keeps_the_code)
+START_TEST(prefix_goes_before_the_text_and_returns_the_code)
 {
     struct err_info info;
 
     (void)err_set(&info, ERR_IO, "disk");
-    ck_assert_int_eq(err_prefix(&info, ERR_BUSY, "topic %d", 7), ERR_IO);
+    ck_assert_int_eq(err_prefix(&info, ERR_IO, "topic %d", 7), ERR_IO);
     ck_assert_str_eq(info.text, "topic 7: disk");
+    ck_assert_int_eq(err_prefix(&info, ERR_BUSY, "log"), ERR_BUSY);
+    ck_assert_int_eq(info.code, ERR_BUSY);
+    ck_assert_str_eq(info.text, "log: topic 7: disk");
     ck_assert_int_eq(err_prefix(NULL, ERR_BUSY, "topic"), ERR_BUSY);
+}
+END_TEST
+
+/* An error that nobody has explained is neither lost nor told as the one before it. */
+START_TEST(prefix_says_what_nobody_has_said)
+{
+    struct err_info info = {.code = ERR_OK};
+
+    ck_assert_int_eq(err_prefix(&info, ERR_NOMEM, "topic"), ERR_NOMEM);
+    ck_assert_int_eq(info.code, ERR_NOMEM);
+    ck_assert_str_eq(info.text, "topic: out of memory");
+    (void)err_set(&info, ERR_NOT_FOUND, "of something before");
+    ck_assert_int_eq(err_prefix(&info, ERR_NOMEM, "topic"), ERR_NOMEM);
+    ck_assert_str_eq(info.text, "topic: out of memory");
 }
 END_TEST
 
@@ -151,7 +168,8 @@ int main(void)
     tcase_add_test(codes, outcomes_say_what_a_produce_has_done);
     tcase_add_test(codes, errno_becomes_a_code);
     tcase_add_test(info, set_fills_in_and_returns_the_code);
-    tcase_add_test(info, prefix_goes_before_the_text_and_keeps_the_code);
+    tcase_add_test(info, prefix_goes_before_the_text_and_returns_the_code);
+    tcase_add_test(info, prefix_says_what_nobody_has_said);
     tcase_add_test(info, long_texts_are_cut_and_end_with_a_zero);
     suite_add_tcase(suite, codes);
     suite_add_tcase(suite, info);

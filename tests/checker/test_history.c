@@ -181,6 +181,42 @@ START_TEST(every_field_of_every_kind_comes_back)
 }
 END_TEST
 
+/* Each key that is written stands in the page that describes them. */
+START_TEST(the_page_has_every_field)
+{
+    static char page[65536];
+    static char text[16384];
+    FILE *file = fopen(SOURCE_ROOT "/docs/history.md", "rb");
+    size_t size;
+    unsigned keys = 0;
+
+    ck_assert_ptr_nonnull(file);
+    size = fread(page, 1, sizeof page - 1, file);
+    ck_assert_uint_gt(size, 1000);
+    ck_assert_int_eq(fclose(file), 0);
+    file = fopen(path, "w+b");
+    history_write(file, &produce);
+    history_write(file, &delivery);
+    history_write(file, &cursor);
+    history_write(file, &event);
+    rewind(file);
+    size = fread(text, 1, sizeof text - 1, file);
+    ck_assert_int_eq(fclose(file), 0);
+    for (const char *end = strstr(text, "\":"); end != NULL; end = strstr(end + 1, "\":")) {
+        const char *begin = end;
+        char key[40];
+
+        while (begin[-1] != '"') {
+            begin--;
+        }
+        (void)snprintf(key, sizeof key, "`%.*s`", (int)(end - begin), begin);
+        ck_assert_msg(strstr(page, key) != NULL, "docs/history.md: no %s", key);
+        keys++;
+    }
+    ck_assert_uint_gt(keys, 30);
+}
+END_TEST
+
 START_TEST(the_largest_operation_fits_in_a_line)
 {
     static uint64_t many[HISTORY_VALUES_MAX];
@@ -426,6 +462,7 @@ int main(void)
 
     tcase_add_checked_fixture(tcase, open_path, remove_path);
     tcase_add_test(tcase, every_field_of_every_kind_comes_back);
+    tcase_add_test(tcase, the_page_has_every_field);
     tcase_add_test(tcase, the_largest_operation_fits_in_a_line);
     tcase_add_test(tcase, text_that_is_too_long_or_no_utf8_is_told_as_well_as_it_goes);
     suite_add_tcase(suite, tcase);

@@ -5,6 +5,7 @@ Standard library only. A test is a program: exit code 0 when all held; what did 
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 QUORLOG = os.environ.get("QUORLOG", "build/src/cli/quorlog")
 
@@ -267,18 +269,27 @@ def check_copies(cluster, topic, producers):
 
 
 def main(test, options=(), count=3):
-    """Runs a test on a cluster of its own; keeps data and shows logs when it fails."""
+    """Runs a test on a cluster of its own; keeps data and shows logs when it fails. What was wrong,
+    and how to see it again, is said last."""
     cluster = Cluster(count, options)
-    ok = False
+    reason = None
     begin = time.monotonic()
     try:
         test(cluster)
-        ok = True
     except (Failed, subprocess.TimeoutExpired) as failure:
-        print(f"FAILED: {failure}", file=sys.stderr)
+        reason = str(failure)
+    except Exception:  # A test that is wrong itself is told as any other.
+        reason = traceback.format_exc().rstrip()
+    except BaseException:
+        cluster.close()
+        raise
+    if reason is not None:
         cluster.show_logs()
-    finally:
-        cluster.close(keep=not ok)
-    print(f"{os.path.basename(sys.argv[0])}: {'ok' if ok else 'FAILED'} "
-          f"({time.monotonic() - begin:.1f} s)")
-    sys.exit(0 if ok else 1)
+    cluster.close(keep=reason is not None)
+    name = os.path.basename(sys.argv[0])
+    print(f"{name}: {'ok' if reason is None else 'FAILED'} ({time.monotonic() - begin:.1f} s)", flush=True)
+    if reason is not None:
+        print(f"again: QUORLOG={QUORLOG} {shlex.join(['python3', '-B', *sys.argv])}\nFAILED: {reason}",
+              file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)

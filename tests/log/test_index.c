@@ -176,6 +176,59 @@ START_TEST(an_index_that_is_not_whole_or_not_ours_is_refused)
 }
 END_TEST
 
+/* Its checksums are made right again, as a program that errs would write them. */
+static void put_entry(uint8_t *file, size_t size, size_t i, uint64_t offset, uint64_t position)
+{
+    uint8_t *entry = file + INDEX_HEADER_SIZE + i * INDEX_ENTRY_SIZE;
+    uint8_t *seal = file + size - INDEX_SEAL_SIZE;
+    uint32_t crc;
+
+    bytes_put_u64(entry, offset);
+    bytes_put_u64(entry + 8, position);
+    crc = crc32c(file + INDEX_HEADER_SIZE, size - INDEX_HEADER_SIZE - INDEX_SEAL_SIZE);
+    bytes_put_u32(seal + 4, crc32c_extend(crc, seal + 8, INDEX_SEAL_SIZE - 8));
+    file_write(path, file, size);
+}
+
+START_TEST(entries_out_of_order_are_refused)
+{
+    static const struct {
+        size_t i;
+        uint64_t offset;
+        uint64_t position;
+        enum err err;
+    } cases[] = {
+        {3, 350, 3032, ERR_OK},      {3, 250, 3032, ERR_CORRUPT},   {3, 450, 3032, ERR_CORRUPT},
+        {3, 350, 2032, ERR_CORRUPT}, {9, 0, 9032, ERR_CORRUPT},     {0, 49, 32, ERR_CORRUPT},
+        {0, 51, 32, ERR_CORRUPT},    {9, UINT64_MAX, 9032, ERR_OK},
+    };
+    struct index *index = make(1);
+    struct index *sealed;
+    struct index_seal seal;
+    uint8_t bytes[512];
+    size_t size;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct err_info info = {0};
+        enum err err;
+
+        size = INDEX_HEADER_SIZE + 10 * INDEX_ENTRY_SIZE + INDEX_SEAL_SIZE;
+        ck_assert_int_eq(index_seal(index, path, 50, 3, &sample, &sealed, NULL), ERR_OK);
+        index_free(sealed);
+        ck_assert_uint_eq(file_read(path, bytes, sizeof bytes), size);
+        put_entry(bytes, size, cases[i].i, cases[i].offset, cases[i].position);
+        err = index_open(io_real(), path, 50, 3, &sealed, &seal, &info);
+        ck_assert_msg(err == cases[i].err, "case %zu: %s", i, err_name(err));
+        if (err == ERR_OK) {
+            index_free(sealed);
+        } else {
+            ck_assert_ptr_nonnull(strstr(info.text, path));
+        }
+    }
+    index_free(index);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("log/index");
@@ -189,6 +242,7 @@ int main(void)
     tcase_add_checked_fixture(file, setup, teardown);
     tcase_add_test(file, a_sealed_index_comes_back_from_its_file);
     tcase_add_test(file, an_index_that_is_not_whole_or_not_ours_is_refused);
+    tcase_add_test(file, entries_out_of_order_are_refused);
     suite_add_tcase(suite, memory);
     suite_add_tcase(suite, file);
     return runner_main(suite);

@@ -1,5 +1,6 @@
 #include "log/segment.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -148,6 +149,34 @@ START_TEST(a_seal_of_other_contents_of_the_same_size_is_stale)
 }
 END_TEST
 
+START_TEST(a_seal_with_stamps_that_are_not_the_last_batchs_is_stale)
+{
+    struct segment *active = create(10);
+    struct segment *sealed;
+    struct segment *opened;
+    struct store *store;
+
+    fill(active, 5);
+    for (int i = 0; i < 3; i++) {
+        active->last_raft_index += i == 1 ? 1 : 0;
+        active->last_append_time_us += i == 2 ? 1 : 0;
+        ck_assert_int_eq(segment_seal(&config, active, &sealed, NULL), ERR_OK);
+        segment_unref(sealed);
+        active->last_raft_index -= i == 1 ? 1 : 0;
+        active->last_append_time_us -= i == 2 ? 1 : 0;
+        store = open_store(10);
+        ck_assert_int_eq(segment_open(&config, store, &opened, NULL),
+                         i == 0 ? ERR_OK : ERR_CORRUPT);
+        if (i == 0) {
+            segment_unref(opened);
+        } else {
+            store_unref(store);
+        }
+    }
+    segment_unref(active);
+}
+END_TEST
+
 START_TEST(recovery_finds_the_end_of_what_verifies)
 {
     struct segment *active = create(10);
@@ -244,6 +273,47 @@ START_TEST(a_find_reports_an_index_that_lies)
 }
 END_TEST
 
+/* Its checksum is right. */
+static void forge_record_count(const struct segment *segment, uint64_t position, uint32_t count)
+{
+    uint8_t batch[BATCH_HEADER_SIZE];
+    struct batch_header header;
+    FILE *file = fopen(segment->store->path, "r+b");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(store_read(segment->store, position, batch, sizeof batch, NULL), ERR_OK);
+    ck_assert_int_eq(batch_header_decode(batch, 1 << 20, &header, NULL), ERR_OK);
+    header.record_count = count;
+    batch_header_encode(&header, batch);
+    ck_assert_int_eq(fseek(file, (long)position, SEEK_SET), 0);
+    ck_assert_uint_eq(fwrite(batch, 1, sizeof batch, file), sizeof batch);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+START_TEST(a_batch_that_reaches_beyond_its_segment_is_damage)
+{
+    struct segment *active = create(10);
+    struct segment_query query = {.offset = 13, .end_max = 19, .size_max = 204};
+    struct segment_run run;
+    struct block *batches;
+    struct err_info info;
+    uint64_t end;
+
+    fill(active, 3);
+    ck_assert_int_eq(segment_find(active, &query, &run, NULL), ERR_OK);
+    forge_record_count(active, STORE_HEADER_SIZE + 204, 6);
+    ck_assert_int_eq(segment_find(active, &query, &run, NULL), ERR_OK); /* That is the end. */
+    forge_record_count(active, STORE_HEADER_SIZE + 204, 7);
+    ck_assert_int_eq(segment_find(active, &query, &run, &info), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(info.text, "position 236"));
+    ck_assert_int_eq(segment_read(active, &query, &batches, &end, NULL), ERR_CORRUPT);
+    query = (struct segment_query){.offset = 10, .end_max = 100, .size_max = 2048};
+    ck_assert_int_eq(segment_find(active, &query, &run, NULL), ERR_OK);
+    ck_assert_uint_eq(run.end_offset, 13); /* Up to there it is as it should be. */
+    segment_unref(active);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("log/segment");
@@ -253,10 +323,12 @@ int main(void)
     tcase_add_test(tcase, names_are_taken_apart_as_they_are_made);
     tcase_add_test(tcase, a_sealed_segment_opens_without_reading_its_store);
     tcase_add_test(tcase, a_seal_of_other_contents_of_the_same_size_is_stale);
+    tcase_add_test(tcase, a_seal_with_stamps_that_are_not_the_last_batchs_is_stale);
     tcase_add_test(tcase, recovery_finds_the_end_of_what_verifies);
     tcase_add_test(tcase, recovery_goes_on_from_the_stamps_before);
     tcase_add_test(tcase, a_cut_segment_keeps_what_lies_below);
     tcase_add_test(tcase, a_find_reports_an_index_that_lies);
+    tcase_add_test(tcase, a_batch_that_reaches_beyond_its_segment_is_damage);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

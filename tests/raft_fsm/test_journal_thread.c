@@ -8,9 +8,9 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/journal_lab.h"
+#include "sim/mem_io.h"
 
 enum { WAIT_MS = 10000 };
 
@@ -25,13 +25,27 @@ static struct {
     struct journal_task *head;
     struct journal_task **tail;
     unsigned done;
-    unsigned calls;  /* of done */
-    bool closed;     /* The gate: writes wait. */
-    bool waiting;    /* One does. */
-    bool broken;     /* Writes fail. */
-    unsigned spares; /* made, and synced */
-    long write_ns;   /* How long a write takes. */
+    unsigned calls;    /* of done */
+    bool closed;       /* The gate: writes wait. */
+    bool waiting;      /* One does. */
+    bool broken;       /* Writes fail. */
+    unsigned spares;   /* made, and synced */
+    uint64_t write_ns; /* How long a write takes, … */
+    uint64_t now_ns;   /* … by the only clock that the disk is measured with. */
 } lab;
+
+static uint64_t monotonic_ns(const struct clock *clock)
+{
+    uint64_t now_ns;
+
+    (void)clock;
+    pthread_mutex_lock(&lab.lock);
+    now_ns = lab.now_ns;
+    pthread_mutex_unlock(&lab.lock);
+    return now_ns;
+}
+
+static const struct clock lab_clock = {.monotonic_ns = monotonic_ns};
 
 static void on_done(void *arg, struct journal_task *list)
 {
@@ -49,7 +63,6 @@ static void on_done(void *arg, struct journal_task *list)
 
 static int on_call(void *arg, struct mem_io_op *op)
 {
-    struct timespec pause = {.tv_nsec = 0};
     int rv = 0;
 
     (void)arg; /* All is in lab. */
@@ -70,11 +83,8 @@ static int on_call(void *arg, struct mem_io_op *op)
     }
     lab.waiting = false;
     rv = lab.broken ? EIO : 0;
-    pause.tv_nsec = lab.write_ns;
+    lab.now_ns += lab.write_ns;
     pthread_mutex_unlock(&lab.lock);
-    if (pause.tv_nsec > 0) {
-        (void)nanosleep(&pause, NULL);
-    }
     return rv;
 }
 
@@ -135,7 +145,7 @@ static void open_gate(void)
     pthread_mutex_unlock(&lab.lock);
 }
 
-static void slow_down(long write_ns)
+static void slow_down(uint64_t write_ns)
 {
     pthread_mutex_lock(&lab.lock);
     lab.write_ns = write_ns;
@@ -176,7 +186,7 @@ static struct journal_thread *start(void)
 
     ck_assert(lab_model_matches(&model, &contents));
     journal_contents_fini(&contents);
-    ck_assert_int_eq(journal_thread_start(journal, on_done, &lab, &thread), ERR_OK);
+    ck_assert_int_eq(journal_thread_start(journal, &lab_clock, on_done, &lab, &thread), ERR_OK);
     return thread;
 }
 

@@ -151,6 +151,7 @@ static const struct {
     const char *text;
     const char *error;
 } files[] = {
+    {"", NULL},
     {"# a comment\n\nheartbeat_ms = 60\n", NULL},
     {"heartbeat-ms: 60", NULL},
     {"bootstrap = 1=a:1,2=b:2\nbootstrap = 3=c:3\n", NULL},

@@ -302,6 +302,14 @@ enum err index_seal(const struct index *self, const char *path, uint64_t base_of
     return ERR_OK;
 }
 
+bool index_equal(const struct index *self, const struct index *other)
+{
+    size_t count = index_count(self);
+
+    return count == index_count(other) &&
+           (count == 0 || memcmp(self->entries, other->entries, count * INDEX_ENTRY_SIZE) == 0);
+}
+
 /* I1: a checksum says that the bytes are those that were written, not that they make sense. */
 static enum err check_order(const struct index *self, uint64_t base_offset, struct err_info *info)
 {

@@ -95,6 +95,9 @@ static inline size_t index_count(const struct index *self)
     return atomic_load_explicit(&self->count, memory_order_acquire);
 }
 
+/* (any) The same entries. */
+bool index_equal(const struct index *self, const struct index *other);
+
 /* (any) i < index_count. */
 struct index_entry index_get(const struct index *self, size_t i);
 

@@ -63,7 +63,8 @@ static enum err seal_last(struct recovery *self)
         return ERR_OK;
     }
     err = segment_open(&log->config, store_ref(last->store), &sealed, &self->info);
-    if (err == ERR_OK && sealed->end_offset == last->end_offset) {
+    if (err == ERR_OK && sealed->end_offset == last->end_offset &&
+        index_equal(sealed->index, last->index)) {
         segment_list_replace_last(&log->list, sealed);
         return ERR_OK;
     }

@@ -10,15 +10,16 @@
 # tests counts as many as it ran, any other counts as one; the last line is "N passed, N failed".
 #
 #   CI_JOBS=2            programs at a time
-#   CI_SEED=N            the first seed of the step `seeds`; default: the time, so that each run tries new ones
+#   CI_SEED=N            the first seed of the step `seeds`; default: the time, so each run tries new ones
 #   CI_SEED_SECONDS=60   how long it tries
 #   CI_FUZZ_SECONDS=15   how long each fuzz target runs
+#   CI_NEMESIS_MINUTES=2 how long real processes are broken
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . tools/testlog.sh
 
-steps=(deps layers shell format gcc clang hardening unit sim seeds integration asan tsan fuzz coverage
-    tidy container)
+steps=(deps layers shell format gcc clang hardening unit sim exhaustive seeds integration nemesis asan tsan
+    fuzz coverage tidy container)
 on_request=(tidy-all) # Takes too long, or finds too much that is none.
 jobs=${CI_JOBS:-2}
 out=$PWD/build-ci
@@ -103,6 +104,8 @@ step_unit() { tests gcc --suite unit --suite lint; }
 
 step_sim() { tests gcc --suite sim; }
 
+step_exhaustive() { tests gcc --suite exhaustive; }
+
 # Histories that no run had before. What fails says its seed; the same command shows it again.
 step_seeds() {
     local seed=${CI_SEED:-$(date +%s)000} end=$((SECONDS + ${CI_SEED_SECONDS:-60})) flags
@@ -114,13 +117,16 @@ step_seeds() {
             # shellcheck disable=SC2086 # Flags are words.
             try "$sim/sim_driver" --seed "$seed" --count 200 --jobs "$jobs" $flags || return
         done
-        for flags in --reads --cursors '--nodes 5'; do
-            # shellcheck disable=SC2086 # As above.
-            try "$sim/sim_stack" --seed "$seed" --count 10 --jobs "$jobs" $flags || return
-        done
+        try "$out/gcc/src/cli/quorlog" sim --seed "$seed" --count 20 --jobs "$jobs" || return
         seed=$((seed + 200))
     done
     echo "seeds up to $seed"
+}
+
+# Real processes that are broken at random under load; the checker decides.
+step_nemesis() {
+    rm -rf "$out/nemesis"
+    NEMESIS_BUILD=$out/gcc try tests/nemesis/run --minutes "${CI_NEMESIS_MINUTES:-2}" --out "$out/nemesis"
 }
 
 step_integration() { tests gcc --suite integration --suite cli --timeout-multiplier 2; }
@@ -150,13 +156,15 @@ step_fuzz() {
     return "$code"
 }
 
-# Of the tests that run in one process: unit tests, the share of the simulator, servers. Processes
-# that are killed write no counts.
+# Of the tests that run in one process: unit tests, servers, a few simulated histories. Processes that
+# are killed write no counts.
 step_coverage() {
     scripts/deps --coverage || return
     build coverage gcc -Db_coverage=true --buildtype=debug || return
     find "$out/coverage" -name '*.gcda' -delete
-    tests coverage --suite unit --suite sim --suite server --timeout-multiplier 5 || return
+    tests coverage --suite unit --suite server --timeout-multiplier 5 || return
+    try "$out/coverage/tests/sim/sim_driver" --seed 1 --count 20 --jobs "$jobs" --fifo --reads || return
+    try "$out/coverage/src/cli/quorlog" sim --seed 1 --count 5 --jobs "$jobs" || return
     tools/coverage "$out/coverage" --min log=90 --min raft_fsm=90
 }
 

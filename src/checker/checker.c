@@ -63,7 +63,6 @@ enum err checker_new(const struct checker_options *options, struct checker **ret
     }
     self->first_us = NEVER;
     self->healed_us = NEVER;
-    self->settled_us = NEVER;
     *ret_checker = self;
     return ERR_OK;
 }

@@ -131,8 +131,7 @@ struct checker {
     uint64_t op_count;
     uint64_t first_us;
     uint64_t last_us;
-    uint64_t healed_us;  /* of the last HEALED; NEVER */
-    uint64_t settled_us; /* of the last SETTLED; NEVER */
+    uint64_t healed_us; /* of the last HEALED; NEVER */
     uint32_t healed_line;
     ARRAY(struct origin, unanswered); /* bounded by what has no end */
     ARRAY(uint64_t, staleness);       /* of each local read */
@@ -167,12 +166,6 @@ static inline struct origin origin_of(const struct history_op *op, uint32_t line
                            .return_us = op->return_us == 0 ? NEVER : op->return_us,
                            .line = line,
                            .client = op->client};
-}
-
-/* Whether it ended before the other began: K2. */
-static inline bool before(const struct origin *a, const struct origin *b)
-{
-    return a->return_us < b->invoke_us;
 }
 
 /* A produce stands in F: an acknowledged one always, if only by its own word. */

@@ -227,11 +227,6 @@ static enum err add_event(struct checker *self, struct topic *topic, const struc
             self->healed_line = line;
         }
         break;
-    case HISTORY_EVENT_SETTLED:
-        if (self->settled_us == NEVER || op->invoke_us > self->settled_us) {
-            self->settled_us = op->invoke_us;
-        }
-        break;
     case HISTORY_EVENT_DELETED:
         if (op->outcome != HISTORY_FAIL && op->invoke_us < topic->delete_asked_us) {
             topic->delete_asked_us = op->invoke_us;
@@ -251,6 +246,7 @@ static enum err add_event(struct checker *self, struct topic *topic, const struc
         topic->trims[topic->trims_count++] =
             (struct trim){.at_us = op->invoke_us, .offset = op->offset};
         break;
+    case HISTORY_EVENT_SETTLED: /* For who dumps, and who reads. */
     case HISTORY_EVENT_OTHER:
         break;
     }

@@ -126,7 +126,8 @@ bool log_healthy(const struct log *self);
  * (writer) Appends one batch. header->base_offset must be log_end, and header->size the sizes of
  * header and body together (ASSERT); digest and stamps are the caller's. body is read, not kept.
  * Rolls to a new segment first when the batch does not fit. ERR_TOO_LARGE past batch_size_max
- * (nothing changed), ERR_FAILED; ERR_IO and ERR_NOSPACE move the log to its failed state.
+ * (nothing changed), ERR_FAILED; ERR_IO, ERR_NOSPACE and ERR_NOMEM move the log to its failed
+ * state.
  */
 enum err log_append(struct log *self, const struct batch_header *header, const void *body,
                     struct err_info *info);

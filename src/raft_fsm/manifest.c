@@ -591,7 +591,8 @@ enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret
     err = unpack(&replicated__manifest__descriptor, bytes, size, &unpacked);
     if (err != ERR_OK) {
         return err_set(info, err,
-                       err == ERR_NOMEM ? "no memory for a snapshot" : "a snapshot does not decode");
+                       err == ERR_NOMEM ? "no memory for a snapshot"
+                                        : "a snapshot does not decode");
     }
     message = (Replicated__Manifest *)unpacked;
     if (has_unknown(&message->base)) {

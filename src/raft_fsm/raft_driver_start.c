@@ -252,7 +252,8 @@ static enum err check_disk(const struct raft_driver_disk *disk, struct err_info 
                        (unsigned long long)snapshot->index + 1,
                        (unsigned long long)disk->first_index - 1);
     }
-    err = membership_decode(snapshot->membership.data, snapshot->membership.size, &membership, info);
+    err =
+        membership_decode(snapshot->membership.data, snapshot->membership.size, &membership, info);
     if (err != ERR_OK) {
         return err_prefix(info, err, "snapshot %llu", (unsigned long long)snapshot->index);
     }

@@ -257,8 +257,6 @@ void sim_node_init(struct sim_node *self, struct sim_cluster *cluster, unsigned 
 void sim_node_fini(struct sim_node *self);
 /* The machine is given a new disk, and with it an id: an older node's, or a new one. It is down. */
 void sim_node_renew(struct sim_node *self, unsigned id);
-/* The node with that id; NULL: none has it, or not any more. */
-struct sim_node *sim_node_find(struct sim_cluster *cluster, uint64_t id);
 /* Starts it, or tries again later when its disk fails meanwhile. */
 void sim_node_start(struct sim_node *self);
 /* Ends it where it stands; it is started again after down_ms. */
@@ -283,6 +281,8 @@ bool sim_wire_admits(struct sim_node *self, const struct message *message);
 
 /* ---- wall.c ---- */
 
+/* Of a node: its clock and its wall clock, right but for some seconds. */
+void sim_clock_init(struct sim_node *node);
 int64_t sim_wall_us(const struct sim_wall *self, uint64_t now_ms);
 /* It jumps, stands still, drifts; or is right again. */
 void sim_wall_act(struct sim_cluster *cluster, struct sim_node *node);
@@ -291,6 +291,8 @@ void sim_wall_heal(struct sim_wall *self, uint64_t now_ms);
 /* ---- members.c ---- */
 
 void sim_members_init(struct sim_cluster *cluster);
+/* The node with that id; NULL: none has it, or not any more. */
+struct sim_node *sim_members_find(struct sim_cluster *cluster, uint64_t id);
 /* The operator looks after the goal that is under way. */
 void sim_members_act(struct sim_cluster *cluster);
 /* A new goal, unless one is under way. */

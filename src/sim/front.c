@@ -538,7 +538,7 @@ static void route(struct sim_request *self)
     } else if (self->forwarded) {
         refuse(self);
     } else {
-        leader = leader_id == 0 ? NULL : sim_node_find(self->cluster, leader_id);
+        leader = leader_id == 0 ? NULL : sim_members_find(self->cluster, leader_id);
         if (leader == NULL || leader->replica == NULL) {
             hold(self, leader_id == 0 ? ERR_NO_LEADER : ERR_AGAIN);
         } else {

@@ -32,6 +32,16 @@ void sim_members_init(struct sim_cluster *cluster)
 
 /* ---- what is so ---- */
 
+struct sim_node *sim_members_find(struct sim_cluster *cluster, uint64_t id)
+{
+    for (unsigned i = 1; i <= cluster->node_count; i++) {
+        if (cluster->nodes[i].id == id) {
+            return &cluster->nodes[i];
+        }
+    }
+    return NULL;
+}
+
 /* The members as the leader knows them; false: nobody leads. */
 static bool members(struct sim_cluster *cluster, struct membership *ret_members)
 {
@@ -57,7 +67,7 @@ static uint64_t dead_member(struct sim_cluster *cluster, enum member_role *ret_r
     struct membership known;
 
     for (unsigned i = 0; members(cluster, &known) && i < known.count; i++) {
-        const struct sim_node *node = sim_node_find(cluster, known.members[i].id);
+        const struct sim_node *node = sim_members_find(cluster, known.members[i].id);
 
         if (node == NULL || node->stopped || node->wiped) {
             *ret_role = known.members[i].role;
@@ -180,7 +190,7 @@ static void survey(struct sim_cluster *cluster, const struct sim_node *leader,
     raft_driver_membership(replica_driver(leader->replica), &known);
     step->fact_count = 0;
     for (unsigned i = 0; i < known.count; i++) {
-        const struct sim_node *node = sim_node_find(cluster, known.members[i].id);
+        const struct sim_node *node = sim_members_find(cluster, known.members[i].id);
         struct member_fact *fact = &step->facts[step->fact_count++];
 
         *fact = (struct member_fact){.id = known.members[i].id};
@@ -204,7 +214,7 @@ static void reached(struct sim_cluster *cluster)
     uint64_t gone = goal->kind == MEMBER_GOAL_REMOVE    ? goal->id
                     : goal->kind == MEMBER_GOAL_REPLACE ? goal->other_id
                                                         : 0;
-    struct sim_node *node = gone != 0 ? sim_node_find(cluster, gone) : NULL;
+    struct sim_node *node = gone != 0 ? sim_members_find(cluster, gone) : NULL;
 
     admin->active = false;
     sim_trace(cluster, "reached: %s", sim_fault_name(admin->kind));
@@ -261,7 +271,7 @@ static void give_up(struct sim_cluster *cluster)
         begin(cluster, admin->kind, &back);
         admin->takes_back = true;
     } else if (newcomer == NULL) {
-        struct sim_node *node = sim_node_find(cluster, goal.id);
+        struct sim_node *node = sim_members_find(cluster, goal.id);
 
         ASSERT(node != NULL);
         sim_node_stop(node);

@@ -25,29 +25,7 @@ enum {
     STATE_EVERY = 16, /* one of so many states is compared */
 };
 
-/* ---- clock and log lines ---- */
-
-static struct sim_node *of_clock(const struct clock *clock)
-{
-    return (struct sim_node *)((uintptr_t)clock - offsetof(struct sim_node, clock));
-}
-
-static uint64_t monotonic_ns(const struct clock *clock)
-{
-    return (of_clock(clock)->cluster->now_ms + 1000) * 1000000;
-}
-
-static int64_t wall_us(const struct clock *clock)
-{
-    const struct sim_node *self = of_clock(clock);
-
-    return sim_wall_us(&self->wall, self->cluster->now_ms);
-}
-
-static uint64_t draw(const struct clock *clock)
-{
-    return prng_next(&of_clock(clock)->cluster->prng);
-}
+/* ---- log lines ---- */
 
 static void write_line(void *arg, const char *line, size_t size)
 {
@@ -401,11 +379,7 @@ void sim_node_init(struct sim_node *self, struct sim_cluster *cluster, unsigned 
 {
     *self = (struct sim_node){
         .cluster = cluster, .slot = slot, .stopped = true, .timer_ms = UINT64_MAX};
-    self->clock = (struct clock){.monotonic_ns = monotonic_ns, .wall_us = wall_us, .random = draw};
-    self->wall = (struct sim_wall){
-        .shown_us = INT64_C(1700000000000000) + (int64_t)prng_range(&cluster->prng, 0, 4000000),
-        .permille = 1000,
-    };
+    sim_clock_init(self);
     self->diag =
         (struct diag){.level = DIAG_INFO, .clock = &self->clock, .write = write_line, .arg = self};
     self->queue_tail = &self->queue;
@@ -436,16 +410,6 @@ void sim_node_renew(struct sim_node *self, unsigned id)
     if (!known) {
         sim_oracle_new_node(&cluster->oracle, self->slot);
     }
-}
-
-struct sim_node *sim_node_find(struct sim_cluster *cluster, uint64_t id)
-{
-    for (unsigned i = 1; i <= cluster->node_count; i++) {
-        if (cluster->nodes[i].id == id) {
-            return &cluster->nodes[i];
-        }
-    }
-    return NULL;
 }
 
 void sim_node_fini(struct sim_node *self)

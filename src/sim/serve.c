@@ -304,7 +304,7 @@ void sim_serve_index(struct sim_node *node)
         return;
     }
     replica_status(node->replica, &status);
-    leader = status.leader_id == 0 ? NULL : sim_node_find(cluster, status.leader_id);
+    leader = status.leader_id == 0 ? NULL : sim_members_find(cluster, status.leader_id);
     if (front->index_asked && cluster->now_ms < front->index_retry_ms &&
         (leader == NULL || leader->slot == front->index_asked_node)) {
         return; /* It is under way. */

@@ -1,8 +1,40 @@
-/* Wall clocks that are wrong. Nothing but time stamps may depend on them. */
+/* Nodes' clocks; and wall clocks that are wrong. Nothing but time stamps may depend on them. */
 #include "base/assert.h"
 #include "sim/cluster.h"
 
 #define HOUR_US INT64_C(3600000000)
+
+static struct sim_node *of_clock(const struct clock *clock)
+{
+    return (struct sim_node *)((uintptr_t)clock - offsetof(struct sim_node, clock));
+}
+
+static uint64_t monotonic_ns(const struct clock *clock)
+{
+    return (of_clock(clock)->cluster->now_ms + 1000) * 1000000;
+}
+
+static int64_t wall_us(const struct clock *clock)
+{
+    const struct sim_node *self = of_clock(clock);
+
+    return sim_wall_us(&self->wall, self->cluster->now_ms);
+}
+
+static uint64_t draw(const struct clock *clock)
+{
+    return prng_next(&of_clock(clock)->cluster->prng);
+}
+
+void sim_clock_init(struct sim_node *node)
+{
+    node->clock = (struct clock){.monotonic_ns = monotonic_ns, .wall_us = wall_us, .random = draw};
+    node->wall = (struct sim_wall){
+        .shown_us =
+            INT64_C(1700000000000000) + (int64_t)prng_range(&node->cluster->prng, 0, 4000000),
+        .permille = 1000,
+    };
+}
 
 int64_t sim_wall_us(const struct sim_wall *self, uint64_t now_ms)
 {

@@ -95,7 +95,7 @@ static void forge(struct sim_node *self, struct message *message)
 void sim_wire_send(struct sim_node *self, const struct message *message)
 {
     struct sim_cluster *cluster = self->cluster;
-    struct sim_node *to = sim_node_find(cluster, message->to);
+    struct sim_node *to = sim_members_find(cluster, message->to);
     uint64_t times[2];
     unsigned copies;
 
@@ -177,7 +177,7 @@ static bool greet(struct sim_node *self, struct sim_node *from, bool here)
 bool sim_wire_admits(struct sim_node *self, const struct message *message)
 {
     const struct parcel *parcel = (const struct parcel *)message;
-    struct sim_node *from = sim_node_find(self->cluster, message->from);
+    struct sim_node *from = sim_members_find(self->cluster, message->from);
     struct sim_link *link;
     bool here;
 

@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "lib/faulty_io.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "lib/tmpdir.h"
+#include "sim/mem_io.h"
 
 /* A failed allocation of absurd size is one of the cases here: AddressSanitizer shall return NULL
  * for it, as malloc does. The name is the sanitizer's. */

@@ -203,6 +203,41 @@ START_TEST(what_touches_in_time_is_concurrent)
 }
 END_TEST
 
+/* Of one client: its sequence says which of the two was first. */
+START_TEST(a_session_goes_by_the_clients_sequence_where_times_touch)
+{
+    struct history_op read = {.kind = HISTORY_READ,
+                              .client = 1,
+                              .topic = "t",
+                              .invoke_us = 1500000,
+                              .return_us = 1500001,
+                              .values = numbers,
+                              .value_count = 2,
+                              .log_end = 2,
+                              .sequence = 1};
+    struct history_op next = {.kind = HISTORY_READ,
+                              .client = 1,
+                              .topic = "t",
+                              .invoke_us = 1500001,
+                              .return_us = 1500002,
+                              .sequence = 2};
+    struct story story = {0};
+
+    add(&story, written(0, 2));
+    add(&story, held(1, 2));
+    add(&story, next);
+    add(&story, read);
+    ck_assert_uint_eq(judge_violated(&story, NULL), (uint64_t)1 << CHECKER_SESSION);
+    story.ops[2].sequence = 1;
+    story.ops[3].sequence = 2;
+    ck_assert_uint_eq(judge_violated(&story, NULL), 0);
+    story.ops[2].sequence = 3;
+    story.ops[2].client = 2;
+    ck_assert_uint_eq(judge_violated(&story, NULL), 0);
+    story_fini(&story);
+}
+END_TEST
+
 START_TEST(options_set_the_bounds)
 {
     struct checker_options two_nodes = {.node_count = 2};
@@ -288,6 +323,41 @@ START_TEST(below_the_start_answers_are_held_against_one_another)
     other.values = numbers + 7;
     add(&story, other);
     ck_assert_uint_eq(judge_violated(&story, NULL), (uint64_t)1 << CHECKER_DURABILITY);
+    story_fini(&story);
+}
+END_TEST
+
+START_TEST(an_unknown_change_of_a_cursor_explains_one_revision)
+{
+    struct history_op set = {.kind = HISTORY_CURSOR,
+                             .outcome = HISTORY_UNKNOWN,
+                             .client = 1,
+                             .topic = "t",
+                             .cursor = "c",
+                             .verb = HISTORY_CURSOR_SET,
+                             .invoke_us = 10};
+    struct history_op get = {.kind = HISTORY_CURSOR,
+                             .client = 2,
+                             .topic = "t",
+                             .cursor = "c",
+                             .verb = HISTORY_CURSOR_GET,
+                             .invoke_us = 11,
+                             .return_us = 12,
+                             .revision = 4096};
+    struct checker_options options = {.unknown_max_percent = 100};
+    struct story story = {0};
+
+    add(&story, set);
+    add(&story, get);
+    add(&story, get); /* The same one. */
+    ck_assert_uint_eq(judge_violated(&story, &options), 0);
+    get.revision = 8192;
+    add(&story, get);
+    ck_assert_uint_eq(judge_violated(&story, &options), (uint64_t)1 << CHECKER_CURSOR_READ);
+    add(&story, set);
+    ck_assert_uint_eq(judge_violated(&story, &options), 0);
+    story.ops[4].invoke_us = 13; /* Too late for either. */
+    ck_assert_uint_eq(judge_violated(&story, &options), (uint64_t)1 << CHECKER_CURSOR_READ);
     story_fini(&story);
 }
 END_TEST
@@ -391,10 +461,12 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("bounds");
     tcase_add_test(tcase, what_touches_in_time_is_concurrent);
+    tcase_add_test(tcase, a_session_goes_by_the_clients_sequence_where_times_touch);
     tcase_add_test(tcase, options_set_the_bounds);
     tcase_add_test(tcase, progress_is_asked_for_only_where_there_was_time_for_it);
     tcase_add_test(tcase, offsets_beyond_all_bounds_are_the_recorders_fault_and_cost_nothing);
     tcase_add_test(tcase, below_the_start_answers_are_held_against_one_another);
+    tcase_add_test(tcase, an_unknown_change_of_a_cursor_explains_one_revision);
     tcase_add_test(tcase, no_history_makes_the_checker_fall);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);

@@ -1,5 +1,5 @@
 /*
- * Small files of a replica: the idioms of base/io.h, the ballot, the snapshot.
+ * Small files of a replica: the idioms of base/io.h, the ballot, the snapshot, the ballast.
  *
  * The promise: a file that is replaced is the old one or the new one; a ballot that was returned is
  * there, and none that nobody gave.
@@ -12,6 +12,7 @@
 #include "lib/exhaust.h"
 #include "raft_fsm/ballot.h"
 #include "raft_fsm/manifest.h"
+#include "raft_fsm/room.h"
 
 static struct err_info info;
 
@@ -169,7 +170,7 @@ static enum err recover_removed(struct io *io)
 /* ---- the ballot ---- */
 
 static struct {
-    uint64_t term, vote;           /* returned or acknowledged */
+    uint64_t term, vote;             /* returned or acknowledged */
     uint64_t tried_term, tried_vote; /* was being written; equal to the others if nothing was */
 } ballot;
 
@@ -334,6 +335,41 @@ static enum err recover_snapshot(struct io *io)
     return save(io, 9, 5000);
 }
 
+/* ---- the ballast ---- */
+
+static void prepare_short_ballast(struct io *io)
+{
+    prepare_nothing(io);
+    ck_assert_int_eq(io_replace_file(io, "/", "ballast", old_text, sizeof old_text, NULL), ERR_OK);
+}
+
+/* There is plenty of room; what fails leaves it without a ballast, and with nothing else. */
+static enum err run_room(struct io *io)
+{
+    struct room room = {.io = io, .dir = "/", .reserve = 400 * 1024};
+    uint64_t size = 0;
+    int fd;
+
+    room_init(&room);
+    ck_assert_int_eq(room.state, ROOM_PLENTY);
+    if (room.has_ballast && (exhaust_is_last() || exhaust_heal())) { /* I2 */
+        ck_assert_int_eq(io_open(io, "/ballast", O_RDONLY, &fd, NULL), ERR_OK);
+        ck_assert_int_eq(io->size(io, fd, &size), 0);
+        io_close(io, &fd);
+        ck_assert_uint_eq(size, room.ballast_size);
+    }
+    return ERR_OK;
+}
+
+static enum err recover_room(struct io *io)
+{
+    struct room room = {.io = io, .dir = "/", .reserve = 400 * 1024};
+
+    room_init(&room);
+    ck_assert(room.has_ballast || !exhaust_is_last());
+    return exhaust_is_last() ? run_room(io) : ERR_OK;
+}
+
 static const struct exhaust_scenario scenarios[] = {
     {"replace_file", prepare_file, run_replace, recover_old_or_new, EXHAUST_TWICE},
     {"replace_no_file", prepare_nothing, run_replace, recover_none_or_new, EXHAUST_TWICE},
@@ -347,6 +383,8 @@ static const struct exhaust_scenario scenarios[] = {
     {"ballot_create_and_write", prepare_no_ballot, run_vote, recover_ballot, EXHAUST_TWICE},
     {"snapshot_save", prepare_snapshot, run_save, recover_snapshot, EXHAUST_TWICE},
     {"snapshot_load", prepare_snapshot, run_load, recover_snapshot, 0},
+    {"ballast", prepare_nothing, run_room, recover_room, EXHAUST_TWICE},
+    {"ballast_of_another_size", prepare_short_ballast, run_room, recover_room, EXHAUST_TWICE},
 };
 
 int main(void)

@@ -3,8 +3,8 @@
  * deleted topics, installing another node's snapshot, filling holes, making holes of damage.
  *
  * The promise: with the newest snapshot file and the entries behind it a node comes to the state
- * that it would have come to undisturbed, whatever failed; and after a failure it does nothing more.
- * Where memory is short in the middle of an entry the node stops.
+ * that it would have come to undisturbed, whatever failed; and after a failure it does nothing
+ * more. Where memory is short in the middle of an entry the node stops.
  */
 #include <check.h>
 #include <stdlib.h>
@@ -232,12 +232,13 @@ static enum err fill(struct fsm *fsm, unsigned chunks)
 
     while (chunks-- > 0 && err == ERR_OK && fsm_next_hole(fsm, &hole) == ERR_OK) {
         struct topic *topic;
+        static struct slice batches; /* Of the chunk before, maybe of a node that stopped. */
         struct chain after = hole.chain;
-        struct slice batches;
         uint64_t end;
         bool met;
 
         exhaust_pause();
+        block_unref(batches.block);
         topic = fsm_find_promised(all.fsm, hole.topic->id);
         if (topic == NULL) {
             topic = fsm_find_promised(installing.fsm, hole.topic->id);
@@ -253,9 +254,6 @@ static enum err fill(struct fsm *fsm, unsigned chunks)
         met = after.offset == hole.to;
         err = met ? fsm_hole_meets(&hole, &after, NULL) : ERR_OK;
         err = err == ERR_OK ? fsm_fill(fsm, &hole, &batches, &after, met, NULL) : err;
-        exhaust_pause();
-        block_unref(batches.block);
-        exhaust_resume();
         fsm_hole_fini(&hole);
     }
     return err;
@@ -302,18 +300,18 @@ HISTORY(produce, packer_produce(&packer, topic_id(2),
 HISTORY(produce_rolling, packer_produce(&packer, topic_id(0),
                                         &(struct produced){.record_count = 1, .body_size = 4000}))
 HISTORY(init_producer, packer_init_producer(&packer))
-HISTORY(raise_epoch, packer_raise(&packer, &(struct producer_claim){.id = 1,
-                                                                    .topic_id = topic_id(0)}))
-HISTORY(set_cursor, packer_set_cursor(&packer, &(struct cursor_change){.topic = "a",
-                                                                       .name = "third",
-                                                                       .offset = 1,
-                                                                       .metadata = "x"}))
-HISTORY(move_cursor, packer_set_cursor(&packer, &(struct cursor_change){.topic = "a",
-                                                                        .name = "first",
-                                                                        .offset = 6,
-                                                                        .metadata = "there"}))
-HISTORY(delete_cursor, packer_delete_cursor(&packer, &(struct cursor_change){.topic = "a",
-                                                                             .name = "first"}))
+HISTORY(raise_epoch,
+        packer_raise(&packer, &(struct producer_claim){.id = 1, .topic_id = topic_id(0)}))
+HISTORY(set_cursor,
+        packer_set_cursor(&packer,
+                          &(struct cursor_change){
+                              .topic = "a", .name = "third", .offset = 1, .metadata = "x"}))
+HISTORY(move_cursor,
+        packer_set_cursor(&packer,
+                          &(struct cursor_change){
+                              .topic = "a", .name = "first", .offset = 6, .metadata = "there"}))
+HISTORY(delete_cursor,
+        packer_delete_cursor(&packer, &(struct cursor_change){.topic = "a", .name = "first"}))
 
 static void prepare_long(struct io *io)
 {
@@ -347,13 +345,15 @@ static void prepare_whole(struct io *io)
 
 static enum err install(struct io *io, struct fsm *fsm)
 {
+    static struct slice bytes; /* A node that stops would not give it back. */
     struct manifest manifest;
-    struct slice bytes;
     enum err err;
 
-    exhaust_pause();
-    bytes = history_manifest_bytes(installing.fsm);
-    exhaust_resume();
+    if (bytes.block == NULL) {
+        exhaust_pause();
+        bytes = history_manifest_bytes(installing.fsm);
+        exhaust_resume();
+    }
     err = manifest_decode(bytes.data, bytes.size, &manifest, NULL);
     if (err == ERR_OK) {
         err = fsm_install(fsm, &manifest, NULL);
@@ -361,11 +361,7 @@ static enum err install(struct io *io, struct fsm *fsm)
     }
     err = err == ERR_OK ? sync_fsm(fsm) : err;
     err = err == ERR_OK ? save(io, fsm, &bytes) : err;
-    err = err == ERR_OK ? fsm_forget(fsm, fsm_applied_index(fsm), NULL) : err;
-    exhaust_pause();
-    block_unref(bytes.block);
-    exhaust_resume();
-    return err;
+    return err == ERR_OK ? fsm_forget(fsm, fsm_applied_index(fsm), NULL) : err;
 }
 
 /* An install that has just happened: the holes are there. */

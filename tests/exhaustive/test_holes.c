@@ -2,8 +2,8 @@
  * Logs with holes: skipping, filling, syncing what was filled, making holes of damage, truncating
  * through them, and opening with them.
  *
- * The promise: what the log shows is true, of what was synced nothing is missing but what was to go,
- * and what is missing can be filled.
+ * The promise: what the log shows is true, of what was synced nothing is missing but what was to
+ * go, and what is missing can be filled.
  */
 #include <check.h>
 #include <stdlib.h>
@@ -51,10 +51,8 @@ static void prepare(struct io *io)
     }
     memset(&lab, 0, sizeof lab);
     lab.f.random = 1;
-    lab.f.options = (struct log_options){.dir = "/log",
-                                         .segment_size_max = 4096,
-                                         .index_interval = 256,
-                                         .holes_allowed = true};
+    lab.f.options = (struct log_options){
+        .dir = "/log", .segment_size_max = 4096, .index_interval = 256, .holes_allowed = true};
     takes = false;
     ck_assert_int_eq(io->mkdir(io, "/log", 0750), 0);
     ck_assert_int_eq(io->sync_dir(io, "/"), 0);
@@ -78,8 +76,8 @@ static void prepare_damage(struct io *io)
     hole_lab_open(&lab);
     ck_assert_int_eq(hole_lab_fill(&lab, base_of(10), 12), ERR_OK);
     ck_assert_int_eq(log_find(lab.f.log, base_of(39), UINT64_MAX, 1, &chunk, NULL), ERR_OK);
-    ck_assert_int_eq(
-        io_write(io, chunk.fd, "", &part, 1, chunk.position + 120, RWF_DSYNC, NULL), ERR_OK);
+    ck_assert_int_eq(io_write(io, chunk.fd, "", &part, 1, chunk.position + 120, RWF_DSYNC, NULL),
+                     ERR_OK);
     log_chunk_release(&chunk);
     fixture_close(&lab.f);
     takes = true;
@@ -326,7 +324,7 @@ static enum err recover(struct io *io)
 
 #define OPERATION(name)                                                                            \
     {                                                                                              \
-        #name, prepare, run_##name, recover, 0                                                     \
+#name, prepare, run_##name, recover, 0                                                     \
     }
 
 static const struct exhaust_scenario scenarios[] = {

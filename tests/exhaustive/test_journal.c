@@ -1,6 +1,6 @@
 /*
- * The journal: opening, appending into and over the end of a segment, truncating, trimming, resetting,
- * sealing, preparing and recycling segments, tasks that become one write.
+ * The journal: opening, appending into and over the end of a segment, truncating, trimming,
+ * resetting, sealing, preparing and recycling segments, tasks that become one write.
  *
  * The promise: what was acknowledged is there, entry by entry with its term; behind it, at most a
  * prefix of what was being appended; after a failed write nothing is accepted any more.
@@ -38,8 +38,8 @@ static enum err perform_tasks(const struct step *self)
     exhaust_pause();
     tasks[0] = lab_append_task(self->index, 2, self->term, self->size);
     tasks[1] = lab_append_task(self->index + 2, 3, self->term, self->size);
-    tasks[2] = lab_append_task(self->index + 4, (unsigned)self->count - 4, self->term + 1,
-                               self->size);
+    tasks[2] =
+        lab_append_task(self->index + 4, (unsigned)self->count - 4, self->term + 1, self->size);
     tasks[0]->next = tasks[1];
     tasks[1]->next = tasks[2];
     exhaust_resume();

@@ -1,6 +1,6 @@
 /*
- * A topic's log: opening a new one, one that is there, one that a crash tore; append and roll, sync,
- * truncation at both ends, reset, copying, reading, deleting. (Holes: test_holes.c.)
+ * A topic's log: opening a new one, one that is there, one that a crash tore; append and roll,
+ * sync, truncation at both ends, reset, copying, reading, deleting. (Holes: test_holes.c.)
  *
  * The promise: what was synced is there, what was not is there as far as it verifies, nothing else
  * ever was; after a failed write the log refuses everything but reading.
@@ -477,7 +477,7 @@ static enum err recover_deleted(struct io *io)
 
 #define OPERATION(name)                                                                            \
     {                                                                                              \
-        #name, prepare, run_##name, recover, 0                                                     \
+#name, prepare, run_##name, recover, 0                                                     \
     }
 
 static const struct exhaust_scenario scenarios[] = {

@@ -23,7 +23,12 @@ static bool is_canonical(const Record__RecordSet *objects, const uint8_t *body, 
 
     ASSERT(packed != NULL);
     for (size_t i = 0; i < objects->n_records; i++) {
-        same = same && objects->records[i]->base.n_unknown_fields == 0;
+        const Record__Record *record = objects->records[i];
+
+        same = same && record->base.n_unknown_fields == 0;
+        for (size_t k = 0; k < record->n_headers; k++) {
+            same = same && record->headers[k]->base.n_unknown_fields == 0;
+        }
     }
     same = record__record_set__pack(objects, packed) == size && same &&
            memcmp(packed, body, size) == 0;

@@ -20,7 +20,8 @@ static const char *const kind_names[] = {"io", "memory", "crash"};
 enum { SCENARIOS_MAX = 64, CALLS_MAX = 3000, NAME_SIZE = 64 };
 
 /* One fault. */
-struct try {
+struct
+try {
     enum kind kind;
     unsigned number;  /* of the call; 0: none fails */
     unsigned variant; /* how, and what is lost then */
@@ -67,7 +68,9 @@ static struct {
     bool stopped;
     bool crashed;
     bool retried;
-    unsigned orphans; /* mappings of a process that stopped */
+    bool healed;
+    unsigned allocations; /* when it was */
+    unsigned orphans;     /* mappings of a process that stopped */
     enum err err;
 } now;
 
@@ -140,9 +143,12 @@ bool exhaust_heal(void)
     if (now.try.kind == KIND_CRASH && now.disk.failed[0] != '\0') {
         return false;
     }
-    now.disk.order.fail_at = 0;
-    now.disk.order.short_transfer = false;
-    faulty_alloc_fail_at(0, false);
+    if (!now.healed) {
+        now.healed = true;
+        now.allocations = faulty_alloc_calls();
+        exhaust_disk_end(&now.disk);
+        faulty_alloc_fail_at(0, false);
+    }
     return true;
 }
 
@@ -179,9 +185,8 @@ static const struct variant memory_variants[] = {
 
 /* The first ones are each of its kind; then chance has its say, as often as is wanted. */
 static const struct variant crash_variants[] = {
-    {EIO, true, false, LOSE_NOTHING}, {EIO, true, false, LOSE_ALL},
-    {EIO, true, false, LOSE_DATA},    {EIO, true, false, LOSE_NAMES},
-    {EIO, true, false, LOSE_SOME},    {EIO, true, false, LOSE_ORDER},
+    {EIO, true, false, LOSE_NOTHING}, {EIO, true, false, LOSE_ALL},  {EIO, true, false, LOSE_DATA},
+    {EIO, true, false, LOSE_NAMES},   {EIO, true, false, LOSE_SOME}, {EIO, true, false, LOSE_ORDER},
     {EIO, true, false, LOSE_SOME},
 };
 
@@ -215,8 +220,8 @@ static const struct variant *variant_of(enum kind kind, unsigned variant)
         return &memory_variants[variant];
     case KIND_CRASH:
         if (variant >= CRASH_FIXED) {
-            variant = CRASH_FIXED +
-                      (variant - CRASH_FIXED) % (LENGTH(crash_variants) - CRASH_FIXED);
+            variant =
+                CRASH_FIXED + (variant - CRASH_FIXED) % (LENGTH(crash_variants) - CRASH_FIXED);
         }
         return &crash_variants[variant];
     case KIND_COUNT:
@@ -294,6 +299,7 @@ static void run(void)
     now.started = false;
     now.stopped = false;
     now.retried = false;
+    now.healed = false;
     now.running = true;
     exhaust_disk_begin(&now.disk, now.late ? &(struct exhaust_disk_order){0} : &now.order);
     faulty_alloc_begin();
@@ -372,7 +378,9 @@ static unsigned disturb(const struct try *try)
     now.scenario->prepare(&now.disk.under.io);
     ck_assert_uint_eq(mem_io_open_count(&now.disk.under), 0);
     run();
-    calls = try->kind == KIND_MEMORY ? faulty_alloc_calls() : now.disk.calls;
+    calls = try->kind != KIND_MEMORY ? now.disk.calls
+            : now.healed             ? now.allocations
+                                     : faulty_alloc_calls();
     check_run();
     now.crashed = try->kind == KIND_CRASH ||
                   variant_of(try->kind, try->variant)->loss != LOSE_NOTHING || now.stopped;
@@ -437,9 +445,8 @@ static void try_number(enum kind kind, unsigned number)
     for (unsigned variant = 0; variant < variant_count(kind); variant++) {
         struct try try = {.kind = kind, .number = number, .variant = variant};
 
-        if (!is_wanted(number, variant) ||
-            ((flags & EXHAUST_NAMES_IN_ORDER) != 0 &&
-             variant_of(kind, variant)->loss == LOSE_ORDER)) {
+        if (!is_wanted(number, variant) || ((flags & EXHAUST_NAMES_IN_ORDER) != 0 &&
+                                            variant_of(kind, variant)->loss == LOSE_ORDER)) {
             continue;
         }
         if (kind == KIND_CRASH && (flags & EXHAUST_TWICE) != 0 && (variant == 1 || variant == 4)) {
@@ -500,9 +507,8 @@ static void read_environment(void)
     if (only == NULL) {
         return;
     }
-    now.only_depth =
-        sscanf(only, "%63[^:]:%63[^:]:%u:%u:%u", now.only, kind, &now.only_try.number,
-               &now.only_try.variant, &now.only_try.second);
+    now.only_depth = sscanf(only, "%63[^:]:%63[^:]:%u:%u:%u", now.only, kind, &now.only_try.number,
+                            &now.only_try.variant, &now.only_try.second);
     ASSERT(now.only_depth >= 1);
     now.only_try.kind = KIND_COUNT;
     for (int i = 0; i < KIND_COUNT; i++) {
@@ -526,11 +532,11 @@ static void print_failures(void)
         if (!now.shared->tests[test].begun || now.shared->tests[test].done) {
             continue;
         }
-        printf("FAILED in %s, after %s:\n    EXHAUST_ONLY=%s:%s:%u:%u", now.shared->tests[test].phase,
-               now.shared->tests[test].failed[0] == '\0' ? "no call"
-                                                         : now.shared->tests[test].failed,
-               now.scenarios[test / KIND_COUNT].name, kind_names[try->kind], try->number,
-               try->variant);
+        printf(
+            "FAILED in %s, after %s:\n    EXHAUST_ONLY=%s:%s:%u:%u", now.shared->tests[test].phase,
+            now.shared->tests[test].failed[0] == '\0' ? "no call" : now.shared->tests[test].failed,
+            now.scenarios[test / KIND_COUNT].name, kind_names[try->kind], try->number,
+            try->variant);
         if (try->second > 0) {
             printf(":%u", try->second);
         }
@@ -548,8 +554,8 @@ int exhaust_main(const char *name, const struct exhaust_scenario *scenarios, siz
     ASSERT(count > 0 && count <= SCENARIOS_MAX);
     now.scenarios = scenarios;
     now.count = count;
-    now.shared = mmap(NULL, sizeof *now.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                      -1, 0);
+    now.shared =
+        mmap(NULL, sizeof *now.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ASSERT(now.shared != MAP_FAILED);
     read_environment();
     tcase_set_timeout(tcase, 600);
@@ -563,10 +569,11 @@ int exhaust_main(const char *name, const struct exhaust_scenario *scenarios, siz
     print_failures();
     totals = &now.shared->totals;
     fflush(stdout);
-    printf("%s: %zu operations: %llu failed calls, %llu failed allocations (%llu of them stopped the "
-           "program), %llu crashes, %llu crashes in recovery from one\n",
-           name, count, (unsigned long long)totals->tries[KIND_IO],
-           (unsigned long long)totals->tries[KIND_MEMORY], (unsigned long long)totals->stops,
-           (unsigned long long)totals->tries[KIND_CRASH], (unsigned long long)totals->second);
+    printf(
+        "%s: %zu operations: %llu failed calls, %llu failed allocations (%llu of them stopped the "
+        "program), %llu crashes, %llu crashes in recovery from one\n",
+        name, count, (unsigned long long)totals->tries[KIND_IO],
+        (unsigned long long)totals->tries[KIND_MEMORY], (unsigned long long)totals->stops,
+        (unsigned long long)totals->tries[KIND_CRASH], (unsigned long long)totals->second);
     return rv;
 }

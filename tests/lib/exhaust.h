@@ -60,16 +60,16 @@ struct exhaust_scenario {
 /* In run: calls and allocations up to here are none that may fail. */
 void exhaust_start(void);
 
-/* In run: the memory was short, once, and is there again; an operation that promises to have changed
- * nothing has to work now. */
+/* In run: the memory was short, once, and is there again; an operation that promises to have
+ * changed nothing has to work now. */
 bool exhaust_may_retry(enum err err);
 
 /* What a scenario allocates for itself neither fails nor counts. Nests. */
 void exhaust_pause(void);
 void exhaust_resume(void);
 
-/* In run: nothing fails any more, so that one can look at what the failure left; false when there is
- * nobody left to look: a crash. Nothing counts from here on. */
+/* In run: nothing fails any more, so that one can look at what the failure left; false when there
+ * is nobody left to look: a crash. Nothing counts from here on. */
 bool exhaust_heal(void);
 
 /* The machine has crashed: nothing works, and nothing that is seen means anything. */

@@ -68,7 +68,8 @@ static int on_operation(void *arg, struct mem_io_op *op)
     struct exhaust_disk *self = arg;
 
     if (self->failing != 0 && self->failed[0] == '\0') {
-        (void)snprintf(self->failed, sizeof self->failed, "%s '%s'", self->verb, op->path); /* fits */
+        (void)snprintf(self->failed, sizeof self->failed, "%s '%s'", self->verb,
+                       op->path); /* fits */
     }
     if (self->failing != 0 && op->kind == MEM_IO_PWRITEV) {
         op->partial = op->size * (exhaust_random(&self->order.random) % 3) / 2;
@@ -106,8 +107,8 @@ static ssize_t exhaust_pread(struct io *io, int fd, void *data, size_t size, uin
 {
     struct io *under = enter(io, false, "pread");
 
-    return leave_size(
-        io, under->pread(under, fd, data, shorten(from(io), size, position), position));
+    return leave_size(io,
+                      under->pread(under, fd, data, shorten(from(io), size, position), position));
 }
 
 static ssize_t exhaust_pwritev(struct io *io, int fd, const struct iovec *parts, int count,

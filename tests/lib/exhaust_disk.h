@@ -42,11 +42,11 @@ void exhaust_disk_end(struct exhaust_disk *self);
 enum exhaust_loss {
     LOSE_NOTHING, /* The process died, the machine did not. */
     LOSE_ALL,
-    LOSE_DATA,    /* Names stay. */
-    LOSE_NAMES,   /* Data stay. */
-    LOSE_SOME,    /* By chance. */
-    LOSE_ORDER,   /* By chance, and unsynced changes of names that do not depend on each other last
-                     in any order. */
+    LOSE_DATA,  /* Names stay. */
+    LOSE_NAMES, /* Data stay. */
+    LOSE_SOME,  /* By chance. */
+    LOSE_ORDER, /* By chance, and unsynced changes of names that do not depend on each other last
+                   in any order. */
 };
 
 /* The process, or the machine, dies. */

@@ -152,12 +152,16 @@ static void forget(const void *memory)
 
 void *__wrap_malloc(size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : note(__real_malloc(size), __builtin_return_address(0));
+    return fails(__builtin_return_address(0))
+               ? NULL
+               : note(__real_malloc(size), __builtin_return_address(0));
 }
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : note(__real_calloc(count, size), __builtin_return_address(0));
+    return fails(__builtin_return_address(0))
+               ? NULL
+               : note(__real_calloc(count, size), __builtin_return_address(0));
 }
 
 static void *change(void *old, size_t size, const void *caller)
@@ -189,12 +193,16 @@ void *__wrap_reallocarray(void *old, size_t count, size_t size)
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : note(__real_aligned_alloc(alignment, size), __builtin_return_address(0));
+    return fails(__builtin_return_address(0))
+               ? NULL
+               : note(__real_aligned_alloc(alignment, size), __builtin_return_address(0));
 }
 
 int __wrap_posix_memalign(void **ret_memory, size_t alignment, size_t size)
 {
-    int rv = fails(__builtin_return_address(0)) ? ENOMEM : __real_posix_memalign(ret_memory, alignment, size);
+    int rv = fails(__builtin_return_address(0))
+                 ? ENOMEM
+                 : __real_posix_memalign(ret_memory, alignment, size);
 
     if (rv == 0) {
         (void)note(*ret_memory, __builtin_return_address(0)); /* The same pointer. */

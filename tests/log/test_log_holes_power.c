@@ -8,10 +8,10 @@
 
 #include "base/assert.h"
 #include "lib/faulty_io.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "log/hole_lab.h"
 #include "log/log.h"
+#include "sim/mem_io.h"
 
 enum { CALLS_MAX = 800, ROUNDS = 40, STEPS = 12, SEEDS = 6 };
 

@@ -5,10 +5,10 @@
  */
 #include <errno.h>
 
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "log/log.h"
 #include "log/log_fixture.h"
+#include "sim/mem_io.h"
 
 enum { ROUNDS = 60, STEPS = 12, SEEDS = 6 };
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from cluster import QUORLOG, Cluster, Failed, expect, run
-from faults import Fault
+from fault import Fault
 
 
 def digest(servers, topic, count):

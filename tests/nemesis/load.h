@@ -68,6 +68,7 @@ struct topic {
     bool live; /* may be used */
     enum topic_use use;
     char name[LOAD_NAME_SIZE];
+    uint64_t id;
     char label[LOAD_LABEL_SIZE]; /* "name#id" */
     uint64_t made_token;         /* of a name that was used before; else 0 */
     uint64_t end;                /* behind the last acknowledged record */
@@ -103,6 +104,7 @@ struct life {
     unsigned under_way;  /* operations */
     struct topic *topic; /* NULL: none */
     bool leaving;        /* begins nothing */
+    bool abrupt;         /* closes after this step, in the middle of what it does */
     bool closing;
 };
 

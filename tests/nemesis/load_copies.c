@@ -154,8 +154,9 @@ static bool add_topics(struct copy_node *self, const Quorlog__TopicListReply *li
         }
         *topic = (struct copy_topic){.id = info->id, .start = info->start, .end = info->end};
         (void)snprintf(topic->name, sizeof topic->name, "%s", info->name); /* fits */
-        memcpy(topic->digest, info->digest.data,
-               info->digest.len < sizeof topic->digest ? info->digest.len : sizeof topic->digest);
+        if (info->digest.len == sizeof topic->digest) { /* Of a topic without records: none. */
+            memcpy(topic->digest, info->digest.data, sizeof topic->digest);
+        }
         self->topic_count++;
     }
     return true;

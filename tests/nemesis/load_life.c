@@ -9,7 +9,7 @@
 #include "load_record.h"
 #include "quorlog.pb-c.h"
 
-enum { LIFE_MIN_MS = 2000, LIFE_MAX_MS = 15000, ABRUPT_PERCENT = 20, SERVERS_TEXT_SIZE = 4096 };
+enum { LIFE_MIN_MS = 2000, LIFE_MAX_MS = 15000, ABRUPT_PERCENT = 30, SERVERS_TEXT_SIZE = 4096 };
 
 uint64_t load_choose(struct load *self, uint64_t bound)
 {
@@ -183,15 +183,16 @@ static void life_step(struct life *self, uint64_t now_us)
     if (self->closing) {
         return;
     }
+    if (self->abrupt) {
+        life_close(self);
+        return;
+    }
     if (self->topic != NULL && !self->topic->live) {
         self->leaving = true;
     }
     if (!self->leaving && (load->stopping || now_us >= self->end_us)) {
-        self->leaving = true;
-        if (!load->stopping && load_chance(load, ABRUPT_PERCENT)) {
-            life_close(self);
-            return;
-        }
+        self->abrupt = !load->stopping && load_chance(load, ABRUPT_PERCENT);
+        self->leaving = !self->abrupt;
     }
     if (!self->leaving) {
         self->slot->kind->step(self);

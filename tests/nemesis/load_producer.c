@@ -186,6 +186,9 @@ static unsigned allowance(struct writer *self)
     self->credit += share * (double)(now_us - self->step_us) / 1e6;
     self->credit = self->credit > 4.0 * BURST_MAX ? 4.0 * BURST_MAX : self->credit;
     self->step_us = now_us;
+    if (self->life.abrupt) {
+        return self->window; /* So that there is something to be in the middle of. */
+    }
     if (load->options.rate == 0) {
         return self->burst;
     }

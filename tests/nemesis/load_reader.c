@@ -13,7 +13,7 @@
 #include "load_batches.h"
 #include "quorlog.pb-c.h"
 
-enum { PAUSE_MAX_MS = 60, RECORDS_MAX = 200, BYTES_MAX = 256 << 10, LAG_MAX_MS = 1000 };
+enum { PAUSE_MAX_MS = 60, RECORDS_MAX = 100, BYTES_MAX = 64 << 10, LAG_MAX_MS = 1000 };
 
 struct asker {
     struct life life;
@@ -35,10 +35,16 @@ static void note_reply(struct asker *self, const Quorlog__ConsumeReply *reply,
                        const struct client_answer *answer)
 {
     static struct load_values values; /* One thread; too large for the stack. */
+    static char other[LOAD_LABEL_SIZE];
     static uint64_t broken;
     struct history_op *op = &self->op;
     struct err_info info;
 
+    if (reply->topic_id != self->life.topic->id) {
+        (void)snprintf(other, sizeof other, "%s#%llu", self->life.topic->name,
+                       (unsigned long long)reply->topic_id); /* fits */
+        op->topic = other;                                   /* Whose records were written there? */
+    }
     op->node = (uint32_t)reply->node_id;
     op->offset = reply->offset;
     op->log_start = reply->log_start;
@@ -155,6 +161,7 @@ static void ask(struct asker *self)
     self->request.topic = self->life.topic->name;
     self->request.records_max = 1 + (uint32_t)load_choose(self->life.load, RECORDS_MAX);
     self->request.bytes_max = BYTES_MAX;
+    self->request.topic_id = load_chance(self->life.load, 50) ? self->life.topic->id : 0;
     self->request.deadline_ms = LOAD_REQUEST_MS / 4;
     self->op = life_op(&self->life, HISTORY_READ);
     if (variant != READER_SESSION && variant != READER_LINEARIZABLE) {

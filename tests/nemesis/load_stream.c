@@ -9,7 +9,8 @@
 #include "load.h"
 #include "load_record.h"
 
-enum { VALUES_MAX = 4096, TAIL_MAX = 500, PAUSE_PERCENT = 2 };
+/* In a long run topics are long: nobody reads all of one. */
+enum { VALUES_MAX = 4096, TAIL_MAX = 500, PAUSE_PERCENT = 2, RECORDS_MAX = 20000 };
 
 struct follower {
     struct life life;
@@ -140,6 +141,7 @@ static void stream_begin(struct life *life)
         return;
     }
     options.topic = life->topic->name;
+    options.records_max = 1 + load_choose(life->load, RECORDS_MAX);
     options.credit_size = (size_t)(64 + load_choose(life->load, 1024)) << 10;
     choose(self, &options);
     self->begun_us = self->placing.invoke_us = recorder_now_us();

@@ -50,6 +50,7 @@ void topic_acknowledged(struct topic *self, uint64_t end, uint64_t token)
 
 static void become_live(struct topic *self, uint64_t id)
 {
+    self->id = id;
     (void)snprintf(self->label, sizeof self->label, "%s#%" PRIu64, self->name, id); /* fits */
     self->live = true;
 }

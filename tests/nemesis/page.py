@@ -102,6 +102,10 @@ def quantile(values, share):
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
+def per_second(second, count):
+    return count / max(second.get("seconds", 1.0), 0.001)
+
+
 class Run:
     """What the directory holds."""
 
@@ -137,9 +141,10 @@ class Run:
     def total(self, key):
         return sum(s.get(key, 0) for s in self.series)
 
-    def errors(self, second):
-        return sum(count for name, count in second.get("errors", {}).items()
-                   if name not in EXPECTED_ERRORS)
+    @staticmethod
+    def errors(second):
+        return per_second(second, sum(count for name, count in second.get("errors", {}).items()
+                                      if name not in EXPECTED_ERRORS))
 
 
 # ---- sections ----
@@ -200,16 +205,17 @@ def timeline_section(run):
     figure = Figure(run.begin, run.end)
     seconds = figure.thin(run.series)
     figure.fault_bands(run.faults)
-    rate = [(s["t"], s["records"] / max(s.get("seconds", 1.0), 0.001)) for s in seconds]
+    rate = [(s["t"], per_second(s, s["records"])) for s in seconds]
     figure.panel("Acknowledged records a second", 120)
     figure.linear([("--blue", "records", rate)])
-    figure.panel("Latency of acknowledged produces, ms", 130)
+    figure.panel("Latency of acknowledged produces, ms", 150)
     figure.logarithmic([
         ("--blue", "p50", [(s["t"], s["produce_p50_ms"]) for s in seconds if s["produce_ok"]]),
         ("--orange", "p99", [(s["t"], s["produce_p99_ms"]) for s in seconds if s["produce_ok"]])])
     figure.panel("Errors and unknown outcomes a second", 80)
     figure.bars([("--red", "errors", [(s["t"], run.errors(s)) for s in seconds]),
-                 ("--violet", "unknown produces", [(s["t"], s["produce_unknown"]) for s in seconds])])
+                 ("--violet", "unknown produces", [(s["t"], per_second(s, s["produce_unknown"]))
+                                                for s in seconds])])
     figure.leaders([e for e in run.events if e.get("kind") == "leader"])
     figure.fault_rows(run.kinds(), run.faults)
     figure.notes([e for e in run.events if e.get("kind") == "note"])

@@ -5,8 +5,8 @@ import math
 
 WIDTH = 1130
 LEFT = 118
-RIGHT = 14
-POINTS_MAX = 900
+RIGHT = 30
+POINTS_MAX = 600
 ROW = 20
 
 
@@ -95,11 +95,11 @@ class Figure:
     def legend(self, curves):
         x = WIDTH - RIGHT
         for color, name, _ in reversed(curves):
-            width = 6.4 * len(name)
-            self.label(x, self.top - 8, name, "end")
-            self.add(f'<rect x="{x - width - 16:.1f}" y="{self.top - 17:.1f}" width="10" height="10" rx="2" '
+            x -= 7 * len(name)
+            self.label(x, self.top - 8, name)
+            self.add(f'<rect x="{x - 15:.1f}" y="{self.top - 17:.1f}" width="10" height="10" rx="2" '
                      f'style="fill:var({color})"/>')
-            x -= width + 34
+            x -= 32
 
     def curve(self, color, points):
         if points:
@@ -128,7 +128,7 @@ class Figure:
 
         for power in range(low, high + 1):
             self.line_at(place(10 ** power), text_number(10.0 ** power))
-        for color, _, points in curves:
+        for color, _, points in reversed(curves):  # The first one on top.
             self.curve(color, [(t, place(v)) for t, v in points])
         self.legend(curves)
 
@@ -151,7 +151,7 @@ class Figure:
                 base[t] += value
                 self.add(f'<rect x="{self.x(t) - width:.1f}" y="{upper:.1f}" width="{width:.1f}" '
                          f'height="{lower - upper:.1f}" style="fill:var({color})">'
-                         f'<title>{html.escape(name)}: {value}</title></rect>')
+                         f'<title>{html.escape(name)}: {value:g}</title></rect>')
         self.legend(stacks)
 
     # ---- rows ----

@@ -171,7 +171,7 @@ class Page(unittest.TestCase):
         self.about["to"] = 7300.0
         page = self.make()
         for curve in (e for e in self.figure(page).iter() if e.get("class") == "curve"):
-            self.assertLessEqual(len(curve.get("points").split()), 900)
+            self.assertLessEqual(len(curve.get("points").split()), 600)
         self.assertIn("7\u202f200\u202f000", page)  # all records, all the same
 
     def test_without_a_run_there_is_no_page(self):

@@ -216,9 +216,8 @@ class ProxyTest(unittest.TestCase):
         self.assertEqual(ended.far.recv(1), b"")
         self.assertTrue(was_reset(broken.far))
 
-    def test_what_is_held_is_bounded(self):
-        link = self.dial(1, 2)
-        self.proxy.block(1, 2)
+    def fill(self, link):
+        """Sends until nothing is taken any more; how much was."""
         link.near.setblocking(False)
         sent = 0
         end = time.monotonic() + SOON
@@ -228,7 +227,20 @@ class ProxyTest(unittest.TestCase):
             sent += link.near.send(bytes(1 << 20))
         self.assertLess(time.monotonic(), end, "it takes everything")
         self.assertLess(self.proxy.stats()["queued"], 1 << 20)
+        return sent
+
+    def test_what_is_held_is_bounded(self):
+        link = self.dial(1, 2)
+        self.proxy.block(1, 2)
+        sent = self.fill(link)
         self.proxy.open(1, 2)
+        self.assertEqual(len(receive(link.far, sent)), sent)
+
+    def test_what_is_late_is_bounded(self):
+        link = self.dial(1, 2)
+        self.proxy.delay(1, 2, 60000)
+        sent = self.fill(link)
+        self.proxy.heal()
         self.assertEqual(len(receive(link.far, sent)), sent)
 
     # ---- drop ----

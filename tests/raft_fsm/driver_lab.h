@@ -34,7 +34,7 @@ struct lab {
     unsigned install_count;
     unsigned changed_count;
     unsigned changed_when_applied; /* changed_count, as of the entry applied last */
-    unsigned diag_count; /* ERROR events */
+    unsigned diag_count;           /* ERROR events */
     struct diag diag;
     enum err apply_err; /* what host.apply and save_ballot return */
     enum err ballot_err;

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 #include "base/io.h"
-#include "sim/mem_io.h"
 #include "raft_fsm/journal.h"
+#include "sim/mem_io.h"
 
 enum { LAB_NODE = 7, LAB_INDEX_MAX = 4096, LAB_SEGMENT_SIZE = 64 * 1024 };
 

@@ -5,8 +5,8 @@
 #ifndef QUORLOG_TESTS_RAFT_FSM_REPLICA_LAB_H
 #define QUORLOG_TESTS_RAFT_FSM_REPLICA_LAB_H
 
-#include "sim/mem_io.h"
 #include "raft_fsm/replica.h"
+#include "sim/mem_io.h"
 
 enum { LAB_NODES = 3, LAB_QUEUE_MAX = 4096 };
 

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "lib/faulty_io.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
+#include "sim/mem_io.h"
 
 enum { FILE_SIZE = 8192, SLOT_SIZE = 4096 };
 

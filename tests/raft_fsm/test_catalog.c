@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/catalog.h"
+#include "sim/mem_io.h"
 
 static struct mem_io disk;
 static struct catalog *catalog;

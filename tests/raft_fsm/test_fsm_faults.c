@@ -9,8 +9,8 @@
 
 #include "history.h"
 #include "lib/faulty_io.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
+#include "sim/mem_io.h"
 
 enum { ENTRIES = 72, SNAPSHOT_EVERY = 9, INSTALL_AT = 40 };
 

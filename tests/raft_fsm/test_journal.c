@@ -7,11 +7,11 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "lib/tmpdir.h"
 #include "raft_fsm/journal_lab.h"
 #include "raft_fsm/journal_segment.h"
+#include "sim/mem_io.h"
 
 static struct mem_io disk;
 static struct journal_options options;

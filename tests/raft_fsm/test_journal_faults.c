@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "lib/faulty_io.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/journal.h"
 #include "raft_fsm/journal_lab.h"
+#include "sim/mem_io.h"
 
 static struct mem_io disk;
 

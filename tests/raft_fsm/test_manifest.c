@@ -8,9 +8,9 @@
 #include "base/crc32c.h"
 #include "history.h"
 #include "lib/faulty_io.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/manifest.h"
+#include "sim/mem_io.h"
 
 static void add_cursor(struct cursors *cursors, uint64_t topic_id, const char *name,
                        const struct cursor_position *at, const char *metadata)

@@ -4,11 +4,11 @@
 #include <check.h>
 #include <string.h>
 
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/ballot.h"
 #include "raft_fsm/journal.h"
 #include "raft_fsm/manifest.h"
+#include "sim/mem_io.h"
 
 static struct mem_io disk;
 static struct err_info info;

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "history.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/replica.h"
+#include "sim/mem_io.h"
 
 struct host {
     struct clock clock; /* first: the clock's functions find the host by it */

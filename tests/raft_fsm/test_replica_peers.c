@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "history.h"
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/replica.h"
+#include "sim/mem_io.h"
 
 enum { VOTERS = 3, OUTBOX_MAX = 512, RESERVE = 8 << 20 };
 

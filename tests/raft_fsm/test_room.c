@@ -1,9 +1,9 @@
 #include <check.h>
 #include <string.h>
 
-#include "sim/mem_io.h"
 #include "lib/runner.h"
 #include "raft_fsm/room.h"
+#include "sim/mem_io.h"
 
 enum { RESERVE = 1 << 20 };
 

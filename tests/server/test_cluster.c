@@ -255,7 +255,8 @@ START_TEST(a_write_without_a_leader_waits_until_its_deadline_and_is_certainly_no
 
     wire_produce_start(&wire, "t", batch, size, 80);
     error = wire_expect_error(&wire, ERR_NO_LEADER);
-    ck_assert_uint_ge(uv_hrtime() - begin_ns, 79 * UINT64_C(1000000)); /* The loop's ms are whole. */
+    ck_assert_uint_ge(uv_hrtime() - begin_ns,
+                      79 * UINT64_C(1000000)); /* The loop's ms are whole. */
     ck_assert(!error->outcome_unknown && error->retryable);
     ck_assert_ptr_nonnull(strstr(error->text, "nothing was written"));
     quorlog__error__free_unpacked(error, NULL);

@@ -136,6 +136,9 @@ static void draw_density(struct sim_cluster *self)
         self->replica.snapshot_size = (uint64_t)65536 << prng_range(prng, 0, 2);
         self->replica.segment_size_max = (uint64_t)16384 << prng_range(prng, 0, 2);
         self->replica.fill_chunk_size = prng_range(prng, 2000, 20000);
+        if (self->replica.scrub_rate > 0) {
+            self->replica.scrub_rate = prng_range(prng, 10000, 40000);
+        }
         self->replica.heartbeat_ms = 100;
         self->replica.election_ms = prng_percent(prng, 50) ? 600 : 1000;
         self->checks = false;

@@ -352,7 +352,8 @@ void sim_members_act(struct sim_cluster *cluster)
         }
         if (dead != 0 && role == MEMBER_VOTER) {
             replace(cluster, dead);
-        } else if (dead != 0) {
+        }
+        if (dead != 0 && !admin->active) { /* No machine is left for another one, or none needed. */
             const struct member_goal goal = {.kind = MEMBER_GOAL_REMOVE, .id = dead};
 
             begin(cluster, SIM_FAULT_REMOVE, &goal);

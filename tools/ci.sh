@@ -10,8 +10,8 @@
 # tests counts as many as it ran, any other counts as one; the last line is "N passed, N failed".
 #
 #   CI_JOBS=2            programs at a time
-#   CI_SEED=N            the first seed of the step `seeds`; default: the time, so each run tries new ones
-#   CI_SEED_SECONDS=60   how long it tries
+#   CI_SEED=N            the first seed of the step `seeds`; default: follows from the commit
+#   CI_SEEDS=60          how many it tries of the whole stack, and five times as many of the driver
 #   CI_FUZZ_SECONDS=15   how long each fuzz target runs
 #   CI_NEMESIS_MINUTES=2 how long real processes are broken
 set -uo pipefail
@@ -110,8 +110,9 @@ step_exhaustive() { tests gcc --suite exhaustive; }
 # Histories that no change before had: the seeds follow from the commit, so that whoever checks it out has
 # the same ones. What fails says its seed; the same command shows it again.
 step_seeds() {
-    local seed=${CI_SEED:-$((16#$(git rev-parse --short=7 HEAD) * 1000))} flags
+    local seed=${CI_SEED:-} flags
 
+    [ -n "$seed" ] || seed=$((16#$(git rev-parse HEAD | cut -c 1-7) * 1000))
     for flags in --fifo '--reorder --long-stalls --news' '--fifo --long-stalls --reads'; do
         # shellcheck disable=SC2086 # Flags are words.
         try "$out/gcc/tests/sim/sim_driver" --seed "$seed" --count "$((CI_SEEDS * 5))" --jobs "$jobs" $flags ||

@@ -248,7 +248,7 @@ void sim_oracle_answer(struct sim_oracle *self, struct sim_content *content, uns
         if (!content->seen && !content->answered) {
             self->fresh =
                 grown(self->fresh, &self->fresh_capacity, self->fresh_count, sizeof *self->fresh);
-            self->fresh[self->fresh_count++] = content;
+            self->fresh[self->fresh_count++] = (struct sim_fresh){.content = content, .node = node};
         }
         self->answered += content->answered ? 0 : 1;
         content->answered = true;
@@ -276,15 +276,19 @@ static void check_seen(const struct sim_oracle *self, const struct sim_content *
 
 void sim_oracle_answered(struct sim_oracle *self, unsigned node, struct catalog *catalog)
 {
+    size_t kept = 0;
+
     if (self->off) {
         return;
     }
-    for (size_t i = 0; i < self->fresh_count && catalog != NULL; i++) {
-        if (!self->fresh[i]->seen) {
-            check_seen(self, self->fresh[i], node, catalog);
+    for (size_t i = 0; i < self->fresh_count; i++) {
+        if (self->fresh[i].node != node) {
+            self->fresh[kept++] = self->fresh[i];
+        } else if (catalog != NULL && !self->fresh[i].content->seen) {
+            check_seen(self, self->fresh[i].content, node, catalog);
         }
     }
-    self->fresh_count = 0;
+    self->fresh_count = kept;
 }
 
 void sim_oracle_producer(struct sim_oracle *self, uint64_t producer_id)

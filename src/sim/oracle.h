@@ -100,6 +100,12 @@ struct sim_vote {
     uint64_t candidate;
 };
 
+/* What a node has just answered. */
+struct sim_fresh {
+    struct sim_content *content;
+    unsigned node;
+};
+
 struct sim_oracle {
     uint64_t seed;
     const uint64_t *now_ms;      /* borrowed */
@@ -111,7 +117,7 @@ struct sim_oracle {
     struct sim_content **contents; /* owned; [number - 1] */
     size_t content_count;
     size_t content_capacity;
-    struct sim_content **fresh; /* owned; answered with OK in the call under way */
+    struct sim_fresh *fresh; /* owned; answered as written, not yet looked for (S3) */
     size_t fresh_count;
     size_t fresh_capacity;
     uint64_t answered;

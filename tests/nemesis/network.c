@@ -3,11 +3,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+/* clang finds falls through in uthash's own function. */
+#define HASH_FUNCTION(key, size, result) ((result) = crc32c((key), (size)))
 #include <uthash.h>
 #include <utlist.h>
 
 #include "base/assert.h"
 #include "base/block.h"
+#include "base/crc32c.h"
 #include "nemesis/crossing.h"
 #include "transport/transport.h"
 

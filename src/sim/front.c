@@ -301,7 +301,7 @@ static void tell_oracle(struct sim_request *self)
     enum command_type type = self->proposal.command.type;
 
     if (self->content != NULL) {
-        sim_oracle_answer(&cluster->oracle, self->content, self->node, result);
+        sim_oracle_answer(&cluster->oracle, self->content, node_of(self)->id, result);
     } else if (result->err == ERR_OK && type == COMMAND_INIT_PRODUCER) {
         sim_oracle_producer(&cluster->oracle, result->producer_id);
     } else if (result->err == ERR_OK && type == COMMAND_TOPIC_DELETE) {

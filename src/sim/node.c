@@ -468,7 +468,8 @@ void sim_node_start(struct sim_node *self)
         after(self, ERR_OK, &info);
         return;
     }
-    if (err != ERR_OK && sim_damage_explains(self, err)) {
+    /* Whoever is no member any more may lie there as he is. */
+    if (err != ERR_OK && (self->gone || sim_damage_explains(self, err))) {
         sim_trace(cluster, "n%u does not open: %s", self->id, info.text);
         end(self, false);
         sim_node_stop(self);

@@ -2,7 +2,7 @@
 # A seed is a history, bit for bit: run again, with others, in another process, in another place.
 set -eu
 
-quorlog=$1
+quorlog=$(realpath "$1")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 

@@ -261,7 +261,8 @@ static void look(struct sim_node *self)
             sim_oracle_entry(&cluster->oracle, self->id, entry);
         }
     }
-    self->seen.may_be_damaged = (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0;
+    self->seen.may_be_damaged = self->gone || (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0;
+    self->seen.unread = false;
     sim_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
     damaged = self->seen.damaged;
     if (damaged) {
@@ -273,7 +274,7 @@ static void look(struct sim_node *self)
     }
     /* What lies behind damage was not read. */
     sim_oracle_answered(&cluster->oracle, self->id,
-                        damaged ? NULL : replica_catalog(self->replica));
+                        damaged || self->seen.unread ? NULL : replica_catalog(self->replica));
     if (status.applied_index > self->applied && prng_mix(status.applied_index) % STATE_EVERY == 0) {
         sim_oracle_state(&cluster->oracle, self->id, status.applied_index,
                          replica_fsm(self->replica));

@@ -461,24 +461,27 @@ static size_t find_batch(const struct sim_topic *topic, uint64_t offset)
     return low;
 }
 
-/* Passes over the hole at offset, which others have read: it was promised by a manifest. */
-static uint64_t pass_hole(const struct sim_oracle *self, unsigned node,
-                          const struct sim_topic *topic, const struct log *log, uint64_t offset,
-                          size_t *seen)
+/* Passes over the hole at *offset, which others have read: a manifest promised it. False: they have
+ * not, so it was damage that became a hole here, before anybody else had applied so much. */
+static bool pass_hole(const struct sim_oracle *self, unsigned node, const struct sim_topic *topic,
+                      const struct log *log, uint64_t *offset, size_t *seen)
 {
     struct log_hole hole;
 
-    if (log_holes(log, offset, &hole, 1) == 0 || hole.from > offset) {
+    if (log_holes(log, *offset, &hole, 1) == 0 || hole.from > *offset) {
         sim_violation(self, "topic %llu of node %u: a hole at %llu that is none", U(topic->id),
-                      node, U(offset));
+                      node, U(*offset));
+    }
+    if (hole.to > topic->end) {
+        return false;
     }
     *seen = find_batch(topic, hole.to);
-    if (hole.to > topic->end ||
-        (*seen < topic->count ? topic->batches[*seen].base_offset : topic->end) != hole.to) {
+    if ((*seen < topic->count ? topic->batches[*seen].base_offset : topic->end) != hole.to) {
         sim_violation(self, "topic %llu of node %u: a hole up to %llu, where no batch begins",
                       U(topic->id), node, U(hole.to));
     }
-    return hole.to;
+    *offset = hole.to;
+    return true;
 }
 
 static bool is_damage(enum err err)
@@ -504,7 +507,10 @@ static void read_topic(struct sim_oracle *self, unsigned node, size_t number, st
         enum err err = log_read(log, offset, end, READ_SIZE, &block, &offset, &info);
 
         if (err == ERR_HOLE) {
-            offset = pass_hole(self, node, topic, log, offset, seen);
+            if (!pass_hole(self, node, topic, log, &offset, seen)) {
+                state->unread = true;
+                return;
+            }
             continue;
         }
         if (is_damage(err) && state->may_be_damaged) {

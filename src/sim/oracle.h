@@ -152,6 +152,7 @@ struct sim_seen {
     /* In: bits of its disk were turned, and reading may tell of damage, which is passed over. Out:
      * it did, there. */
     bool may_be_damaged;
+    bool unread; /* a topic has records that nobody was shown yet, for there is a hole here */
     bool damaged;
     uint64_t damaged_topic;
     uint64_t damaged_offset;

@@ -301,11 +301,14 @@ static bool flip_snapshot(struct sim_node *node)
 static bool flip_ballot(struct sim_node *node)
 {
     struct prng *prng = &node->cluster->prng;
-    uint8_t bytes[BALLOT_SIZE];
+    uint8_t first[BALLOT_SIZE];
+    uint8_t second[BALLOT_SIZE];
     uint64_t slot = prng_range(prng, 0, 1);
 
-    if (read_file(node, "/ballot", BALLOT_BLOCK, bytes, sizeof bytes) < sizeof bytes) {
-        return false;
+    if (read_file(node, "/ballot", 0, first, sizeof first) < sizeof first ||
+        read_file(node, "/ballot", BALLOT_BLOCK, second, sizeof second) < sizeof second ||
+        memcmp(first, second, sizeof first) != 0) {
+        return false; /* They differ where one was turned before, and nothing was voted since. */
     }
     flip(node, "/ballot", slot * BALLOT_BLOCK + prng_range(prng, 0, BALLOT_SIZE - 1));
     if (prng_percent(prng, 40)) {

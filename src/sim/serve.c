@@ -66,6 +66,8 @@ static enum err read_log(const struct sim_request *self, struct log *log, struct
         shown->count += take_batch(self->cluster, &header, block->data + at + BATCH_HEADER_SIZE,
                                    shown->offset, shown->values + shown->count);
         at += header.size;
+        /* A log may hold what was committed before a restart and is not applied again yet. */
+        shown->applied = header.raft_index > shown->applied ? header.raft_index : shown->applied;
     }
     ASSERT(shown->count == next - shown->offset);
     block_unref(block);

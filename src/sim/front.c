@@ -8,14 +8,7 @@
 #include "base/crc32c.h"
 #include "sim/cluster.h"
 
-enum {
-    RETRY_MS = 20,
-    LEADER_LOST_MS = 500,
-    CONFIRM_MARGIN_MS = 200,
-    HINTS_MAX = 8,
-};
-
-static void route(struct sim_request *self);
+enum { LEADER_LOST_MS = 500 };
 
 /* ---- requests ---- */
 
@@ -53,6 +46,11 @@ void sim_request_free(struct sim_request *self)
     free(self);
 }
 
+struct sim_node *sim_request_node(const struct sim_request *self)
+{
+    return &self->cluster->nodes[self->node];
+}
+
 static struct sim_answer *answer_new(struct sim_request *request, const struct sim_answer *like)
 {
     struct sim_cluster *cluster = request->cluster;
@@ -87,14 +85,9 @@ void sim_answer_free(struct sim_answer *self)
     free(self);
 }
 
-static struct sim_node *node_of(const struct sim_request *self)
-{
-    return &self->cluster->nodes[self->node];
-}
-
 static void enlist(struct sim_request *self)
 {
-    struct sim_request **at = &node_of(self)->front.first;
+    struct sim_request **at = &sim_request_node(self)->front.first;
 
     while (*at != NULL) {
         at = &(*at)->after;
@@ -103,9 +96,9 @@ static void enlist(struct sim_request *self)
     self->after = NULL;
 }
 
-static void delist(struct sim_request *self)
+void sim_front_delist(struct sim_request *self)
 {
-    struct sim_request **at = &node_of(self)->front.first;
+    struct sim_request **at = &sim_request_node(self)->front.first;
 
     while (*at != self) {
         ASSERT(*at != NULL);
@@ -204,7 +197,7 @@ void sim_front_reply(struct sim_request *self, const struct sim_answer *like)
             self->state = SIM_REQUEST_DISOWNED;
             return;
         }
-        delist(self);
+        sim_front_delist(self);
         lose(self);
         return;
     }
@@ -212,7 +205,7 @@ void sim_front_reply(struct sim_request *self, const struct sim_answer *like)
     if (self->state == SIM_REQUEST_SUBMITTED) {
         self->state = SIM_REQUEST_DISOWNED;
     } else {
-        delist(self);
+        sim_front_delist(self);
         sim_request_free(self);
     }
 }
@@ -233,7 +226,7 @@ bool sim_front_deliver(struct sim_request *self, const struct sim_answer *like)
     ASSERT(!self->origin.is_node);
     if (at == UINT64_MAX) {
         free(like->shown.values);
-        delist(self);
+        sim_front_delist(self);
         sim_request_free(self);
         return false;
     }
@@ -251,327 +244,6 @@ void sim_front_wake(struct sim_node *node, uint64_t at_ms)
         front->timer_ms = at_ms;
         events_push(&node->cluster->events, at_ms, EVENT_FRONT, node->slot,
                     ++front->timer_generation, NULL);
-    }
-}
-
-/* ---- changes ---- */
-
-static void hold(struct sim_request *self, enum err why)
-{
-    self->held_for = why;
-    self->state = SIM_REQUEST_HELD;
-    sim_front_wake(node_of(self), self->cluster->now_ms + RETRY_MS);
-}
-
-static void refuse(struct sim_request *self)
-{
-    struct replica_status status;
-    struct sim_answer like = {.result = {.err = ERR_NOT_LEADER}};
-
-    replica_status(node_of(self)->replica, &status);
-    like.leader_id = status.leader_id;
-    sim_front_reply(self, &like);
-}
-
-static void refused(struct sim_request *self, uint64_t leader_id)
-{
-    if (self->forwarded) {
-        refuse(self);
-    } else if (leader_id != 0 && self->hints < HINTS_MAX) {
-        self->hint = leader_id;
-        self->hints++;
-        route(self);
-    } else {
-        self->hints = 0;
-        hold(self, ERR_NO_LEADER);
-    }
-}
-
-static bool is_of_cursor(const struct sim_request *self)
-{
-    return self->proposal.command.type == COMMAND_CURSOR_SET ||
-           self->proposal.command.type == COMMAND_CURSOR_DELETE;
-}
-
-/* What the oracle hears of an outcome, whoever else does. */
-static void tell_oracle(struct sim_request *self)
-{
-    struct sim_cluster *cluster = self->cluster;
-    const struct fsm_result *result = &self->proposal.result;
-    enum command_type type = self->proposal.command.type;
-
-    if (self->content != NULL) {
-        sim_oracle_answer(&cluster->oracle, self->content, node_of(self)->id, result);
-    } else if (result->err == ERR_OK && type == COMMAND_INIT_PRODUCER) {
-        sim_oracle_producer(&cluster->oracle, result->producer_id);
-    } else if (result->err == ERR_OK && type == COMMAND_TOPIC_DELETE) {
-        sim_oracle_deleted(&cluster->oracle, result->topic_id, sim_recorder_us(&cluster->recorder));
-    } else if (result->err == ERR_OK && is_of_cursor(self)) {
-        sim_oracle_cursor(&cluster->oracle, &self->cursor);
-        cluster->stats->cursors++;
-    } else if (type == COMMAND_TOPIC_DELETE &&
-               err_outcome(result->err) == ERR_OUTCOME_NOT_WRITTEN) {
-        cluster->oracle.deletes[self->topic]--;
-    }
-    cluster->stats->duplicates += result->err == ERR_OK && result->duplicate;
-    cluster->stats->conflicts += result->err == ERR_CURSOR_CONFLICT;
-    cluster->stats->unknown += err_outcome(result->err) == ERR_OUTCOME_UNKNOWN;
-}
-
-static void on_done(struct proposal *proposal)
-{
-    struct sim_request *self = (struct sim_request *)proposal;
-    struct sim_answer like = {.result = proposal->result};
-
-    _Static_assert(offsetof(struct sim_request, proposal) == 0, "a request begins with it");
-    ASSERT(self->state == SIM_REQUEST_SUBMITTED || self->state == SIM_REQUEST_DISOWNED);
-    tell_oracle(self);
-    if (self->state == SIM_REQUEST_DISOWNED) {
-        delist(self);
-        sim_request_free(self);
-        return;
-    }
-    self->state = SIM_REQUEST_COMING;
-    if (node_of(self)->disk.dead) {
-        /* The process has died before it could say anything. */
-        sim_front_fail(self, ERR_CLOSED);
-    } else if (proposal->result.err == ERR_NOT_LEADER) {
-        refused(self, 0);
-    } else {
-        sim_front_reply(self, &like);
-    }
-}
-
-/* Less than what is left, so that the answer still arrives in time. */
-static uint64_t confirm_ms(const struct sim_request *self)
-{
-    uint64_t now_ms = self->cluster->now_ms;
-    uint64_t left_ms = self->deadline_ms > now_ms ? self->deadline_ms - now_ms : 0;
-    uint64_t margin_ms = left_ms / 4 < CONFIRM_MARGIN_MS ? left_ms / 4 : CONFIRM_MARGIN_MS;
-
-    return left_ms - margin_ms;
-}
-
-/* A topic that this node has not heard of: not yet, or there is none. */
-static void wait_for_topic(struct sim_request *self)
-{
-    struct replica_status status;
-
-    replica_status(node_of(self)->replica, &status);
-    if (self->applied_index > 0 || status.applied_index >= status.last_index) {
-        sim_front_fail(self, ERR_TOPIC_UNKNOWN);
-        return;
-    }
-    self->applied_index = status.last_index;
-    self->state = SIM_REQUEST_CATCHING_UP;
-}
-
-/* ---- broken builds ---- */
-
-static bool is_broken(const struct sim_request *self, unsigned what)
-{
-    return (self->cluster->options.broken & what) != 0;
-}
-
-/* Answers where the batch would stand, if all goes well, and nobody else's comes first. */
-static void answer_early(struct sim_request *self, const struct topic *topic)
-{
-    struct sim_answer like = {.result = {.err = ERR_OK, .topic_id = topic->id}};
-    struct replica_status status;
-
-    replica_status(node_of(self)->replica, &status);
-    like.result.base_offset = log_end(topic->log);
-    for (const struct sim_request *at = node_of(self)->front.first; at != self; at = at->after) {
-        if (at->content != NULL && at->content->topic_id == topic->id &&
-            (at->state == SIM_REQUEST_SUBMITTED || at->state == SIM_REQUEST_DISOWNED)) {
-            like.result.base_offset += at->content->record_count;
-        }
-    }
-    like.result.raft_index = status.last_index + 1;
-    like.result.record_count = self->content->record_count;
-    sim_front_reply(self, &like);
-}
-
-/* Answers a claim without the others: whoever had the producer before is not fenced. */
-static bool claim_alone(struct sim_request *self)
-{
-    const struct producer_claim *claim = &self->proposal.command.claim;
-    struct sim_answer like = {.result = {.err = ERR_OK, .producer_id = claim->id}};
-    struct manifest manifest;
-
-    if (self->proposal.command.type != COMMAND_RAISE_EPOCH ||
-        !is_broken(self, SIM_BREAK_NO_FENCING)) {
-        return false;
-    }
-    if (fsm_manifest(replica_fsm(node_of(self)->replica), &manifest) != ERR_OK) {
-        ASSERT(false);
-    }
-    like.result.producer_records =
-        producers_records(manifest.producers, claim->id, claim->topic_id);
-    manifest_fini(&manifest);
-    sim_front_reply(self, &like);
-    return true;
-}
-
-/* The same records once more, of nobody: they will be written, whatever became of the first try. */
-static void make_new(struct sim_request *self)
-{
-    struct slice *batch = &self->proposal.command.produce.batch;
-    struct block *block = block_new(batch->size);
-    uint32_t body_size = (uint32_t)batch->size - BATCH_HEADER_SIZE;
-    const struct batch_header header = {
-        .size = (uint32_t)batch->size,
-        .record_count = self->content->record_count,
-        .body_crc32c = crc32c(batch->data + BATCH_HEADER_SIZE, body_size),
-    };
-
-    ASSERT(block != NULL);
-    memcpy(block->data, batch->data, batch->size);
-    batch_header_encode(&header, block->data);
-    bytes_put_u32(block->data + 4, 0); /* header_crc32c is stamped later */
-    block_unref(batch->block);
-    *batch = (struct slice){.block = block, .data = block->data, .size = block->size};
-}
-
-/* Whether a request whose answer was lost is tried again, as if it had never been sent. */
-static bool try_as_new(struct sim_request *self)
-{
-    if (!is_broken(self, SIM_BREAK_FORWARD_NEW) || self->content == NULL || self->leader_lost) {
-        return false;
-    }
-    make_new(self);
-    hold(self, ERR_AGAIN);
-    return true;
-}
-
-static void submit(struct sim_request *self)
-{
-    struct sim_cluster *cluster = self->cluster;
-    struct sim_node *node = node_of(self);
-    struct topic *topic = NULL;
-
-    if (claim_alone(self)) {
-        return;
-    }
-    if (self->content != NULL) {
-        topic = catalog_find_id(replica_catalog(node->replica), self->content->topic_id);
-        if (topic == NULL) {
-            wait_for_topic(self);
-            return;
-        }
-    }
-    if (replica_full(node->replica)) {
-        topic_unref(topic);
-        hold(self, ERR_BUSY);
-        return;
-    }
-    if (self->content != NULL && is_broken(self, SIM_BREAK_NO_EXPECT)) {
-        self->proposal.command.produce.has_expect = false;
-        self->proposal.command.produce.expect_offset = 0;
-    }
-    self->state = SIM_REQUEST_SUBMITTED;
-    self->proposal.done = on_done;
-    self->proposal.confirm_ms = confirm_ms(self);
-    if (self->content != NULL) {
-        self->content->possible++;
-    } else if (self->proposal.command.type == COMMAND_TOPIC_DELETE) {
-        cluster->oracle.deletes[self->topic]++;
-    } else if (self->proposal.command.type == COMMAND_RAISE_EPOCH) {
-        sim_oracle_claim(&cluster->oracle, self->proposal.command.claim.id);
-    }
-    sim_node_propose(node, &self->proposal);
-    if (self->content != NULL && is_broken(self, SIM_BREAK_ACK_UNCOMMITTED)) {
-        answer_early(self, topic);
-    }
-    topic_unref(topic);
-}
-
-static void copy_command(const struct sim_request *self, struct sim_request *copy)
-{
-    copy->proposal.acks_all = self->proposal.acks_all;
-    copy->proposal.command = self->proposal.command;
-    copy->topic = self->topic;
-    copy->content = self->content;
-    copy->cursor = self->cursor;
-    if (copy->content != NULL) {
-        block_ref(copy->proposal.command.produce.batch.block);
-    } else if (is_of_cursor(copy)) {
-        copy->proposal.command.cursor = &copy->cursor;
-    }
-}
-
-static void pass_on(struct sim_request *self, struct sim_node *leader)
-{
-    struct sim_node *node = node_of(self);
-    const struct sim_origin origin = {
-        .is_node = true, .number = node->slot, .connection = node->incarnation};
-    struct sim_request *copy =
-        sim_request_new(self->cluster, self->ask, &origin, leader->slot, leader->incarnation);
-
-    copy_command(self, copy);
-    copy->forwarded = true;
-    copy->peer_id = self->id;
-    copy->deadline_ms = self->deadline_ms;
-    self->passed_id = copy->id;
-    self->sent_to = leader->slot;
-    if (!sim_link_send(node, copy)) {
-        sim_request_free(copy);
-        hold(self, ERR_AGAIN);
-        return;
-    }
-    self->state = SIM_REQUEST_SENT;
-    self->cluster->stats->forwarded++;
-}
-
-static void route(struct sim_request *self)
-{
-    struct sim_node *node = node_of(self);
-    struct replica_status status;
-    struct sim_node *leader;
-    uint64_t leader_id;
-
-    replica_status(node->replica, &status);
-    leader_id = self->hint != 0 ? self->hint : status.leader_id;
-    self->hint = 0;
-    if (leader_id == node->id) {
-        submit(self);
-    } else if (self->forwarded) {
-        refuse(self);
-    } else {
-        leader = leader_id == 0 ? NULL : sim_members_find(self->cluster, leader_id);
-        if (leader == NULL || leader->replica == NULL) {
-            hold(self, leader_id == 0 ? ERR_NO_LEADER : ERR_AGAIN);
-        } else {
-            pass_on(self, leader);
-        }
-    }
-}
-
-static void on_deadline(struct sim_request *self)
-{
-    switch (self->state) {
-    case SIM_REQUEST_HELD:
-        sim_front_fail(self, self->held_for == ERR_BUSY ? ERR_BUSY : ERR_NO_LEADER);
-        break;
-    case SIM_REQUEST_CATCHING_UP:
-        sim_front_fail(self, ERR_NO_LEADER);
-        break;
-    case SIM_REQUEST_SENT:
-    case SIM_REQUEST_SUBMITTED:
-        if (is_broken(self, SIM_BREAK_CERTAIN)) {
-            sim_front_fail(self, ERR_NO_LEADER);
-            break;
-        }
-        sim_front_fail(self, self->leader_lost ? ERR_LEADERSHIP_LOST : ERR_TIMEOUT);
-        break;
-    case SIM_REQUEST_CONFIRMING:
-    case SIM_REQUEST_APPLYING:
-        sim_front_fail(self, ERR_LAGGING);
-        break;
-    case SIM_REQUEST_COMING:
-    case SIM_REQUEST_FOLLOWING:
-    case SIM_REQUEST_DISOWNED:
-        ASSERT(false); /* They have none. */
     }
 }
 
@@ -594,7 +266,7 @@ static bool is_held(const struct sim_node *node)
 
 void sim_front_arrive(struct sim_request *self)
 {
-    struct sim_node *node = node_of(self);
+    struct sim_node *node = sim_request_node(self);
     bool queue;
 
     ASSERT(self->state == SIM_REQUEST_COMING);
@@ -623,9 +295,9 @@ void sim_front_arrive(struct sim_request *self)
         self->state = SIM_REQUEST_CONFIRMING;
         sim_serve_step(self);
     } else if (queue) {
-        hold(self, ERR_NO_LEADER); /* In order, behind what waits already. */
+        sim_change_hold(self, ERR_NO_LEADER); /* In order, behind what waits already. */
     } else {
-        route(self);
+        sim_change_route(self);
     }
 }
 
@@ -659,8 +331,8 @@ void sim_front_answered(struct sim_answer *answer)
     }
     request->state = SIM_REQUEST_COMING;
     if (answer->result.err == ERR_NOT_LEADER) {
-        refused(request, answer->leader_id);
-    } else if (answer->result.err != ERR_CLOSED || !try_as_new(request)) {
+        sim_change_refused(request, answer->leader_id);
+    } else if (answer->result.err != ERR_CLOSED || !sim_change_try_as_new(request)) {
         sim_front_reply(request, &like);
     }
 }
@@ -696,7 +368,7 @@ static void retry(struct sim_node *node)
         if (at->state == SIM_REQUEST_HELD) {
             uint64_t id = at->id;
 
-            route(at);
+            sim_change_route(at);
             at = find(node, id);
             stuck = at != NULL && at->state == SIM_REQUEST_HELD;
             next = at != NULL ? at->after : next;
@@ -712,7 +384,7 @@ static void go_on(struct sim_node *node, uint64_t applied)
     for (struct sim_request *at = node->front.first; at != NULL; at = next) {
         next = at->after;
         if (at->state == SIM_REQUEST_CATCHING_UP && applied >= at->applied_index) {
-            route(at);
+            sim_change_route(at);
         } else if (at->state == SIM_REQUEST_FOLLOWING ||
                    (at->state == SIM_REQUEST_APPLYING && applied >= at->applied_index)) {
             sim_serve_step(at);
@@ -729,7 +401,7 @@ static void expire(struct sim_node *node)
         next = at->after;
         if (has_deadline(at) && at->ask != SIM_ASK_INDEX) {
             if (at->deadline_ms <= now_ms) {
-                on_deadline(at);
+                sim_change_expire(at);
             } else {
                 sim_front_wake(node, at->deadline_ms);
             }

@@ -144,6 +144,7 @@ struct sim_request *sim_request_new(struct sim_cluster *cluster, enum sim_ask as
                                     const struct sim_origin *origin, unsigned node,
                                     uint64_t incarnation);
 void sim_request_free(struct sim_request *self);
+struct sim_node *sim_request_node(const struct sim_request *self); /* that has it */
 void sim_answer_free(struct sim_answer *self);
 
 /* It arrives at its node. */
@@ -180,7 +181,22 @@ bool sim_front_deliver(struct sim_request *request, const struct sim_answer *lik
 void sim_front_fail(struct sim_request *request, enum err err);
 /* Looks at the front again at that time, at the latest. */
 void sim_front_wake(struct sim_node *node, uint64_t at_ms);
+/* Out of its node's list. */
+void sim_front_delist(struct sim_request *request);
 /* Sends a request over a link. Returns whether there is a connection; takes it over then. */
 bool sim_link_send(struct sim_node *from, struct sim_request *request);
+
+/* ---- front_change.c ---- */
+
+/* To whoever leads; the request may be gone afterwards. */
+void sim_change_route(struct sim_request *self);
+/* Back to waiting, in order: there is no leader, or no way to it. */
+void sim_change_hold(struct sim_request *self, enum err why);
+/* A node does not lead and says so, or who does (0: nobody known). */
+void sim_change_refused(struct sim_request *self, uint64_t leader_id);
+/* A broken build's: what was lost is tried again as if it were new. */
+bool sim_change_try_as_new(struct sim_request *self);
+/* Its deadline has passed. */
+void sim_change_expire(struct sim_request *self);
 
 #endif

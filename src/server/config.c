@@ -219,6 +219,22 @@ static enum err refuse(const struct config_key *key, const char *value, const st
     return err_set(info, ERR_INVALID, "%s: must be %s", where, allowed);
 }
 
+/* What a line of the file can hold and give back: no control characters, no space at either end,
+ * and nothing that it takes for a comment. */
+static bool text_allowed(const char *value)
+{
+    size_t size = strlen(value);
+
+    for (size_t i = 0; i < size; i++) {
+        bool comment = value[i] == ';' && (i == 0 || value[i - 1] == ' ');
+
+        if (iscntrl((unsigned char)value[i]) || comment) {
+            return false;
+        }
+    }
+    return size == 0 || (value[0] != ' ' && value[0] != '#' && value[size - 1] != ' ');
+}
+
 static enum err set(struct config *self, int number, const char *value, const struct place *place,
                     struct err_info *info)
 {
@@ -234,6 +250,12 @@ static enum err set(struct config *self, int number, const char *value, const st
 
         if (!fine || size >= CONFIG_TEXT_SIZE) {
             return refuse(key, value, place, info);
+        }
+        if (!text_allowed(value)) {
+            return err_set(info, ERR_INVALID,
+                           "setting %s: control characters, spaces at the ends and what begins a "
+                           "comment in a file cannot be part of it",
+                           key->name);
         }
         if (!kept) {
             memcpy(text_at(self, key), value, size + 1);

@@ -78,6 +78,15 @@ static const struct {
     {"log_level", "loud", 0, "option --log_level loud: must be one of error|warn|info|debug"},
     {"log_level", "err", 0, "option --log_level err: must be one of error|warn|info|debug"},
     {"cluster", "", 0, "option --cluster : must be text of 1 to 64 bytes"},
+    {"cluster", "a\nb", 0,
+     "setting cluster: control characters, spaces at the ends and what begins a comment in a file "
+     "cannot be part of it"},
+    {"cluster", "a ", 0,
+     "setting cluster: control characters, spaces at the ends and what begins a comment in a file "
+     "cannot be part of it"},
+    {"cluster", "a ;b", 0,
+     "setting cluster: control characters, spaces at the ends and what begins a comment in a file "
+     "cannot be part of it"},
     {"colour", "red", 0, "option --colour: there is no such setting"},
     {"id2", "1", 0, "option --id2: there is no such setting"},
 };

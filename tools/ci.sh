@@ -12,8 +12,8 @@
 #   CI_JOBS=2            programs at a time
 #   CI_SEED=N            the first seed of the step `seeds`; default: follows from the commit
 #   CI_SEEDS=60          how many it tries of the whole stack, and five times as many of the driver
-#   CI_FUZZ_SECONDS=15   how long each fuzz target runs
-#   CI_NEMESIS_MINUTES=2 how long real processes are broken
+#   CI_FUZZ_SECONDS=8   how long each fuzz target runs
+#   CI_NEMESIS_MINUTES=1 how long real processes are broken
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . tools/testlog.sh
@@ -124,7 +124,7 @@ step_seeds() {
 # Real processes that are broken at random under load; the checker decides.
 step_nemesis() {
     rm -rf "$out/nemesis"
-    NEMESIS_BUILD=$out/gcc try tests/nemesis/run --minutes "${CI_NEMESIS_MINUTES:-2}" --out "$out/nemesis"
+    NEMESIS_BUILD=$out/gcc try tests/nemesis/run --minutes "${CI_NEMESIS_MINUTES:-1}" --out "$out/nemesis"
 }
 
 step_integration() { tests gcc --suite integration --suite cli --timeout-multiplier 2; }
@@ -148,7 +148,7 @@ step_fuzz() {
     local code=0 targets
 
     scripts/deps --fuzz || return
-    CC=$(cc clang) try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-15}" --jobs "$jobs" || code=$?
+    CC=$(cc clang) try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-8}" --jobs "$jobs" || code=$?
     targets=$(tests/fuzz/run --list | wc -l)
     [ "$code" -ne 0 ] || echo "$targets 0 0" >"$out/counts"
     return "$code"
@@ -160,7 +160,7 @@ step_coverage() {
     scripts/deps --coverage || return
     build coverage gcc -Db_coverage=true --buildtype=debug || return
     find "$out/coverage" -name '*.gcda' -delete
-    tests coverage --suite unit --suite server --timeout-multiplier 5 || return
+    tests coverage --suite log --suite raft_fsm --suite server --timeout-multiplier 5 || return
     try "$out/coverage/tests/sim/sim_driver" --seed 1 --count 20 --jobs "$jobs" --fifo --reads || return
     try "$out/coverage/src/cli/quorlog" sim --seed 1 --count 5 --jobs "$jobs" || return
     tools/coverage "$out/coverage" --min log=90 --min raft_fsm=90

@@ -67,6 +67,11 @@ class Attack:
             self.cluster_id = connection.greet().fields()[3].decode()
         self.count = 0
 
+    def disk(self, node):
+        """The id of a node's disk, which it shows with its hello."""
+        with open(os.path.join(self.cluster.data(node), "group-1", "disk"), encoding="ascii") as file:
+            return int(file.readline().split("=")[1], 16)
+
     def connection(self):
         return wire.Connection(self.port)
 
@@ -146,6 +151,8 @@ def first_bytes(attack):
                                                  node_id=other, to=other), -2, "this is node"),
             (f"a {name} without a number", wire.hello(kind=kind, cluster_id=attack.cluster_id,
                                                       to=to), -2, "the number 0 cannot connect"),
+            (f"a {name} without a disk", wire.hello(kind=kind, cluster_id=attack.cluster_id,
+                                                    node_id=other, to=to), -33, "the id of its disk"),
             (f"the node itself as a {name}", wire.hello(kind=kind, cluster_id=attack.cluster_id,
                                                         node_id=to, to=to), -2, "cannot connect"),
         ]
@@ -187,11 +194,11 @@ def as_a_peer(attack):
     heard of before it is a member, so its hello is taken, as raft has it."""
     rng = random.Random(SEED)
     other = attack.node % 3 + 1
-    for node in (other, 99):
+    for node, disk in (other, attack.disk(other)), (99, 99):
         for i in range(50):
             with attack.connection() as connection:
                 answer = connection.greet(kind=wire.PEER, cluster_id=attack.cluster_id,
-                                          node_id=node, to=attack.node)
+                                          node_id=node, disk=disk, to=attack.node)
                 expect(answer.kind == wire.HELLO_REPLY, f"peer {node}: {answer}")
                 kind = wire.RAFT if i % 5 else rng.randrange(7, 60)
                 connection.send(wire.frame(kind, rng.randbytes(rng.randrange(80)),

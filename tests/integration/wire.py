@@ -69,6 +69,11 @@ def message(*fields):
     return bytes(out)
 
 
+def fixed64(number, value):
+    """A field of eight bytes."""
+    return varint(number << 3 | 1) + struct.pack("<Q", value)
+
+
 def get_varint(data, at):
     value = shift = 0
     while True:
@@ -92,6 +97,9 @@ def fields(data):
             size, at = get_varint(data, at)
             found[tag >> 3] = data[at:at + size]
             at += size
+        elif tag & 7 == 1:
+            found[tag >> 3] = struct.unpack_from("<Q", data, at)[0]
+            at += 8
         else:
             raise ValueError(f"wire type {tag & 7}")
     return found
@@ -114,9 +122,11 @@ def frame(kind, header=b"", body=b"", request_id=1, flags=0, **lies):
     return struct.pack("<II", size & 0xFFFFFFFF, crc) + rest + header + body
 
 
-def hello(version=1, kind=CLIENT, cluster_id="", node_id=0, to=0, client="test", request_id=1):
-    return frame(HELLO, message((1, version), (3, kind), (4, cluster_id), (5, node_id),
-                                (6, client), (7, to)), request_id=request_id)
+def hello(version=1, kind=CLIENT, cluster_id="", node_id=0, to=0, client="test", disk=0,
+          request_id=1):
+    """disk: of the node that dials; 0: none, as a client."""
+    header = message((1, version), (3, kind), (4, cluster_id), (5, node_id), (6, client), (7, to))
+    return frame(HELLO, header + (fixed64(16, disk) if disk else b""), request_id=request_id)
 
 
 def record(value, key=None):

@@ -12,7 +12,7 @@
 #   CI_JOBS=2            programs at a time
 #   CI_SEED=N            the first seed of the step `seeds`; default: follows from the commit
 #   CI_SEEDS=60          how many it tries of the whole stack, and five times as many of the driver
-#   CI_FUZZ_SECONDS=8   how long each fuzz target runs
+#   CI_FUZZ_SECONDS=3   how long each fuzz target runs
 #   CI_NEMESIS_MINUTES=1 how long real processes are broken
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -67,6 +67,9 @@ try() {
 
 skip() { echo "$*" >"$out/skipped"; return "$skip_code"; }
 
+# What follows from the commit, so that whoever checks it out tries the same.
+commit_number() { echo $((16#$(git rev-parse HEAD | cut -c 1-7))); }
+
 sources() { git ls-files '*.c' '*.h'; }
 
 # ---- steps ----
@@ -112,7 +115,7 @@ step_exhaustive() { tests gcc --suite exhaustive; }
 step_seeds() {
     local seed=${CI_SEED:-} flags
 
-    [ -n "$seed" ] || seed=$((16#$(git rev-parse HEAD | cut -c 1-7) * 1000))
+    [ -n "$seed" ] || seed=$(commit_number)000
     for flags in --fifo '--reorder --long-stalls --news' '--fifo --long-stalls --reads'; do
         # shellcheck disable=SC2086 # Flags are words.
         try "$out/gcc/tests/sim/sim_driver" --seed "$seed" --count "$((CI_SEEDS * 5))" --jobs "$jobs" $flags ||
@@ -148,7 +151,8 @@ step_fuzz() {
     local code=0 targets
 
     scripts/deps --fuzz || return
-    CC=$(cc clang) try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-8}" --jobs "$jobs" || code=$?
+    CC=$(cc clang) try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-3}" --jobs "$jobs" --seed "$(commit_number)" ||
+        code=$?
     targets=$(tests/fuzz/run --list | wc -l)
     [ "$code" -ne 0 ] || echo "$targets 0 0" >"$out/counts"
     return "$code"

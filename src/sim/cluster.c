@@ -15,7 +15,7 @@ enum {
     CHAOS_MS = 60000,
     PROGRESS_MS = 20000, /* until then, after that, so many batches must have been answered: */
     PROGRESS_MIN = 20,
-    CONVERGED_MS = 90000, /* after that */
+    CONVERGED_MS = 400000, /* after that: filling is slow */
     SETTLE_MS = 500,
     EVENTS_MAX = 100 * 1000, /* at one moment: more is a livelock */
 };

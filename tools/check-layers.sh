@@ -37,6 +37,12 @@ check() {
             } else if (header ~ /^(uthash|utlist|utarray|utstring|utstack)\.h$/) {
                 if (module == "base")
                     complain("base may use only libc and ISA-L")
+            } else if (header ~ /^(lz4|lz4frame|zstd|zstd_errors)\.h$/) {
+                if (module != "record")
+                    complain("compression belongs to record")
+            } else if (header ~ /^(lmdb\.h|bloom\.h|libbloom\/)/) {
+                if (module != "lookup")
+                    complain("LMDB and Bloom filters belong to lookup")
             } else if (header ~ /^(openssl\/|jansson|ini\.h|check\.h|lmdb|lz4|zstd|bloom|sqlite3|microhttpd)/) {
                 if (module ~ /^(base|log)$/)
                     complain(module == "base" ? "base may use only libc and ISA-L" : "log may use only base")
@@ -76,18 +82,24 @@ check() {
             # What stands above it.
             uses["base"] = " "
             uses["log"] = " base "
+            uses["record"] = " base log "
             uses["transport"] = " base "
-            uses["raft_fsm"] = " base log transport "
-            uses["archive"] = " base log raft_fsm "
+            uses["raft_fsm"] = " base log record transport "
+            uses["lookup"] = " base log record raft_fsm "
+            uses["archive"] = " base log record lookup raft_fsm "
             uses["checker"] = " base "
-            uses["sim"] = " base log raft_fsm checker "
-            uses["server"] = " base log transport raft_fsm archive "
-            uses["client"] = " base log transport "
-            uses["cli"] = " base log transport client server archive checker sim "
+            uses["sim"] = " base log record raft_fsm checker "
+            uses["server"] = " base log record transport raft_fsm lookup archive "
+            uses["client"] = " base log record transport "
+            uses["cli"] = " base log record transport client server lookup archive checker sim "
             narrow["client", "log"] = "log/batch.h"
+            narrow["record", "log"] = "log/batch.h"
             inside["sim", "raft_fsm"] # It does what a group does around a replica.
             public["log/log.h"]; public["log/batch.h"]; public["log/store.h"]; public["transport/transport.h"]
             public["transport/waker.h"]
+            public["record/record.h"]; public["record/record_set.h"]; public["record/codec.h"]
+            public["record/batch_records.h"]; public["record/filter.h"]
+            public["raft_fsm/topic_settings.h"]; public["lookup/lookup.h"]
             public["raft_fsm/group.h"]; public["raft_fsm/command.h"]; public["raft_fsm/digest.h"]
             public["raft_fsm/membership.h"]; public["raft_fsm/producers.h"]
             public["raft_fsm/membership_plan.h"]; public["raft_fsm/recovery.h"]

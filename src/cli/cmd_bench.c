@@ -125,7 +125,7 @@ struct bench {
 static void fill(struct lane *lane)
 {
     struct bench *bench = lane->bench;
-    const struct client_record record = {.value = bench->value, .value_size = bench->size};
+    const struct record record = {.value = bench->value, .value_size = bench->size};
 
     while (!bench->stopping && lane->sent - lane->reported < bench->inflight) {
         enum err err;
@@ -458,7 +458,7 @@ struct reading {
     char text[512];
 };
 
-static void on_record(void *arg, const struct client_record *record)
+static void on_record(void *arg, const struct record *record)
 {
     struct reading *reading = arg;
 

@@ -92,7 +92,7 @@ static void stop_output(struct consume *self)
     self->code = output_failed(errno);
 }
 
-static void on_record(void *arg, const struct client_record *record)
+static void on_record(void *arg, const struct record *record)
 {
     struct consume *self = arg;
 

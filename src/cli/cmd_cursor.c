@@ -227,7 +227,7 @@ static void on_placed(void *arg, uint64_t offset)
     place->offset = offset;
 }
 
-static void on_record(void *arg, const struct client_record *record)
+static void on_record(void *arg, const struct record *record)
 {
     (void)arg; /* Only the place was asked for. */
     (void)record;

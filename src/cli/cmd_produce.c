@@ -61,7 +61,7 @@ struct produce {
     bool json;
     const char *key;
     const char *separator;
-    struct client_header headers[HEADERS_MAX];
+    struct record_header headers[HEADERS_MAX];
     char *header_names[HEADERS_MAX];
     size_t header_count;
 
@@ -180,7 +180,7 @@ static void on_interrupt(uv_signal_t *signal, int number)
 }
 
 /* Runs the loop until the producer has room or has failed. */
-static enum err send_record(struct produce *self, const struct client_record *record)
+static enum err send_record(struct produce *self, const struct record *record)
 {
     for (;;) {
         enum err err = producer_send(self->producer, record);
@@ -197,7 +197,7 @@ static enum err send_record(struct produce *self, const struct client_record *re
 
 static void send_line(struct produce *self, const uint8_t *line, size_t size)
 {
-    struct client_record record = {
+    struct record record = {
         .value = line,
         .value_size = size,
         .key = self->key,
@@ -389,7 +389,7 @@ static int parse_headers(struct produce *self, const struct invocation *invocati
             return usage("option '--header': '%s' is not NAME=VALUE", text);
         }
         self->header_names[i] = strndup(text, (size_t)(equals - text));
-        self->headers[i] = (struct client_header){
+        self->headers[i] = (struct record_header){
             .name = self->header_names[i],
             .value = equals + 1,
             .value_size = strlen(equals + 1),

@@ -242,8 +242,8 @@ static int print_record(const struct proof *proof, bool json)
 {
     Record__RecordSet *set = record__record_set__unpack(NULL, proof->body.size, proof->body.data);
     size_t place = proof->offset - proof->header.base_offset;
-    struct client_header *headers;
-    struct client_record record;
+    struct record_header *headers;
+    struct record record;
     const Record__Record *from;
 
     if (set == NULL || set->n_records != proof->header.record_count) {
@@ -254,11 +254,11 @@ static int print_record(const struct proof *proof, bool json)
     headers = calloc(from->n_headers + 1, sizeof *headers);
     ASSERT(headers != NULL); /* Smaller than what was unpacked. */
     for (size_t i = 0; i < from->n_headers; i++) {
-        headers[i] = (struct client_header){.name = from->headers[i]->name,
+        headers[i] = (struct record_header){.name = from->headers[i]->name,
                                             .value = from->headers[i]->value.data,
                                             .value_size = from->headers[i]->value.len};
     }
-    record = (struct client_record){
+    record = (struct record){
         .value = from->value.data,
         .value_size = from->value.len,
         .key = from->has_key ? (from->key.data != NULL ? from->key.data : (uint8_t *)"") : NULL,

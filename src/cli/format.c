@@ -27,7 +27,7 @@ static void put(FILE *to, const void *data, size_t size)
     (void)fwrite(data, 1, size, to); /* Checked once, when the stream is flushed. */
 }
 
-static void put_headers(FILE *to, const struct client_record *record)
+static void put_headers(FILE *to, const struct record *record)
 {
     for (size_t i = 0; i < record->header_count; i++) {
         (void)fprintf(to, "%s%s=", i > 0 ? "," : "", record->headers[i].name); /* as above */
@@ -35,7 +35,7 @@ static void put_headers(FILE *to, const struct client_record *record)
     }
 }
 
-static void put_field(FILE *to, char field, const struct client_record *record)
+static void put_field(FILE *to, char field, const struct record *record)
 {
     char time[40];
 
@@ -61,7 +61,7 @@ static void put_field(FILE *to, char field, const struct client_record *record)
     }
 }
 
-void format_print(FILE *to, const char *format, const struct client_record *record)
+void format_print(FILE *to, const char *format, const struct record *record)
 {
     for (const char *at = format; *at != '\0'; at++) {
         if (*at == '%') {
@@ -76,7 +76,7 @@ void format_print(FILE *to, const char *format, const struct client_record *reco
     }
 }
 
-void format_print_json(const char *topic, const struct client_record *record)
+void format_print_json(const char *topic, const struct record *record)
 {
     json_t *headers = json_array();
     char time[40];

@@ -14,10 +14,10 @@ enum err format_check(const char *format, struct err_info *info);
 
 /* Prints the record. %o offset, %k key, %v value, %t time of appending, %h headers as
  * name=value,…; %% \n \t \\. The format was checked. */
-void format_print(FILE *to, const char *format, const struct client_record *record);
+void format_print(FILE *to, const char *format, const struct record *record);
 
 /* {"topic","offset","key","value","headers","append_time","timestamp"}, on a line. */
-void format_print_json(const char *topic, const struct client_record *record);
+void format_print_json(const char *topic, const struct record *record);
 
 /*
  * Where to start: "start", "end", a number N, -N (before the end), "@TIME" (RFC 3339 with Z or

@@ -23,6 +23,7 @@
 #include <uv.h>
 
 #include "base/err.h"
+#include "record/record.h"
 
 struct client;
 
@@ -149,26 +150,6 @@ struct client_question {
 enum err client_ask(struct client *self, const struct client_question *question,
                     client_answer_cb cb, void *arg);
 
-/* ---- records ---- */
-
-struct client_header {
-    const char *name;
-    const void *value;
-    size_t value_size;
-};
-
-struct client_record {
-    const void *value;
-    size_t value_size;
-    const void *key; /* NULL: no key */
-    size_t key_size;
-    const struct client_header *headers;
-    size_t header_count;
-    int64_t timestamp_us;   /* 0: not given */
-    uint64_t offset;        /* consumers only */
-    int64_t append_time_us; /* consumers only */
-};
-
 /* ---- producer ---- */
 
 struct producer;
@@ -245,7 +226,7 @@ enum err producer_new(struct client *client, const struct producer_options *opti
 
 /* Takes a copy of the record. ERR_BUSY when buffer_size_max is reached: run the loop, try again
  * after the next report. ERR_TOO_LARGE for a record that no batch can hold. */
-enum err producer_send(struct producer *self, const struct client_record *record);
+enum err producer_send(struct producer *self, const struct record *record);
 
 /* Sends what waits without lingering. */
 void producer_flush(struct producer *self);
@@ -287,7 +268,7 @@ struct consumer_options {
 
 struct consumer_events {
     /* One record; pointers are borrowed until return. */
-    void (*record)(void *arg, const struct client_record *record);
+    void (*record)(void *arg, const struct record *record);
     /* Over, once: ERR_OK at the end (not following, or records_max reached), or the failure. */
     void (*ended)(void *arg, const struct client_error *error, uint64_t next_offset);
     /* Where the reading begins, once, before all records. May be NULL. */

@@ -97,7 +97,7 @@ static enum err close_chunk(struct consumer *self, struct err_info *info)
 /* One record of the open batch, or its end. */
 static enum err deliver_one(struct consumer *self, struct err_info *info)
 {
-    struct client_record record;
+    struct record record;
     enum err err = record_reader_next(&self->reader, &record);
     uint64_t end = batch_end_offset(&self->header);
 

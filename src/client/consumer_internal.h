@@ -18,8 +18,8 @@
 #define QUORLOG_CLIENT_CONSUMER_INTERNAL_H
 
 #include "client/channel.h"
-#include "client/record_set.h"
 #include "log/batch.h"
+#include "record/record_set.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 

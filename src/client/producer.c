@@ -35,8 +35,8 @@
 #include "base/assert.h"
 #include "base/crc32c.h"
 #include "client/producer_internal.h"
-#include "client/record_set.h"
 #include "quorlog.pb-c.h"
+#include "record/record_set.h"
 
 enum {
     BATCH_SIZE_MAX = 256 << 10,
@@ -462,7 +462,7 @@ enum err producer_new(struct client *client, const struct producer_options *opti
     return ERR_OK;
 }
 
-static enum err append(struct producer *self, const struct client_record *record)
+static enum err append(struct producer *self, const struct record *record)
 {
     size_t before = self->building.size;
     enum err err = record_set_append(&self->building, record);
@@ -474,7 +474,7 @@ static enum err append(struct producer *self, const struct client_record *record
     return err;
 }
 
-enum err producer_send(struct producer *self, const struct client_record *record)
+enum err producer_send(struct producer *self, const struct record *record)
 {
     enum err err;
 

@@ -13,7 +13,7 @@ static uint32_t mix(uint32_t h)
     return h;
 }
 
-unsigned share_of(const struct client_record *record, unsigned count)
+unsigned share_of(const struct record *record, unsigned count)
 {
     uint64_t hash = record->offset;
 

@@ -18,7 +18,7 @@
 enum { SHARE_COUNT_MAX = 1024 };
 
 /* 1 … count. */
-unsigned share_of(const struct client_record *record, unsigned count);
+unsigned share_of(const struct record *record, unsigned count);
 
 /* Whether there is such a share: 1 … count of 1 … SHARE_COUNT_MAX, or 0 of 0, which is all. */
 bool share_is_one(unsigned share, unsigned count);

@@ -50,8 +50,24 @@ enum {
     BATCH_DIGESTED_TO = 72,
 };
 
-/* No attribute bit is defined yet; a set one is refused, so that one can be defined later. */
-enum { BATCH_ATTRIBUTES_KNOWN = 0 };
+/*
+ * Attributes. A set bit that is not known is refused, so that it can be defined later.
+ *
+ *   CODEC      how the body is compressed: 0 not, 1 LZ4, 2 Zstandard (record/codec.h)
+ *   SPARSE     records name their offsets, and some of [base_offset, base_offset + record_count)
+ * may be missing: they were dropped by compaction, or do not match a filter. Never produced.
+ *   COMPACTED  stands for one or more batches that followed on each other. Goes with SPARSE. The
+ *              stamps are the last one's; the body begins with the digest of the batch before the
+ *              first one, 32 bytes, which is never compressed.
+ */
+enum batch_attribute {
+    BATCH_CODEC_MASK = 0x0007,
+    BATCH_SPARSE = 0x0008,
+    BATCH_COMPACTED = 0x0010,
+    /* What a producer may set, and what may lie in a log. */
+    BATCH_ATTRIBUTES_PRODUCED = BATCH_CODEC_MASK,
+    BATCH_ATTRIBUTES_KNOWN = BATCH_CODEC_MASK | BATCH_SPARSE | BATCH_COMPACTED,
+};
 
 struct batch_header {
     uint32_t size; /* bytes, header and body */

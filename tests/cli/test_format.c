@@ -6,12 +6,12 @@
 #include "cli/json.h"
 #include "lib/runner.h"
 
-static const struct client_header headers[] = {
+static const struct record_header headers[] = {
     {.name = "a", .value = "1", .value_size = 1},
     {.name = "b", .value = "x\0y", .value_size = 3},
 };
 
-static const struct client_record record = {
+static const struct record record = {
     .value = "va\0l",
     .value_size = 4,
     .key = "k",
@@ -22,9 +22,9 @@ static const struct client_record record = {
     .append_time_us = INT64_C(1795341600) * 1000000 + 5,
 };
 
-static const struct client_record bare = {.value = "v", .value_size = 1};
+static const struct record bare = {.value = "v", .value_size = 1};
 
-static void expect_print(const char *format, const struct client_record *of, const char *expected,
+static void expect_print(const char *format, const struct record *of, const char *expected,
                          size_t size)
 {
     char *text;

@@ -10,9 +10,9 @@
 
 #include "base/buf.h"
 #include "base/crc32c.h"
-#include "client/record_set.h"
 #include "log/batch.h"
 #include "quorlog.pb-c.h"
+#include "record/record_set.h"
 #include "transport/transport.h"
 
 enum { WINDOW = 64, TYPES = 128, STREAM_FRAME_SIZE = 1 << 20 };
@@ -199,7 +199,7 @@ void fake_topic_append(struct fake_cluster *self, struct fake_topic *topic, unsi
 
     buf_init(&body, 1 << 24);
     for (unsigned i = 0; i < count; i++) {
-        struct client_record record = {.value = value};
+        struct record record = {.value = value};
 
         record.value_size =
             (size_t)snprintf(value, sizeof value, "v%llu", (unsigned long long)(topic->end + i));
@@ -219,7 +219,7 @@ const char *fake_topic_value(const struct fake_topic *topic, uint64_t offset)
     for (size_t i = 0; i < topic->batch_count; i++) {
         const struct fake_batch *batch = &topic->batches[i];
         struct record_reader reader;
-        struct client_record record;
+        struct record record;
 
         if (offset < batch->base_offset || offset >= batch->base_offset + batch->record_count) {
             continue;

@@ -29,7 +29,7 @@ static void free_consumer(void)
     consumer = NULL;
 }
 
-static void on_record(void *arg, const struct client_record *record)
+static void on_record(void *arg, const struct record *record)
 {
     char value[32];
 
@@ -109,7 +109,7 @@ static struct {
     uint64_t place;
 } shared;
 
-static void on_my_record(void *arg, const struct client_record *record)
+static void on_my_record(void *arg, const struct record *record)
 {
     (void)arg;
     ck_assert_uint_eq(shared.placed, 1);
@@ -541,14 +541,14 @@ END_TEST
 static struct consumer *other;
 static unsigned other_records;
 
-static void on_other_record(void *arg, const struct client_record *record)
+static void on_other_record(void *arg, const struct record *record)
 {
     (void)arg;
     (void)record;
     other_records++;
 }
 
-static void on_record_free_other(void *arg, const struct client_record *record)
+static void on_record_free_other(void *arg, const struct record *record)
 {
     on_record(arg, record);
     consumer_free(other);

@@ -13,7 +13,7 @@ static struct {
 } got;
 static struct consumer *consumer;
 
-static void on_record(void *arg, const struct client_record *record)
+static void on_record(void *arg, const struct record *record)
 {
     (void)arg;
     ck_assert_uint_eq(record->offset, got.count); /* Each once, in order. */

@@ -64,7 +64,7 @@ static void start(bool both, struct producer_options options)
 static enum err try_send(void)
 {
     char value[32];
-    struct client_record record = {.value = value};
+    struct record record = {.value = value};
     enum err err;
 
     record.value_size = (size_t)snprintf(value, sizeof value, "r%u", sent);
@@ -195,7 +195,7 @@ END_TEST
 START_TEST(record_that_no_batch_can_hold_is_too_large)
 {
     static char value[2000];
-    struct client_record record = {.value = value, .value_size = sizeof value};
+    struct record record = {.value = value, .value_size = sizeof value};
 
     start(false, (struct producer_options){.batch_size_max = 1000});
     send_some(1);

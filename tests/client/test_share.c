@@ -8,7 +8,7 @@
 
 static unsigned share_of_key(const char *key, unsigned count)
 {
-    const struct client_record record = {.key = key, .key_size = strlen(key), .offset = 12345};
+    const struct record record = {.key = key, .key_size = strlen(key), .offset = 12345};
 
     return share_of(&record, count);
 }
@@ -38,7 +38,7 @@ END_TEST
 START_TEST(records_without_a_key_go_in_turn)
 {
     for (uint64_t offset = 0; offset < 20; offset++) {
-        const struct client_record record = {.offset = offset};
+        const struct record record = {.offset = offset};
 
         ck_assert_uint_eq(share_of(&record, 4), offset % 4 + 1);
     }

@@ -55,15 +55,15 @@ static void check_options(char *text, size_t size)
 
 static void check_format(const char *text)
 {
-    static const struct client_header headers[] = {{.name = "n", .value = "\0x", .value_size = 2}};
-    static const struct client_record record = {.value = "v\n",
-                                                .value_size = 2,
-                                                .key = "k",
-                                                .key_size = 1,
-                                                .headers = headers,
-                                                .header_count = 1,
-                                                .offset = UINT64_MAX,
-                                                .append_time_us = INT64_MAX};
+    static const struct record_header headers[] = {{.name = "n", .value = "\0x", .value_size = 2}};
+    static const struct record record = {.value = "v\n",
+                                         .value_size = 2,
+                                         .key = "k",
+                                         .key_size = 1,
+                                         .headers = headers,
+                                         .header_count = 1,
+                                         .offset = UINT64_MAX,
+                                         .append_time_us = INT64_MAX};
     static FILE *null;
 
     if (null == NULL) {

@@ -33,7 +33,7 @@ static void on_report(void *arg, const struct producer_report *report)
     *records += report->count;
 }
 
-static void on_record(void *arg, const struct client_record *record)
+static void on_record(void *arg, const struct record *record)
 {
     uint64_t *next = arg;
 
@@ -73,7 +73,7 @@ static void ask(struct client *client, uint8_t what, bool *done, unsigned *recor
         .topic = "t", .no_idempotence = (what & 16) != 0, .acks_all = (what & 32) != 0};
     const struct client_members members = {
         .goal = CLIENT_MEMBERS_ADD, .node_id = 4, .address = "a:1"};
-    const struct client_record record = {.value = "v", .value_size = 1};
+    const struct record record = {.value = "v", .value_size = 1};
     struct consumer *consumer;
     struct producer *producer;
     enum err err;

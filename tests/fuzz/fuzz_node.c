@@ -8,10 +8,10 @@
 
 #include "archive/backup.h"
 #include "base/assert.h"
-#include "client/record_set.h"
 #include "fuzz/fix.h"
 #include "lib/tmpdir.h"
 #include "raft_fsm/fsm.h"
+#include "record/record_set.h"
 #include "server/node.h"
 #include "server/restore.h"
 
@@ -54,8 +54,7 @@ static void apply(struct fsm *fsm, uint64_t index, const struct command *command
 
 static struct command produce(uint64_t topic_id, unsigned record_count)
 {
-    const struct client_record record = {
-        .value = "value", .value_size = 5, .key = "k", .key_size = 1};
+    const struct record record = {.value = "value", .value_size = 5, .key = "k", .key_size = 1};
     struct command command = {.type = COMMAND_PRODUCE, .produce = {.topic_id = topic_id}};
     struct batch_header header = {.record_count = record_count};
     struct buf body;

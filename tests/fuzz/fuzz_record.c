@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "client/record_set.h"
 #include "fuzz/fuzz.h"
 #include "record.pb-c.h"
+#include "record/record_set.h"
 #include "server/record_count.h"
 
 /* Of fields that come with another wire type than theirs, protobuf-c takes some and the client
@@ -41,7 +41,7 @@ static bool equal(const void *a, size_t a_size, const void *b, size_t b_size)
     return a_size == b_size && (a_size == 0 || memcmp(a, b, a_size) == 0);
 }
 
-static void compare(const struct client_record *record, const Record__Record *other)
+static void compare(const struct record *record, const Record__Record *other)
 {
     ASSERT(equal(record->value, record->value_size, other->value.data, other->value.len));
     ASSERT((record->key != NULL) == (other->has_key || other->key.len > 0));
@@ -61,7 +61,7 @@ static enum err walk(const uint8_t *body, size_t size, const Record__RecordSet *
                      uint32_t *ret_count, struct buf *ret_again)
 {
     struct record_reader reader;
-    struct client_record record;
+    struct record record;
     enum err err;
 
     *ret_count = 0;
@@ -123,9 +123,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 {
-    const struct client_header headers[] = {{.name = "a", .value = "1", .value_size = 1},
+    const struct record_header headers[] = {{.name = "a", .value = "1", .value_size = 1},
                                             {.name = "b"}};
-    const struct client_record records[] = {
+    const struct record records[] = {
         {.value = "value", .value_size = 5},
         {.key = ""},
         {.value = "v",

@@ -1,11 +1,11 @@
 /* Inputs to begin with for fuzz_client.c, which says what they are made of. */
 #include <string.h>
 
-#include "client/record_set.h"
 #include "fuzz/fix.h"
 #include "fuzz/fuzz.h"
 #include "log/batch.h"
 #include "quorlog.pb-c.h"
+#include "record/record_set.h"
 
 static void put_answer(struct buf *seed, uint16_t type, const ProtobufCMessage *message,
                        const void *body, size_t body_size)
@@ -21,7 +21,7 @@ static void put_answer(struct buf *seed, uint16_t type, const ProtobufCMessage *
 /* A batch of two records. */
 static size_t make_batch(uint8_t *to)
 {
-    const struct client_record record = {.value = "v", .value_size = 1};
+    const struct record record = {.value = "v", .value_size = 1};
     struct batch_header header = {.record_count = 2, .raft_index = 5};
     struct buf body;
 

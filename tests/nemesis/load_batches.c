@@ -3,13 +3,13 @@
 #include <inttypes.h>
 
 #include "base/assert.h"
-#include "client/record_set.h"
 #include "load_record.h"
+#include "record/record_set.h"
 
 static enum err read_batch(const struct batch_header *header, const uint8_t *body, uint64_t offset,
                            struct load_values *values, struct err_info *info)
 {
-    struct client_record record;
+    struct record record;
     struct record_reader reader;
     uint64_t at = header->base_offset;
     enum err err;

@@ -52,7 +52,7 @@ void load_record_make(struct load_record *self, uint64_t value, uint32_t size)
     ASSERT(value > 0);
     ASSERT(size >= LOAD_RECORD_SIZE_MIN && size <= LOAD_RECORD_SIZE_MAX);
     fill(self->bytes, value, size);
-    self->record = (struct client_record){.value = self->bytes, .value_size = size};
+    self->record = (struct record){.value = self->bytes, .value_size = size};
     if ((kind & KIND_KEY) != 0) {
         (void)snprintf(self->key, sizeof self->key, "key-%" PRIu64, value % 1000); /* fits */
         self->record.key = self->key;
@@ -60,7 +60,7 @@ void load_record_make(struct load_record *self, uint64_t value, uint32_t size)
     }
     if ((kind & KIND_HEADER) != 0) {
         (void)snprintf(self->header_value, sizeof self->header_value, "%" PRIu64, value);
-        self->header = (struct client_header){.name = "number",
+        self->header = (struct record_header){.name = "number",
                                               .value = self->header_value,
                                               .value_size = strlen(self->header_value)};
         self->record.headers = &self->header;
@@ -76,7 +76,7 @@ static bool same_bytes(const void *a, size_t a_size, const void *b, size_t b_siz
     return a_size == b_size && (a_size == 0 || memcmp(a, b, a_size) == 0);
 }
 
-static bool same_headers(const struct client_record *a, const struct client_record *b)
+static bool same_headers(const struct record *a, const struct record *b)
 {
     if (a->header_count != b->header_count) {
         return false;
@@ -91,7 +91,7 @@ static bool same_headers(const struct client_record *a, const struct client_reco
     return true;
 }
 
-uint64_t load_record_value(const struct client_record *record)
+uint64_t load_record_value(const struct record *record)
 {
     static struct load_record made; /* One thread; too large for the stack. */
     const uint8_t *bytes = record->value;

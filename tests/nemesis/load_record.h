@@ -23,8 +23,8 @@ enum {
 
 /* A record with the memory that it points to. Not to be moved. */
 struct load_record {
-    struct client_record record;
-    struct client_header header;
+    struct record record;
+    struct record_header header;
     char key[24];
     char header_value[24];
     uint8_t bytes[LOAD_RECORD_SIZE_MAX];
@@ -34,7 +34,7 @@ struct load_record {
 void load_record_make(struct load_record *self, uint64_t value, uint32_t size);
 
 /* The record's value; 0 for one that no value makes. */
-uint64_t load_record_value(const struct client_record *record);
+uint64_t load_record_value(const struct record *record);
 
 /* The next number of a sequence that looks like chance; *state goes on. */
 uint64_t load_next_number(uint64_t *state);

@@ -68,7 +68,7 @@ static void on_placed(void *arg, uint64_t offset)
     }
 }
 
-static void on_record(void *arg, const struct client_record *record)
+static void on_record(void *arg, const struct record *record)
 {
     struct follower *self = arg;
 

@@ -46,12 +46,12 @@ END_TEST
 /* Another key, header or time: of those that have one, and of those that have none. */
 START_TEST(what_goes_with_the_bytes_counts)
 {
-    static const struct client_header other = {.name = "number", .value = "x", .value_size = 1};
+    static const struct record_header other = {.name = "number", .value = "x", .value_size = 1};
     unsigned keys = 0;
     unsigned headers = 0;
 
     for (uint64_t value = 1; value <= COUNT; value++) {
-        struct client_record record;
+        struct record record;
 
         load_record_make(&made, value, 32);
         keys += made.record.key != NULL ? 1 : 0;

@@ -1,4 +1,4 @@
-#include "client/record_set.h"
+#include "record/record_set.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -60,14 +60,14 @@ static size_t bytes_size(size_t size)
     return size == 0 ? 0 : 1 + varint_size(size) + size;
 }
 
-static size_t header_size(const struct client_header *header)
+static size_t header_size(const struct record_header *header)
 {
     return bytes_size(strlen(header->name)) + bytes_size(header->value_size);
 }
 
 /* The size of the Record message; ERR_TOO_LARGE as soon as it passes size_max, so that no sum can
  * overflow. */
-static enum err measure(const struct client_record *record, size_t size_max, size_t *ret_size)
+static enum err measure(const struct record *record, size_t size_max, size_t *ret_size)
 {
     size_t size;
 
@@ -83,7 +83,7 @@ static enum err measure(const struct client_record *record, size_t size_max, siz
         size += 1 + varint_size((uint64_t)record->timestamp_us);
     }
     for (size_t i = 0; i < record->header_count; i++) {
-        const struct client_header *header = &record->headers[i];
+        const struct record_header *header = &record->headers[i];
         size_t one;
 
         if (header->name == NULL) {
@@ -105,7 +105,7 @@ static enum err measure(const struct client_record *record, size_t size_max, siz
     return ERR_OK;
 }
 
-static uint8_t *put_record(uint8_t *to, const struct client_record *record)
+static uint8_t *put_record(uint8_t *to, const struct record *record)
 {
     to = put_bytes(to, TAG_VALUE, record->value, record->value_size);
     if (record->key != NULL) {
@@ -114,7 +114,7 @@ static uint8_t *put_record(uint8_t *to, const struct client_record *record)
         *to++ = 1;
     }
     for (size_t i = 0; i < record->header_count; i++) {
-        const struct client_header *header = &record->headers[i];
+        const struct record_header *header = &record->headers[i];
 
         *to++ = TAG_HEADER;
         to = put_varint(to, header_size(header));
@@ -128,7 +128,7 @@ static uint8_t *put_record(uint8_t *to, const struct client_record *record)
     return to;
 }
 
-enum err record_set_append(struct buf *to, const struct client_record *record)
+enum err record_set_append(struct buf *to, const struct record *record)
 {
     uint8_t *start;
     uint8_t *end;
@@ -253,7 +253,7 @@ static bool read_header(const struct field *from, struct field *ret_name, struct
 
 static enum err reserve_headers(struct record_reader *self, size_t count)
 {
-    struct client_header *headers;
+    struct record_header *headers;
     size_t capacity = self->headers_capacity == 0 ? 8 : self->headers_capacity * 2;
 
     if (count <= self->headers_capacity) {
@@ -290,7 +290,7 @@ static enum err add_header(struct record_reader *self, const struct field *from,
     if (err != ERR_OK) {
         return ERR_NOMEM; /* names is as large as any body: it is never "too large". */
     }
-    self->headers[index] = (struct client_header){.value = value.data, .value_size = value.size};
+    self->headers[index] = (struct record_header){.value = value.data, .value_size = value.size};
     return ERR_OK;
 }
 
@@ -307,11 +307,11 @@ static void place_names(struct record_reader *self, size_t count)
 }
 
 static enum err read_record(struct record_reader *self, const struct field *from,
-                            struct client_record *ret_record)
+                            struct record *ret_record)
 {
     const uint8_t *at = from->data;
     const uint8_t *end = from->data + from->size;
-    struct client_record record = {.value = from->data};
+    struct record record = {.value = from->data};
     const uint8_t *key = from->data;
     struct field field;
     bool has_key = false;
@@ -376,7 +376,7 @@ void record_reader_start(struct record_reader *self, const uint8_t *body, size_t
     self->end = body + size;
 }
 
-enum err record_reader_next(struct record_reader *self, struct client_record *ret_record)
+enum err record_reader_next(struct record_reader *self, struct record *ret_record)
 {
     struct field field;
 

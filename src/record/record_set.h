@@ -10,25 +10,25 @@
  * Reading believes no length before it is checked and accepts what any protobuf encoder may write:
  * fields in any order, repeated (the last one counts), unknown ones (skipped).
  */
-#ifndef QUORLOG_CLIENT_RECORD_SET_H
-#define QUORLOG_CLIENT_RECORD_SET_H
+#ifndef QUORLOG_RECORD_RECORD_SET_H
+#define QUORLOG_RECORD_RECORD_SET_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "client/client.h"
+#include "record/record.h"
 
 /* Appends one record. ERR_TOO_LARGE (it does not fit into the buffer's bound), ERR_NOMEM, and
  * ERR_INVALID for a header without a name; nothing is changed then. */
-enum err record_set_append(struct buf *to, const struct client_record *record);
+enum err record_set_append(struct buf *to, const struct record *record);
 
 /* A walk over the records of a body. Owns a scratch area that is used again for each record. */
 struct record_reader {
     const uint8_t *at; /* borrowed until the walk's end */
     const uint8_t *end;
-    struct client_header *headers; /* owned */
+    struct record_header *headers; /* owned */
     size_t headers_capacity;
     struct buf names; /* the headers' names, each with its zero */
 };
@@ -41,6 +41,6 @@ void record_reader_start(struct record_reader *self, const uint8_t *body, size_t
 
 /* The next record; its pointers are borrowed until the next call. offset and append_time_us are
  * left 0. ERR_AGAIN after the last one, ERR_CORRUPT, ERR_NOMEM. */
-enum err record_reader_next(struct record_reader *self, struct client_record *ret_record);
+enum err record_reader_next(struct record_reader *self, struct record *ret_record);
 
 #endif

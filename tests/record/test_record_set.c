@@ -1,6 +1,7 @@
-#include "client/record_set.h"
+#include "record/record_set.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,12 +23,12 @@ static void teardown(void)
     buf_fini(&body);
 }
 
-static const struct client_header two_headers[] = {
+static const struct record_header two_headers[] = {
     {.name = "a", .value = "1", .value_size = 1},
     {.name = "", .value = NULL, .value_size = 0},
 };
 
-static const struct client_record samples[] = {
+static const struct record samples[] = {
     {.value = "", .value_size = 0},
     {.value = "hello", .value_size = 5},
     {.value = "v", .value_size = 1, .key = "", .key_size = 0},
@@ -45,7 +46,7 @@ static void append_samples(void)
 
 /* ---- append ---- */
 
-static void fill(Record__Record *to, const struct client_record *from)
+static void fill(Record__Record *to, const struct record *from)
 {
     to->value.data = (uint8_t *)from->value;
     to->value.len = from->value_size;
@@ -92,7 +93,7 @@ START_TEST(value_of_each_length_around_a_varint_s_step_is_read_by_protobuf_c)
 
     memset(value, 7, sizeof value);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        struct client_record record = {.value = value, .value_size = sizes[i]};
+        struct record record = {.value = value, .value_size = sizes[i]};
         Record__RecordSet *set;
 
         body.size = 0;
@@ -108,7 +109,7 @@ END_TEST
 
 START_TEST(record_that_does_not_fit_changes_nothing)
 {
-    struct client_record record = {.value = "0123456789", .value_size = 10};
+    struct record record = {.value = "0123456789", .value_size = 10};
     size_t before;
 
     buf_fini(&body);
@@ -124,8 +125,8 @@ END_TEST
 
 START_TEST(header_without_a_name_is_invalid)
 {
-    struct client_header header = {.name = NULL};
-    struct client_record record = {.headers = &header, .header_count = 1};
+    struct record_header header = {.name = NULL};
+    struct record record = {.headers = &header, .header_count = 1};
 
     ck_assert_int_eq(record_set_append(&body, &record), ERR_INVALID);
     ck_assert_uint_eq(body.size, 0);
@@ -134,7 +135,7 @@ END_TEST
 
 /* ---- next ---- */
 
-static void check_record(const struct client_record *got, const struct client_record *want)
+static void check_record(const struct record *got, const struct record *want)
 {
     ck_assert_uint_eq(got->value_size, want->value_size);
     if (want->value_size > 0) {
@@ -152,7 +153,7 @@ static void check_record(const struct client_record *got, const struct client_re
 
 START_TEST(what_was_appended_is_read)
 {
-    struct client_record record;
+    struct record record;
 
     append_samples();
     record_reader_start(&reader, body.data, body.size);
@@ -166,13 +167,13 @@ END_TEST
 
 START_TEST(many_headers_keep_their_names)
 {
-    struct client_header headers[100];
+    struct record_header headers[100];
     char names[100][8];
-    struct client_record record = {.headers = headers, .header_count = 100};
+    struct record record = {.headers = headers, .header_count = 100};
 
     for (int i = 0; i < 100; i++) {
         (void)snprintf(names[i], sizeof names[i], "n%d", i);
-        headers[i] = (struct client_header){.name = names[i]};
+        headers[i] = (struct record_header){.name = names[i]};
     }
     ck_assert_int_eq(record_set_append(&body, &record), ERR_OK);
     record_reader_start(&reader, body.data, body.size);
@@ -190,7 +191,7 @@ START_TEST(fields_of_the_future_are_skipped_and_the_last_of_two_counts)
         0x0a, 28, 0x48, 0x96, 0x01, 0x51, 1, 2, 3,    4, 5,   6,    7, 8,   0x5d,
         1,    2,  3,    4,    0x62, 2,    9, 9, 0x0a, 1, 'a', 0x0a, 2, 'b', 'c',
     };
-    struct client_record record;
+    struct record record;
 
     record_reader_start(&reader, bytes, sizeof bytes);
     ck_assert_int_eq(record_reader_next(&reader, &record), ERR_OK);
@@ -204,7 +205,7 @@ END_TEST
 static enum err walk(const uint8_t *bytes, size_t size)
 {
     uint8_t *copy = malloc(size + 1);
-    struct client_record record;
+    struct record record;
     enum err err;
 
     ck_assert_ptr_nonnull(copy);

@@ -380,6 +380,7 @@ static enum err open_topic(struct fsm *self, const struct manifest_topic *promis
     topic->start = promised->start;
     topic->end = promised->end;
     memcpy(topic->digest, promised->digest, DIGEST_SIZE);
+    topic_settings_set(topic, &promised->settings);
     err = fsm_count_holes(self, topic);
     return err == ERR_OK ? ERR_OK : err_set(info, err, "%s", err_text(err));
 }
@@ -555,7 +556,8 @@ static void put_topic(const struct topic *topic, struct manifest_topic *ret_topi
     *ret_topic = (struct manifest_topic){.id = topic->id,
                                          .start = topic->start,
                                          .end = topic->end,
-                                         .created_time_us = topic->created_time_us};
+                                         .created_time_us = topic->created_time_us,
+                                         .settings = topic->settings};
     memcpy(ret_topic->name, topic->name, sizeof ret_topic->name);
     memcpy(ret_topic->digest, topic->digest, DIGEST_SIZE);
 }

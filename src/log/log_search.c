@@ -89,9 +89,10 @@ enum err log_find_size(struct log *self, uint64_t size_max, uint64_t *ret_offset
     uint64_t found = end;
     uint64_t size = 0; /* of the segments behind the one that is looked at */
     uint64_t last = 0;
+    bool cut = false;
     enum err err = find_last(self, &last, info);
 
-    for (size_t i = self->list.count; i > 0 && err == ERR_OK; i--) {
+    for (size_t i = self->list.count; i > 0 && err == ERR_OK && !cut; i--) {
         const struct segment *segment = self->list.items[i - 1];
         uint64_t base = segment->base_offset < start ? start : segment->base_offset;
         uint64_t all = store_size(segment->store) - STORE_HEADER_SIZE;
@@ -103,14 +104,15 @@ enum err log_find_size(struct log *self, uint64_t size_max, uint64_t *ret_offset
         if (base < segment->end_offset && size + all > size_max) {
             uint64_t over = size + all - size_max; /* bytes of this one that are too many */
 
+            cut = true;
             err = find_position(self, base, segment->end_offset, STORE_HEADER_SIZE + over, &found,
                                 info);
-            break;
+        } else {
+            size += all;
+            found = base < found ? base : found;
         }
-        size += all;
-        found = base < found ? base : found;
     }
-    if (err == ERR_OK && found > start && size <= size_max) {
+    if (err == ERR_OK && found > start && !cut) {
         err = err_set(info, ERR_HOLE, "offsets below %" PRIu64 " are missing on this node", found);
     }
     if (err == ERR_OK) {

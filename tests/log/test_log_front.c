@@ -203,5 +203,5 @@ int main(void)
     tcase_add_test(tcase, a_start_out_of_range_changes_nothing);
     tcase_add_test(tcase, truncating_and_resetting_take_the_passed_files_along);
     suite_add_tcase(suite, tcase);
-    return run_suite(suite);
+    return runner_main(suite);
 }

@@ -144,5 +144,5 @@ int main(void)
     tcase_add_test(tcase, the_last_batch_stays_whatever_its_size);
     tcase_add_test(tcase, a_hole_in_the_way_is_said);
     suite_add_tcase(suite, tcase);
-    return run_suite(suite);
+    return runner_main(suite);
 }

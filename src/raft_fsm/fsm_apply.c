@@ -215,6 +215,7 @@ static enum err apply_alter(struct fsm *self, struct step *step)
         topic_settings_change(&topic->settings, step->command.change, &settings, NULL);
     if (step->result.err == ERR_OK) {
         topic_settings_set(topic, &settings);
+        fsm_configure_log(topic->log, &settings);
         tell_written(self, step);
     }
     return ERR_OK;

@@ -76,6 +76,13 @@ static void tell_report(const struct fsm *self, const struct manifest_topic *top
     }
 }
 
+void fsm_configure_log(struct log *log, const struct topic_settings *settings)
+{
+    log_configure(log, &(struct log_tuning){.segment_size_max = settings->segment_bytes,
+                                            .segment_ms = settings->segment_ms,
+                                            .preallocate = settings->preallocate});
+}
+
 enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,
                       struct err_info *info)
 {
@@ -102,6 +109,7 @@ enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, stru
     }
     if (err == ERR_OK) {
         tell_report(self, topic, &report);
+        fsm_configure_log(*ret_log, &topic->settings);
     }
     return err;
 }

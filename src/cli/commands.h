@@ -13,6 +13,7 @@ extern const struct command_spec command_consume;
 extern const struct command_spec command_topic_create;
 extern const struct command_spec command_topic_list;
 extern const struct command_spec command_topic_describe;
+extern const struct command_spec command_topic_trim;
 extern const struct command_spec command_topic_delete;
 extern const struct command_spec command_cursor_get;
 extern const struct command_spec command_cursor_set;

@@ -22,6 +22,23 @@
 #include "raft_fsm/digest.h"
 #include "raft_fsm/topic_settings.h"
 
+/* Which bound of the settings is passed, or will be. The numbers are those of the protocol. */
+enum retention_bound {
+    RETENTION_NONE = 0,
+    RETENTION_AGE = 1,
+    RETENTION_BYTES = 2,
+    RETENTION_RECORDS = 3,
+};
+
+/* What retention deletes next: the offsets [from, to), … */
+struct topic_forecast {
+    enum retention_bound bound;
+    uint64_t from;
+    uint64_t to;
+    uint64_t in_ms; /* RETENTION_AGE: … after so long at least, of the cluster's being up; 0: now */
+    uint64_t room;  /* else: … after so many more records or bytes; 0: now */
+};
+
 /* Starts whose files may still be there (fsm_trim.c). */
 struct topic_start {
     uint64_t index; /* of the entry, or the manifest, that moved it; 0: none */
@@ -45,6 +62,7 @@ struct topic {
     atomic_bool deleted; /* no longer in the catalog; its files go after the next snapshot */
     pthread_mutex_t settings_lock;  /* Guards settings; the raft thread alone writes. */
     struct topic_settings settings; /* see topic_settings_get */
+    struct topic_forecast forecast; /* Guarded by settings_lock, too; of some moments ago. */
     _Atomic uint64_t visible_start; /* log_start, for other threads: see topic_start */
     /* Of the raft thread only: */
     uint64_t start; /* as the state machine knows them: decided by entries alone */
@@ -93,6 +111,10 @@ void topic_settings_get(struct topic *topic, struct topic_settings *ret_settings
 
 /* (raft thread) Checked. It reads topic->settings without a lock. */
 void topic_settings_set(struct topic *topic, const struct topic_settings *settings);
+
+/* (any thread) / (raft thread) */
+void topic_forecast_get(struct topic *topic, struct topic_forecast *ret_forecast);
+void topic_forecast_set(struct topic *topic, const struct topic_forecast *forecast);
 
 /* (any thread) The first record that is shown: what lies below it was trimmed. It only goes up. */
 static inline uint64_t topic_start(const struct topic *topic)

@@ -123,6 +123,9 @@ const struct nodes *fsm_nodes(const struct fsm *self); /* borrowed while the fsm
 enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb, void *arg,
                    struct err_info *info);
 
+/* Changes of topics' settings since open. */
+uint64_t fsm_alterations(const struct fsm *self);
+
 /* Records applied since open, those that the log held already included; for statistics. */
 uint64_t fsm_records_applied(const struct fsm *self);
 

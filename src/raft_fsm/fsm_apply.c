@@ -216,6 +216,7 @@ static enum err apply_alter(struct fsm *self, struct step *step)
     if (step->result.err == ERR_OK) {
         topic_settings_set(topic, &settings);
         fsm_configure_log(topic->log, &settings);
+        self->alterations++;
         tell_written(self, step);
     }
     return ERR_OK;

@@ -39,6 +39,7 @@ struct fsm {
     uint64_t applied_index;
     int64_t time_us;
     uint64_t records_applied;
+    uint64_t alterations; /* of settings, since open */
     struct deleted_topic *deleted; /* owned list */
     bool holes_allowed;
     struct topic **holed; /* owned, with references: those that have holes, or had */

@@ -12,6 +12,7 @@
 #include "quorlog.pb-c.h"
 #include "server/api.h"
 #include "server/front.h"
+#include "server/settings.h"
 
 /* Topics in one answer: at most 300 bytes each, in a header of 64 KiB. */
 enum { PAGE_MAX = 200, INFO_SIZE_MAX = 300 };
@@ -29,6 +30,7 @@ struct view_topic {
     unsigned segments;
     struct topic_forecast next;
     int64_t created_time_us;
+    struct topic_settings settings;
 };
 
 struct view {
@@ -58,6 +60,7 @@ static void look_at(struct topic *topic, struct view_topic *ret_view)
     };
     topic_forecast_get(topic, &ret_view->next);
     (void)snprintf(ret_view->name, sizeof ret_view->name, "%s", topic->name); /* Same size. */
+    topic_settings_get(topic, &ret_view->settings);
     /* Without a digest where it cannot be read: the rest is worth telling. */
     if (ret_view->end > ret_view->start &&
         log_read_header(topic->log, ret_view->end - 1, &header, NULL) == ERR_OK) {
@@ -159,6 +162,7 @@ static void reply_describe(struct view *self)
 {
     Quorlog__TopicDescribeReply reply = QUORLOG__TOPIC_DESCRIBE_REPLY__INIT;
     Quorlog__RetentionForecast next;
+    struct settings_message settings;
     Quorlog__TopicInfo info;
 
     ASSERT(self->count == 1);
@@ -167,6 +171,8 @@ static void reply_describe(struct view *self)
         fill_next(&self->topics[0].next, &next);
         reply.next = &next;
     }
+    settings_put(&self->topics[0].settings, &settings);
+    info.settings = &settings.message;
     reply.topic = &info;
     reply.node_id = self->front->node->identity.node_id;
     request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE_REPLY, &reply.base,

@@ -1,6 +1,6 @@
 /*
- * A change: a request that only the leader can carry out (produce, create and delete a topic, a
- * new producer id or epoch, set and delete a cursor), from its frame to its answer.
+ * A change: a request that only the leader can carry out (produce, create, alter and delete a
+ * topic, a new producer id or epoch, set and delete a cursor), from its frame to its answer.
  *
  *                     leader elsewhere                        answer
  *        +-----------------------------> SENT ------------------------------------> OVER
@@ -91,7 +91,8 @@ struct change {
     uint64_t trim_start; /* TOPIC_TRIM: these three */
     int64_t trim_time_us;
     bool trim_by_time;
-    struct cursor_change *cursor; /* owned; NULL: it changes none */
+    struct cursor_change *cursor;  /* owned; NULL: it changes none */
+    struct topic_change *settings; /* owned; TOPIC_ALTER; and TOPIC_CREATE, which has `to` only */
 };
 
 struct changes {

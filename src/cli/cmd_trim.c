@@ -13,7 +13,7 @@
 
 static const struct option_spec options[] = {
     CALLER_OPTIONS,
-    {"before", 0, "OFFSET|@TIME", true,
+    {"before", 0, "OFFSET|@TIME", false,
      "the first offset that stays, or @2026-11-22T10:00:00Z: what was appended before goes"},
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},

@@ -217,8 +217,8 @@ START_TEST(files_go_on_going_however_often_the_start_moves)
             ck_assert_int_eq(snapshot == 0 ? ERR_OK : fsm_forget(fsm, snapshot, NULL), ERR_OK);
             snapshot = fsm_applied_index(fsm) - 3;
         }
-        ck_assert(log_passed_start(log) == UINT64_MAX || start < 75 ||
-                  log_passed_start(log) > start - 75);
+        ck_assert(log_passed_start(log) == UINT64_MAX || start < 110 ||
+                  log_passed_start(log) > start - 110);
     }
     fsm_close(fsm);
 }

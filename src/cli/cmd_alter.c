@@ -26,6 +26,9 @@ static enum err parse(const struct invocation *invocation, uint64_t nodes[TOPIC_
     const char *index = option_value(invocation, "index");
     enum err err;
 
+    if (on != NULL && index == NULL) {
+        return err_set(info, ERR_INVALID, "option '--on': give '--index' with it");
+    }
     *ret_alteration =
         (struct client_alteration){.topic = invocation->arguments[0], .on_nodes = nodes};
     err = topic_settings_parse(invocation, ret_alteration, info);
@@ -35,9 +38,6 @@ static enum err parse(const struct invocation *invocation, uint64_t nodes[TOPIC_
     }
     if (err != ERR_OK || on == NULL) {
         return err;
-    }
-    if (index == NULL) {
-        return err_set(info, ERR_INVALID, "option '--on' goes with '--index'");
     }
     ret_alteration->on_default = strcmp(index, "default") == 0;
     return topic_settings_parse_nodes(on, nodes, &ret_alteration->on_count, info);

@@ -300,8 +300,12 @@ static void print_next(const Quorlog__RetentionForecast *next)
     if (next == NULL || next->to <= next->from) {
         return;
     }
-    printf("next      offsets %llu…%llu go ", (unsigned long long)next->from,
-           (unsigned long long)next->to - 1);
+    if (next->to - next->from == 1) {
+        printf("next      offset %llu goes ", (unsigned long long)next->from);
+    } else {
+        printf("next      offsets %llu…%llu go ", (unsigned long long)next->from,
+               (unsigned long long)next->to - 1);
+    }
     if (next->in_ms == 0 && next->room == 0) {
         printf("now: the topic has passed its bound of %s\n", bound_name(next->bound));
     } else if (next->bound == QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE) {
@@ -311,8 +315,8 @@ static void print_next(const Quorlog__RetentionForecast *next)
         printf("when %s more are written: the bound is the topic's size\n",
                human_size(text, next->room));
     } else {
-        printf("when %llu more records are written: the bound is their number\n",
-               (unsigned long long)next->room + 1);
+        printf("when %llu more record%s written: the bound is their number\n",
+               (unsigned long long)next->room + 1, next->room == 0 ? " is" : "s are");
     }
 }
 

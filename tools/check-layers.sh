@@ -99,7 +99,7 @@ check() {
             public["transport/waker.h"]
             public["record/record.h"]; public["record/record_set.h"]; public["record/codec.h"]
             public["record/batch_records.h"]; public["record/filter.h"]
-            public["raft_fsm/topic_settings.h"]; public["lookup/lookup.h"]
+            public["raft_fsm/topic_settings.h"]; public["raft_fsm/retention.h"]; public["lookup/lookup.h"]
             public["raft_fsm/group.h"]; public["raft_fsm/command.h"]; public["raft_fsm/digest.h"]
             public["raft_fsm/membership.h"]; public["raft_fsm/producers.h"]
             public["raft_fsm/membership_plan.h"]; public["raft_fsm/recovery.h"]

@@ -26,8 +26,9 @@ static int parse_before(const char *text, struct client_trim *trim)
 
     if (text[0] == '@') {
         trim->by_time = true;
-        return format_parse_time(text + 1, &trim->time_us, &info) == ERR_OK ? EXIT_OK
-                                                                           : usage("%s", info.text);
+        return format_parse_time(text + 1, &trim->time_us, &info) == ERR_OK
+                   ? EXIT_OK
+                   : usage("%s", info.text);
     }
     if (parse_number(text, "offset", 0, INT64_MAX, &trim->before, NULL) != ERR_OK) {
         return usage("'%s' is neither an offset nor @TIME: write --before 1000, or --before "
@@ -88,9 +89,10 @@ const struct command_spec command_topic_trim = {
     .name = "topic trim",
     .synopsis = "TOPIC --before OFFSET|@TIME",
     .summary = "drop a topic's oldest records",
-    .details = "Nobody reads what lies below the new start any more, on any node; the files go a\n"
-               "moment later. There is no way back. A start below the present one changes nothing.\n"
-               "By time: of the batches that were appended before it, by the leaders' clocks.\n",
+    .details =
+        "Nobody reads what lies below the new start any more, on any node; the files go a\n"
+        "moment later. There is no way back. A start below the present one changes nothing.\n"
+        "By time: of the batches that were appended before it, by the leaders' clocks.\n",
     .options = options,
     .arguments_min = 1,
     .arguments_max = 1,

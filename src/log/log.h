@@ -168,9 +168,9 @@ enum err log_read_header(struct log *self, uint64_t offset, struct batch_header 
 /*
  * Searches, in O(log n) looks at headers; the answer is the first offset of a batch, or the end.
  *   (any) find_raft_index: the first batch of an entry behind `raft_index`.
- *   (writer) find_size: the first batch from which on the batches take `size_max` bytes at most; the
- *   last one at least stays, whatever its size.
- * ERR_HOLE where a hole is in the way, ERR_CORRUPT, ERR_IO.
+ *   (writer) find_size: the first batch from which on the batches take `size_max` bytes at most;
+ * the last one at least stays, whatever its size. ERR_HOLE where a hole is in the way, ERR_CORRUPT,
+ * ERR_IO.
  */
 enum err log_find_raft_index(struct log *self, uint64_t raft_index, uint64_t *ret_offset,
                              struct err_info *info);

@@ -37,8 +37,8 @@ enum err log_find_raft_index(struct log *self, uint64_t raft_index, uint64_t *re
     return ERR_OK;
 }
 
-/* In [low, high), a run of one segment that holds no hole: the first batch that begins at `position`
- * or behind it; high when there is none. */
+/* In [low, high), a run of one segment that holds no hole: the first batch that begins at
+ * `position` or behind it; high when there is none. */
 static enum err find_position(struct log *self, uint64_t low, uint64_t high, uint64_t position,
                               uint64_t *ret_offset, struct err_info *info)
 {

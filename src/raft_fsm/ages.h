@@ -40,7 +40,7 @@ struct ages_mark {
 };
 
 struct ages {
-    uint64_t age_us; /* now */
+    uint64_t age_us;         /* now */
     struct ages_mark *marks; /* owned; room for AGES_MARKS_MAX; NULL while there is none */
     size_t count;
 };

@@ -36,7 +36,7 @@ struct topic_forecast {
     uint64_t from;
     uint64_t to;
     uint64_t in_ms; /* RETENTION_AGE: … after so long at least, of the cluster's being up; 0: now */
-    uint64_t room;  /* else: … after so many more records or bytes; 0: now */
+    uint64_t room; /* else: … after so many more records or bytes; 0: now */
 };
 
 /* Starts whose files may still be there (fsm_trim.c). */

@@ -694,7 +694,7 @@ void fsm_check(const struct fsm *self)
         ASSERT(topic->start <= topic->log_start && topic->log_start <= topic->end); /* F4 */
         ASSERT(topic->log_start == topic_start(topic));
         ASSERT(topic->start <= log_start(topic->log)); /* F7 */
-        ASSERT(topic->end <= log_end(topic->log)); /* F1 */
+        ASSERT(topic->end <= log_end(topic->log));     /* F1 */
         ASSERT(fsm_topic_created_index(topic->id) <= self->applied_index);
         ASSERT(!atomic_load(&topic->deleted));
         ASSERT((topic->holes > 0) == log_has_holes(topic->log));

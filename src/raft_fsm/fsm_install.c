@@ -5,9 +5,9 @@
  * manifest says, each log's end moves to the promised one, and what lies between is a hole.
  *
  * Failure modes: a crash before the manifest is saved finds the old state: the logs' files below
- * the old ends are untouched, above the old starts, too; holes above them are cut away at opening, directories of topics that
- * the old state does not have are removed. A failure in the middle stops the node and comes to the
- * same.
+ * the old ends are untouched, above the old starts, too; holes above them are cut away at opening,
+ * directories of topics that the old state does not have are removed. A failure in the middle stops
+ * the node and comes to the same.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -36,7 +36,8 @@ static enum err check_topic(const struct fsm *self, const struct topic *topic,
     if (strcmp(topic->name, promised->name) != 0) {
         return contradiction(promised, "here it has another name", info);
     }
-    if (topic->start > promised->start || topic->log_start > promised->log_start || topic->end > promised->end) {
+    if (topic->start > promised->start || topic->log_start > promised->log_start ||
+        topic->end > promised->end) {
         return contradiction(promised, "here it holds what the snapshot does not", info);
     }
     if (log_end(topic->log) < promised->end) {

@@ -39,7 +39,7 @@ struct fsm {
     uint64_t applied_index;
     int64_t time_us;
     uint64_t records_applied;
-    uint64_t alterations; /* of settings, since open */
+    uint64_t alterations;          /* of settings, since open */
     struct deleted_topic *deleted; /* owned list */
     bool holes_allowed;
     struct topic **holed; /* owned, with references: those that have holes, or had */
@@ -50,7 +50,7 @@ struct fsm {
     struct topic *passed;   /* owned list, with references: those whose start moved, and whose
                                files below it are not all gone yet */
     struct ages ages;
-    bool failed;            /* F5 */
+    bool failed; /* F5 */
     bool syncing;
     uint64_t dir_changes; /* Topic directories made so far … */
     uint64_t dir_synced;  /* … and how many of them are on the disk for sure. */

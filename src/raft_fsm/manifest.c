@@ -401,16 +401,17 @@ static enum err get_topic(const Replicated__TopicState *from, struct manifest_to
         return err_set(info, ERR_CORRUPT, "a snapshot has a topic whose name no topic may have");
     }
     if (from->start > from->end || from->log_start > from->end ||
-        (from->log_start != 0 && from->log_start <= from->start) || from->digest.len != (from->end > 0 ? DIGEST_SIZE : 0)) {
+        (from->log_start != 0 && from->log_start <= from->start) ||
+        from->digest.len != (from->end > 0 ? DIGEST_SIZE : 0)) {
         return err_set(info, ERR_CORRUPT, "a snapshot has topic '%s' with impossible bounds",
                        from->name);
     }
-    *ret_topic = (struct manifest_topic){.id = from->id,
-                                         .start = from->start,
-                                         .log_start = from->log_start > 0 ? from->log_start
-                                                                          : from->start,
-                                         .end = from->end,
-                                         .created_time_us = from->created_time_us};
+    *ret_topic =
+        (struct manifest_topic){.id = from->id,
+                                .start = from->start,
+                                .log_start = from->log_start > 0 ? from->log_start : from->start,
+                                .end = from->end,
+                                .created_time_us = from->created_time_us};
     memcpy(ret_topic->name, from->name, size + 1);
     memcpy(ret_topic->digest, from->end > 0 ? from->digest.data : no_digest, DIGEST_SIZE);
     err = topic_settings_take(from->settings, "a snapshot's topic", &ret_topic->settings, info);

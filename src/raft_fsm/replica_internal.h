@@ -135,19 +135,19 @@ struct retention_trim {
 
 /* What is to be deleted; see replica_retention.c. */
 struct retention {
-    uint64_t next_ms;       /* when it is looked again */
-    uint64_t round_ms;      /* when the round under way, or the last one, began */
-    struct topic **topics;  /* owned, with a reference each: of the round under way, else NULL */
+    uint64_t next_ms;      /* when it is looked again */
+    uint64_t round_ms;     /* when the round under way, or the last one, began */
+    struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
     size_t topic_count;
     size_t turn;
-    uint64_t term;          /* in which this replica leads; 0: it does not */
-    uint64_t alterations;   /* of settings, when it was looked last */
-    uint64_t aged_ms;       /* what the leader's clock counted up to here is in the ages, or lost */
-    uint64_t aging_ms;      /* … and will be up to here, once the one under way is applied */
+    uint64_t term;        /* in which this replica leads; 0: it does not */
+    uint64_t alterations; /* of settings, when it was looked last */
+    uint64_t aged_ms;     /* what the leader's clock counted up to here is in the ages, or lost */
+    uint64_t aging_ms;    /* … and will be up to here, once the one under way is applied */
     bool aging;
     struct proposal age;
     struct retention_trim trims[RETENTION_TRIMS_MAX];
-    uint64_t passed_ms;     /* since when files wait for a snapshot; 0: none does */
+    uint64_t passed_ms; /* since when files wait for a snapshot; 0: none does */
     bool wants_snapshot;
 };
 

@@ -64,8 +64,8 @@ static void propose_age(struct replica *self)
     retention->aging = true;
     retention->age = (struct proposal){
         .command = {.type = COMMAND_AGE,
-                    .elapsed_us = elapsed_us < AGES_ELAPSED_MAX_US ? elapsed_us
-                                                                   : AGES_ELAPSED_MAX_US},
+                    .elapsed_us =
+                        elapsed_us < AGES_ELAPSED_MAX_US ? elapsed_us : AGES_ELAPSED_MAX_US},
         .done = on_aged,
     };
     replica_propose(self, &retention->age);
@@ -141,8 +141,8 @@ static void propose_trim(struct replica *self, const struct topic *topic,
                (unsigned long long)topic->log_start, (unsigned long long)to->start,
                bound_name(bound));
     trim->under_way = true;
-    trim->proposal = (struct proposal){.command = {.type = COMMAND_TOPIC_TRIM, .trim = *to},
-                                       .done = on_trimmed};
+    trim->proposal =
+        (struct proposal){.command = {.type = COMMAND_TOPIC_TRIM, .trim = *to}, .done = on_trimmed};
     replica_propose(self, &trim->proposal);
 }
 
@@ -278,8 +278,8 @@ enum err replica_retention_tick(struct replica *self, struct err_info *info)
     more_topics = look_at_some(self);
     err = fsm_remove_passed(self->fsm, SEGMENTS_AT_ONCE, &more_files, info);
     watch_passed(self, now_ms);
-    retention->next_ms = more_topics || more_files ? now_ms + PAUSE_MS
-                                                   : retention->round_ms + interval_ms(self);
+    retention->next_ms =
+        more_topics || more_files ? now_ms + PAUSE_MS : retention->round_ms + interval_ms(self);
     if (retention->next_ms <= now_ms) {
         retention->next_ms = now_ms + interval_ms(self);
     }

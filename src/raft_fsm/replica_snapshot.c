@@ -168,7 +168,8 @@ err_after_calloc:
 static bool is_due(const struct replica *self)
 {
     return self->size_since_snapshot >= self->options.snapshot_size ||
-           ((replica_is_short(self) || self->retention.wants_snapshot) && fsm_has_deleted(self->fsm) &&
+           ((replica_is_short(self) || self->retention.wants_snapshot) &&
+            fsm_has_deleted(self->fsm) &&
             raft_driver_applied_index(self->driver) > self->snapshot_index);
 }
 

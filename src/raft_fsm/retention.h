@@ -21,10 +21,11 @@ bool retention_is_set(const struct topic *topic);
 /* Whether it wants ages to be counted: it has a bound, and something that can reach it. */
 bool retention_wants_age(const struct topic *topic);
 
-/* (raft thread) What is to go now: ERR_OK and trim->start above the topic's, and the bound that says
- * so. ERR_NOT_FOUND: nothing. ERR_HOLE: this node lacks what it would have to look at; ERR_CORRUPT,
- * ERR_IO. *ret_next is what will go next, or, where that is up to what is written, the bound that is
- * nearest; bound RETENTION_NONE: no bound is set, or there is nothing. Written in any case. */
+/* (raft thread) What is to go now: ERR_OK and trim->start above the topic's, and the bound that
+ * says so. ERR_NOT_FOUND: nothing. ERR_HOLE: this node lacks what it would have to look at;
+ * ERR_CORRUPT, ERR_IO. *ret_next is what will go next, or, where that is up to what is written, the
+ * bound that is nearest; bound RETENTION_NONE: no bound is set, or there is nothing. Written in any
+ * case. */
 enum err retention_decide(const struct topic *topic, const struct ages *ages,
                           struct topic_trim *ret_trim, struct topic_forecast *ret_next,
                           struct err_info *info);

@@ -144,8 +144,7 @@ static void reply_list(struct view *self)
 
 _Static_assert((int)RETENTION_AGE == (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE &&
                    (int)RETENTION_BYTES == (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_BYTES &&
-                   (int)RETENTION_RECORDS ==
-                       (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_RECORDS,
+                   (int)RETENTION_RECORDS == (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_RECORDS,
                "one set of numbers");
 
 static void fill_next(const struct topic_forecast *from, Quorlog__RetentionForecast *ret_next)

@@ -1,7 +1,7 @@
 /*
  * TOPIC_TRIM: a change (change.h) without a body. The leader looks in its own log where the batch
- * begins that holds the new start, and, asked by time, which offset that is; both are a few looks at
- * headers.
+ * begins that holds the new start, and, asked by time, which offset that is; both are a few looks
+ * at headers.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -109,7 +109,8 @@ static void start(struct session *session, const struct frame *frame,
     struct failure failure;
     enum err err = ERR_OK;
 
-    if ((request->by_time && request->before != 0) || (!request->by_time && request->time_us != 0)) {
+    if ((request->by_time && request->before != 0) ||
+        (!request->by_time && request->time_us != 0)) {
         (void)failure_set(&failure, ERR_INVALID,
                           "trim topic '%s': an offset and a time do not go together",
                           request->topic);

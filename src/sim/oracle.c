@@ -535,8 +535,7 @@ static uint64_t pass_start(struct sim_oracle *self, unsigned node, struct sim_to
         return start;
     }
     *seen = find_batch(known, start);
-    if (!known->blind && start != known->end &&
-        known->batches[*seen].base_offset != start) {
+    if (!known->blind && start != known->end && known->batches[*seen].base_offset != start) {
         sim_violation(self, "topic %llu of node %u starts at %llu, where no batch begins",
                       U(known->id), node, U(start)); /* S13 */
     }

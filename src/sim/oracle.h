@@ -69,8 +69,8 @@ struct sim_content {
     uint64_t invoke_us; /* 0: not sent yet */
     uint64_t sequence;
     uint64_t sent_ms; /* when it was made */
-    unsigned open;  /* tries that may have been written, for all that it was told */
-    bool concluded; /* it is recorded what became of it */
+    unsigned open;    /* tries that may have been written, for all that it was told */
+    bool concluded;   /* it is recorded what became of it */
 };
 
 /* A batch as it stands in the logs. */
@@ -88,8 +88,8 @@ struct sim_topic {
     size_t count;
     size_t capacity;
     uint64_t end;
-    uint64_t start; /* the highest that a node showed */
-    bool blind;     /* Records went before anybody could read them: damaged where they were. */
+    uint64_t start;      /* the highest that a node showed */
+    bool blind;          /* Records went before anybody could read them: damaged where they were. */
     uint32_t *sequences; /* owned; by producer id: the next one */
     uint64_t sequence_count;
     uint64_t deleted_us; /* when somebody was told so first; 0: nobody was */

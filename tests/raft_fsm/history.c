@@ -416,10 +416,11 @@ static void pack_trims(struct history *self, struct fsm *leader, struct packer *
     }
 }
 
-void history_init_trimmed(struct history *self, uint64_t seed, size_t count, const char *dir)
+void history_init_trimmed(struct history *self, uint64_t seed, size_t count, struct io *io,
+                          const char *dir)
 {
     const struct fsm_options options = {
-        .io = io_real(), .dir = dir, .segment_size_max = 4096, .index_interval = 256};
+        .io = io, .dir = dir, .segment_size_max = 4096, .index_interval = 256};
     struct guess guess = {.time_us = 1000000};
     struct fsm *leader;
 

@@ -63,9 +63,10 @@ struct history {
     uint64_t random;
 };
 void history_init(struct history *self, uint64_t seed, size_t count);
-/* The same with topics that are trimmed, as a leader does it, and ages. `dir` is empty, and then
- * holds what the leader had. */
-void history_init_trimmed(struct history *self, uint64_t seed, size_t count, const char *dir);
+/* The same with topics that are trimmed, as a leader does it, and ages. `dir` of `io` is empty, and
+ * then holds what the leader had. */
+void history_init_trimmed(struct history *self, uint64_t seed, size_t count, struct io *io,
+                          const char *dir);
 void history_fini(struct history *self);
 
 /* A trim to `start` as a leader with this log proposes it. */

@@ -319,7 +319,8 @@ void lab_produce(unsigned count)
 
     if (lab.topic_id == 0) {
         lab.topic_id =
-            lab_propose(&(struct command){.type = COMMAND_TOPIC_CREATE, .topic_name = "t"}).topic_id;
+            lab_propose(&(struct command){.type = COMMAND_TOPIC_CREATE, .topic_name = "t"})
+                .topic_id;
     }
     for (unsigned i = 0; i < count; i++) {
         const struct produced produced = {.record_count = 2, .body_size = 1500, .seed = seed++};

@@ -91,8 +91,8 @@ static struct fsm_result trim(struct fsm *fsm, uint64_t start, uint64_t batch_st
     struct packer packer;
 
     packer_begin(&packer, 7);
-    packer_trim(&packer, &(struct topic_trim){
-                             .topic_id = 4096, .start = start, .batch_start = batch_start});
+    packer_trim(&packer,
+                &(struct topic_trim){.topic_id = 4096, .start = start, .batch_start = batch_start});
     return apply(fsm, &packer);
 }
 
@@ -260,8 +260,8 @@ END_TEST
 
 /* ---- replay and install ---- */
 
-/* Whatever entry the newest snapshot is of, whatever was applied and removed since: what is replayed
- * comes to the same, and nothing is a hole meanwhile. */
+/* Whatever entry the newest snapshot is of, whatever was applied and removed since: what is
+ * replayed comes to the same, and nothing is a hole meanwhile. */
 START_TEST(replay_from_any_snapshot_to_any_place_gives_the_same_state)
 {
     struct history history;
@@ -271,7 +271,7 @@ START_TEST(replay_from_any_snapshot_to_any_place_gives_the_same_state)
     uint64_t random = 31 * (uint64_t)_i;
     bool saved = false;
 
-    history_init_trimmed(&history, 900 + (uint64_t)_i, 200, dirs[2]);
+    history_init_trimmed(&history, 900 + (uint64_t)_i, 200, io_real(), dirs[2]);
     history_apply(&history, straight, 200);
     while (fsm_applied_index(fsm) < 200) {
         uint64_t to = fsm_applied_index(fsm) + 1 + history_below(&random, 12);
@@ -313,7 +313,7 @@ START_TEST(installing_filling_and_trimming_come_to_the_same)
     uint64_t random = 77 * (uint64_t)_i;
     struct manifest manifest = {0};
 
-    history_init_trimmed(&history, 500 + (uint64_t)_i, 240, dirs[2]);
+    history_init_trimmed(&history, 500 + (uint64_t)_i, 240, io_real(), dirs[2]);
     while (fsm_applied_index(from) < 240) {
         uint64_t next = fsm_applied_index(from) + 1 + history_below(&random, 40);
 

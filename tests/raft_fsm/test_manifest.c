@@ -46,7 +46,8 @@ static struct manifest some_manifest(void)
     manifest.topics = calloc(3, sizeof *manifest.topics);
     ck_assert_ptr_nonnull(manifest.topics);
     manifest.topics[0] = (struct manifest_topic){.id = 4096, .name = "a", .created_time_us = -1};
-    manifest.topics[1] = (struct manifest_topic){.id = 4097, .name = "B", .start = 5, .log_start = 5, .end = 8};
+    manifest.topics[1] =
+        (struct manifest_topic){.id = 4097, .name = "B", .start = 5, .log_start = 5, .end = 8};
     manifest.topics[2] = (struct manifest_topic){.id = 9000, .name = "c", .end = UINT64_MAX};
     manifest.topics[1].settings = (struct topic_settings){
         .retention_ms = 1000,

@@ -37,8 +37,7 @@ static void teardown(void)
 static void set(uint32_t which, struct topic_settings to)
 {
     struct topic_change change = {.which = which, .to = to};
-    struct command command = {
-        .type = COMMAND_TOPIC_ALTER, .topic_name = "t", .change = &change};
+    struct command command = {.type = COMMAND_TOPIC_ALTER, .topic_name = "t", .change = &change};
 
     (void)lab_propose(&command);
 }
@@ -251,8 +250,8 @@ START_TEST(a_hole_that_is_trimmed_away_is_not_waited_for)
     lab_leave_behind();
     lab_run(3000);
     ck_assert_uint_gt(lab_status(3).holes, 0);
-    ck_assert_int_eq(
-        retention_trim_to(topic_of(1), log_end(topic_of(1)->log), &trim, NULL), ERR_OK);
+    ck_assert_int_eq(retention_trim_to(topic_of(1), log_end(topic_of(1)->log), &trim, NULL),
+                     ERR_OK);
     (void)lab_propose(&(struct command){.type = COMMAND_TOPIC_TRIM, .trim = trim});
     lab_run(3000);
     ck_assert_uint_eq(lab_status(3).holes, 0);

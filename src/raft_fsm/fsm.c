@@ -550,16 +550,6 @@ int64_t fsm_time_us(const struct fsm *self)
     return self->time_us;
 }
 
-const struct ages *fsm_ages(const struct fsm *self)
-{
-    return &self->ages;
-}
-
-uint64_t fsm_alterations(const struct fsm *self)
-{
-    return self->alterations;
-}
-
 uint64_t fsm_records_applied(const struct fsm *self)
 {
     return self->records_applied;

@@ -450,3 +450,8 @@ enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb
     self->applied_index = entry->index;
     return ERR_OK;
 }
+
+uint64_t fsm_alterations(const struct fsm *self)
+{
+    return self->alterations;
+}

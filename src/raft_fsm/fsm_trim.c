@@ -151,3 +151,8 @@ enum err fsm_remove_passed(struct fsm *self, unsigned max, bool *ret_more, struc
     }
     return ERR_OK;
 }
+
+const struct ages *fsm_ages(const struct fsm *self)
+{
+    return &self->ages;
+}

@@ -179,7 +179,7 @@ START_TEST(a_stream_that_is_overtaken_is_told)
     uint64_t id;
 
     start.bytes_max = 1;
-    request.start = &start;
+    request.from = &start;
     request.credit = 1; /* One batch comes; the next one waits for more. */
     id = wire_send(&reader, TYPE(CONSUME_STREAM), &request.base, NULL, 0);
     ck_assert(wire_receive(&reader, &answer));

@@ -6,6 +6,7 @@
 
 #include "base/container.h"
 #include "raft_fsm/ballot.h"
+#include "raft_fsm/nodes_ahead.h"
 #include "raft_fsm/replica.h"
 #include "raft_fsm/room.h"
 
@@ -214,6 +215,7 @@ struct replica {
     unsigned fetches_served; /* fetch jobs under way */
     struct handover handover;
     struct binding binding;
+    struct nodes_ahead nodes_ahead;
 
     bool opening;              /* tasks are kept back until the journal is ready */
     struct journal_task *held; /* those tasks */
@@ -299,6 +301,10 @@ void replica_scrub_fini(struct replica *self);
 enum err replica_retention_tick(struct replica *self, struct err_info *info);
 uint64_t replica_retention_deadline_ms(const struct replica *self);
 void replica_retention_fini(struct replica *self);
+
+/* replica_upkeep.c */
+enum err replica_upkeep_tick(struct replica *self, struct err_info *info);
+uint64_t replica_upkeep_deadline_ms(const struct replica *self);
 
 /* replica_fill_peers.c */
 void replica_note_peer(struct replica *self, const struct message *append_result);

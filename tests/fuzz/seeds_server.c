@@ -33,6 +33,9 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
                     "c\x18\x02",
                     8, "", 0);
         put_request(&seed, types[i], "\x08\x01\x10\x02", 4, "", 0);
+        /* Settings: an alteration of topic "t", of its indexes on node 3. */
+        put_request(&seed, types[i], "\x0a\x01t\x22\x02\x38\x03\x2a\x01\x07\x32\x01\x03", 13, "",
+                    0);
         put_request(&seed, 20, "\x0a\x05\x0a\x01t\x10\x01\x10\x64", 9, "", 0);
         put_request(&seed, 21, "\x08\x64", 2, "", 0);
         fuzz_emit(emit, arg, &seed);

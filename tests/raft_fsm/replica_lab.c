@@ -313,6 +313,12 @@ struct fsm_result lab_propose(const struct command *command)
     return asked.proposal.result;
 }
 
+void lab_alter(const struct topic_change *change)
+{
+    (void)lab_propose(
+        &(struct command){.type = COMMAND_TOPIC_ALTER, .topic_name = "t", .change = change});
+}
+
 void lab_produce(unsigned count)
 {
     static uint64_t seed;

@@ -64,6 +64,9 @@ void lab_produce(unsigned count);
 /* Through the leader, as long as it takes; fails the test unless it is OK. */
 struct fsm_result lab_propose(const struct command *command);
 
+/* Alters the topic, through the leader. */
+void lab_alter(const struct topic_change *change);
+
 /* Cuts node 3 off and writes until the others no longer have what it lacks; heals. */
 void lab_leave_behind(void);
 

@@ -50,8 +50,8 @@ check() {
         }
 
         function check_proto() {
-            if (module !~ /^(server|client|cli)$/ && file !~ /^src\/raft_fsm\/((command|manifest|snapshot_file|group_peers|group_inbound)\.c|unpack\.[ch])$/)
-                complain("protobuf messages belong to raft_fsm/{command,manifest,snapshot_file,unpack,group_{peers,inbound}}.c, server, client, cli")
+            if (module !~ /^(server|client|cli)$/ && file !~ /^src\/raft_fsm\/((command|command_topic|manifest|snapshot_file|group_peers|group_inbound)\.c|(unpack|topic_settings_message)\.[ch])$/)
+                complain("protobuf messages belong to raft_fsm/{command,command_topic,manifest,snapshot_file,topic_settings_message,unpack,group_{peers,inbound}}.c, server, client, cli")
         }
 
         function check_own(header,    target) {
@@ -99,7 +99,7 @@ check() {
             public["transport/waker.h"]
             public["record/record.h"]; public["record/record_set.h"]; public["record/codec.h"]
             public["record/batch_records.h"]; public["record/filter.h"]
-            public["raft_fsm/topic_settings.h"]; public["lookup/lookup.h"]
+            public["raft_fsm/topic_settings.h"]; public["raft_fsm/retention.h"]; public["lookup/lookup.h"]
             public["raft_fsm/group.h"]; public["raft_fsm/command.h"]; public["raft_fsm/digest.h"]
             public["raft_fsm/membership.h"]; public["raft_fsm/producers.h"]
             public["raft_fsm/membership_plan.h"]; public["raft_fsm/recovery.h"]

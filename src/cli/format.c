@@ -102,7 +102,7 @@ void format_print_json(const char *topic, const struct record *record)
     json_print(object);
 }
 
-static enum err parse_time(const char *text, int64_t *ret_time_us, struct err_info *info)
+enum err format_parse_time(const char *text, int64_t *ret_time_us, struct err_info *info)
 {
     struct tm utc = {0};
     const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &utc);
@@ -147,7 +147,7 @@ enum err format_parse_start(const char *text, struct consumer_options *options,
     }
     if (text[0] == '@') {
         options->start = CONSUMER_TIME;
-        return parse_time(text + 1, &options->time_us, info);
+        return format_parse_time(text + 1, &options->time_us, info);
     }
     options->start = text[0] == '-' ? CONSUMER_TAIL : CONSUMER_OFFSET;
     if (parse_number(text + (text[0] == '-' ? 1 : 0), "offset", 0, INT64_MAX, &options->offset,

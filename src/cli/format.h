@@ -19,6 +19,9 @@ void format_print(FILE *to, const char *format, const struct record *record);
 /* {"topic","offset","key","value","headers","append_time","timestamp"}, on a line. */
 void format_print_json(const char *topic, const struct record *record);
 
+/* "2026-11-22T10:00:00Z" (RFC 3339, UTC), or seconds since 1970. ERR_INVALID with text. */
+enum err format_parse_time(const char *text, int64_t *ret_time_us, struct err_info *info);
+
 /*
  * Where to start: "start", "end", a number N, -N (before the end), "@TIME" (RFC 3339 with Z or
  * seconds since 1970). ERR_INVALID with text.

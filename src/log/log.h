@@ -109,6 +109,26 @@ void log_close(struct log *self);
  * whatever is returned. */
 enum err log_delete(struct log *self, struct err_info *info);
 
+/* How a log writes; what can change while it is open. Zero is each one's default. */
+struct log_tuning {
+    uint64_t segment_size_max; /* as in struct log_options; 0: as the log was opened with */
+    uint64_t segment_ms;       /* A segment takes batches for so long; 0: without such a bound. Read
+                                  in the batches' append times: no clock is asked. */
+    bool preallocate; /* Space is reserved when a segment is begun, and what was not used is
+                         given back when it is sealed; where there is none to be had, the
+                         segment does without. */
+};
+
+/* (writer) Holds for what is appended from now on; a segment that was begun under other ones ends
+ * at the next append, or tick, at which the new ones say so. */
+void log_configure(struct log *self, const struct log_tuning *tuning);
+
+/* (writer) Seals the active segment when its first batch was appended segment_ms before now_us, in
+ * the time of append_time_us; cheap when it was not. Appending does the same: this is for a log
+ * that nobody appends to. ERR_FAILED; ERR_IO, ERR_NOSPACE and ERR_NOMEM move the log to its failed
+ * state. */
+enum err log_tick(struct log *self, int64_t now_us, struct err_info *info);
+
 /* (any) One past the last readable offset / the first readable offset. */
 uint64_t log_end(const struct log *self);
 uint64_t log_start(const struct log *self);
@@ -146,6 +166,18 @@ enum err log_read_header(struct log *self, uint64_t offset, struct batch_header 
                          struct err_info *info);
 
 /*
+ * Searches, in O(log n) looks at headers; the answer is the first offset of a batch, or the end.
+ *   (any) find_raft_index: the first batch of an entry behind `raft_index`.
+ *   (writer) find_size: the first batch from which on the batches take `size_max` bytes at most;
+ * the last one at least stays, whatever its size. ERR_HOLE where a hole is in the way, ERR_CORRUPT,
+ * ERR_IO.
+ */
+enum err log_find_raft_index(struct log *self, uint64_t raft_index, uint64_t *ret_offset,
+                             struct err_info *info);
+enum err log_find_size(struct log *self, uint64_t size_max, uint64_t *ret_offset,
+                       struct err_info *info);
+
+/*
  * A run of whole batches inside one store file, kept readable (even if truncated away or deleted
  * meanwhile) until log_chunk_release.
  */
@@ -178,6 +210,25 @@ enum err log_read(struct log *self, uint64_t offset, uint64_t end_max, size_t si
 /* (writer) Drops what is below offset: log_start becomes offset at once; segments wholly below it
  * are removed from the disk. start <= offset <= end, else ERR_RANGE. */
 enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *info);
+
+/*
+ * The same in two steps, for a start that is kept elsewhere and may be lost in a crash while it is
+ * not durable there: nothing goes from the disk before it is.
+ *
+ *   (writer) raise_start: log_start becomes offset at once; segments wholly below it are no part of
+ *   the log any more, their files stay. ERR_RANGE as above, nothing was changed; ERR_NOMEM,
+ *   ERR_IO and ERR_NOSPACE move the log to its failed state.
+ *   (writer) remove_passed: removes up to `max` of those segments' files, of segments that ended at
+ *   or below `durable_start`, oldest first. From now on log_open is told a start that is not lower:
+ *   that makes any of the files that a crash brings back a leftover. ERR_FAILED; ERR_IO moves the
+ *   log to its failed state.
+ *   (writer) passed_start: the lowest durable_start for which remove_passed would remove something;
+ *   UINT64_MAX: for none.
+ */
+enum err log_raise_start(struct log *self, uint64_t offset, struct err_info *info);
+enum err log_remove_passed(struct log *self, uint64_t durable_start, unsigned max,
+                           struct err_info *info);
+uint64_t log_passed_start(const struct log *self);
 
 /* (writer) Drops what is at or above offset, which must be a batch's first offset, in a hole, or
  * the end (ERR_INVALID otherwise); start <= offset <= end, else ERR_RANGE. */

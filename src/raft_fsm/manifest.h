@@ -23,21 +23,25 @@
 #include "base/block.h"
 #include "base/err.h"
 #include "base/io.h"
+#include "raft_fsm/ages.h"
 #include "raft_fsm/command.h"
 #include "raft_fsm/cursors.h"
 #include "raft_fsm/message.h"
 #include "raft_fsm/nodes.h"
 #include "raft_fsm/producers.h"
+#include "raft_fsm/topic_settings.h"
 
 enum { MANIFEST_SIZE_MAX = 256 * 1024 * 1024 };
 
 struct manifest_topic {
     uint64_t id;
     char name[TOPIC_NAME_SIZE_MAX + 1];
-    uint64_t start;
+    uint64_t start;     /* the first offset of a batch */
+    uint64_t log_start; /* the first record that is shown, in that batch; not below start */
     uint64_t end;
     uint8_t digest[DIGEST_SIZE]; /* of the last batch below end; zeros while end is 0 */
     int64_t created_time_us;
+    struct topic_settings settings;
 };
 
 struct manifest {
@@ -48,6 +52,7 @@ struct manifest {
     struct producers *producers; /* owned */
     struct cursors *cursors;     /* owned */
     struct nodes *nodes;         /* owned; NULL: none */
+    struct ages ages;            /* owned */
 };
 
 /* Frees what the manifest owns and leaves it empty; fine on an empty one. */

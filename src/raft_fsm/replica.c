@@ -330,6 +330,7 @@ static void give_back(struct replica *self)
     }
     replica_fill_fini(self);
     replica_scrub_fini(self);
+    replica_retention_fini(self);
     while (self->held != NULL) {
         struct journal_task *next = self->held->next;
 
@@ -485,6 +486,8 @@ uint64_t replica_deadline_ms(const struct replica *self)
         replica_fill_deadline_ms(self),
         replica_resign_deadline_ms(self),
         replica_scrub_deadline_ms(self),
+        replica_retention_deadline_ms(self),
+        replica_upkeep_deadline_ms(self),
         replica_handover_deadline_ms(self),
         self->room.reserve > 0 ? self->room_at_ms : UINT64_MAX,
         self->held_acks.deadline_ms,
@@ -520,7 +523,11 @@ enum err replica_tick(struct replica *self, struct err_info *info)
         err = replica_resign_with_holes(self, info);
     }
     if (err == ERR_OK) {
+        err = replica_upkeep_tick(self, info);
+    }
+    if (err == ERR_OK) {
         replica_scrub_tick(self);
+        err = replica_retention_tick(self, info);
     }
     return settle(self, err, info);
 }

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "cli/caller.h"
 #include "cli/format.h"
+#include "cli/json.h"
 #include "record/record_set.h"
 
 enum { LATEST_SIZE_MAX = 128 << 20 };
@@ -113,6 +114,7 @@ void consume_filter_give(struct consume_filter *self,
 void consume_filter_report(const struct consume_filter *self, const struct consumer *consumer)
 {
     struct consumer_scan scan;
+    char size[24];
 
     if (!self->given) {
         return;
@@ -125,8 +127,8 @@ void consume_filter_report(const struct consume_filter *self, const struct consu
                       scan.records, scan.bytes, scan.segments_skipped);
     } else {
         (void)fprintf(stderr, /* ditto */
-                      "scanned %" PRIu64 " record%s (%.1f MB), skipped %" PRIu64 " segment%s\n",
-                      scan.records, scan.records == 1 ? "" : "s", (double)scan.bytes / 1e6,
+                      "scanned %" PRIu64 " record%s (%s), skipped %" PRIu64 " segment%s\n",
+                      scan.records, scan.records == 1 ? "" : "s", human_size(size, scan.bytes),
                       scan.segments_skipped, scan.segments_skipped == 1 ? "" : "s");
     }
 }

@@ -7,7 +7,7 @@ import time
 
 from cluster import expect, main, run
 
-BATCHES = 40
+BATCHES = 24
 COUNT = 250
 
 
@@ -75,8 +75,8 @@ def test(cluster):
 
 
 def by_time(cluster, records, times):
-    since, until = moment(times[10]), moment(times[30])
-    inside = range(10 * COUNT, 30 * COUNT)
+    since, until = moment(times[10]), moment(times[20])
+    inside = range(10 * COUNT, 20 * COUNT)
     expect_records(cluster, records, lambda n, r: n in inside, "--since", since, "--until", until,
                    scanned=len(inside))
     expect_records(cluster, records, lambda n, r: n in inside and r[0] == "user4", "--since", since,

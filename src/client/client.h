@@ -224,6 +224,8 @@ enum err client_claim_producer(struct client *self, const struct client_claim *c
                                client_reply_cb cb, void *arg);
 
 enum client_compression {
+    /* As the topic's settings say. A producer is told with its id, before its first batch (with an
+     * identity of its own, or without idempotence, by the answer to it), and by each answer. */
     CLIENT_COMPRESSION_DEFAULT,
     CLIENT_COMPRESSION_NONE,
     CLIENT_COMPRESSION_LZ4,

@@ -424,6 +424,7 @@ static void answer_produce(struct fake_node *self, const struct frame *frame, st
     reply.raft_index = self->cluster->raft_index;
     reply.replicas = self->cluster->unconfirmed ? 2 : 3;
     reply.voters = 3;
+    reply.compression = self->cluster->compression;
     reply.code = acks_all && self->cluster->unconfirmed ? ERR_NOT_CONFIRMED : 0;
     pack(answer, TYPE(PRODUCE_REPLY), &reply.base);
     if (err == ERR_OK) {
@@ -634,8 +635,10 @@ static void answer_init(struct fake_node *self, const struct frame *frame, struc
         quorlog__init_producer_request__unpack(NULL, frame->header_size, frame->header);
     Quorlog__InitProducerReply reply = QUORLOG__INIT_PRODUCER_REPLY__INIT;
     bool stale;
+    bool told;
 
     ck_assert_ptr_nonnull(request);
+    told = request->compression_of[0] != '\0';
     ck_assert(request->producer_id != 0 || (request->topic[0] == '\0' && !request->has_epoch));
     reply.producer_id = request->producer_id;
     stale = request->has_epoch && request->epoch != self->cluster->epoch;
@@ -651,6 +654,7 @@ static void answer_init(struct fake_node *self, const struct frame *frame, struc
         reply.epoch = self->cluster->epoch;
     }
     reply.window = WINDOW;
+    reply.compression = told ? self->cluster->compression : 0;
     self->cluster->inits++;
     pack(answer, TYPE(INIT_PRODUCER_REPLY), &reply.base);
 }

@@ -76,10 +76,11 @@ struct fake_cluster {
     unsigned topic_count;
     uint64_t next_producer_id;
     uint64_t raft_index;
-    unsigned produces; /* PRODUCE requests that were decided, duplicates and refusals included */
-    unsigned inits;    /* producer ids given out, epochs raised */
-    bool unconfirmed;  /* two of three voters have what is written, and the third never will */
-    uint16_t epoch;    /* of every producer id */
+    unsigned produces;    /* PRODUCE requests that were decided, duplicates and refusals included */
+    unsigned inits;       /* producer ids given out, epochs raised */
+    bool unconfirmed;     /* two of three voters have what is written, and the third never will */
+    uint16_t epoch;       /* of every producer id */
+    unsigned compression; /* what topics' settings say */
     struct fake_cursor cursor;
     struct fake_node *nodes[4];
     unsigned node_count;

@@ -14,8 +14,6 @@
 enum {
     NODE_MS = 2000, /* a member is given so long, dialling included */
     HEADER_SIZE_MAX = 512,
-    CONDITION_SIZE_MAX = 32, /* tags and sizes of one */
-    FILTER_SIZE_MAX = FILTER_TEXT_MAX + FILTER_CONDITIONS_MAX * CONDITION_SIZE_MAX + 64,
 };
 
 static bool was_asked(const struct elsewhere *self, uint64_t id)
@@ -70,7 +68,7 @@ void elsewhere_cancel(struct elsewhere *self)
 static enum err send_query(struct elsewhere *self)
 {
     Quorlog__ConsumeRequest request = QUORLOG__CONSUME_REQUEST__INIT;
-    uint8_t header[HEADER_SIZE_MAX + FILTER_SIZE_MAX];
+    uint8_t header[HEADER_SIZE_MAX + READING_FILTER_SIZE_MAX];
     struct frame_out frame = {.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME, .header = header};
     const struct reading_filter *filter = self->query.filter;
     enum err err;
@@ -90,12 +88,9 @@ static enum err send_query(struct elsewhere *self)
             return ERR_NOMEM;
         }
     }
-    if (quorlog__consume_request__get_packed_size(&request) <= sizeof header) {
-        frame.header_size = quorlog__consume_request__pack(&request, header);
-        err = remote_send(self->front, self->to, &self->passed, &frame);
-    } else {
-        err = ERR_TOO_LARGE; /* What nobody understands takes room in it. */
-    }
+    ASSERT(quorlog__consume_request__get_packed_size(&request) <= sizeof header);
+    frame.header_size = quorlog__consume_request__pack(&request, header);
+    err = remote_send(self->front, self->to, &self->passed, &frame);
     if (request.filter != NULL) {
         quorlog__record_filter__free_unpacked(request.filter, NULL);
     }

@@ -450,7 +450,8 @@ struct reading *reading_new(struct session *session, const struct frame *frame,
     self->filter = filter;
     freshness_init(&self->freshness, front, request->linearizable, request->max_lag_ms);
     DL_APPEND2(front->readings.all, self, all_prev, all_next);
-    request_begin(&self->request, session, frame, sizeof *self);
+    request_begin(&self->request, session, frame,
+                  sizeof *self + (filter != NULL ? sizeof *filter + filter->packed_size : 0));
     return self;
 }
 

@@ -106,7 +106,7 @@ check() {
             public["raft_fsm/cursors.h"]
             public["raft_fsm/manifest.h"]; public["raft_fsm/ballot.h"]
             public["raft_fsm/chain.h"]; public["archive/proof.h"]; public["archive/backup.h"]
-            public["archive/restore.h"]
+            public["archive/restore.h"]; public["archive/identity_file.h"]
             public["server/server.h"]; public["server/restore.h"]; public["client/client.h"]
             public["client/cursor.h"]; public["client/share.h"]
             public["checker/history.h"]; public["checker/checker.h"]

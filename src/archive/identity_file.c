@@ -25,7 +25,8 @@ const char *identity_origin_name(enum identity_origin origin)
 
 static void put_checksum(const char *text, size_t size, char to[CHECKSUM_LINE_SIZE + 1])
 {
-    int put = snprintf(to, CHECKSUM_LINE_SIZE + 1, "checksum = %08" PRIx32 "\n", crc32c(text, size));
+    int put =
+        snprintf(to, CHECKSUM_LINE_SIZE + 1, "checksum = %08" PRIx32 "\n", crc32c(text, size));
 
     ASSERT(put == CHECKSUM_LINE_SIZE);
 }

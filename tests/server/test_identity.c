@@ -208,11 +208,10 @@ END_TEST
 
 START_TEST(an_identity_of_an_older_program_is_read_and_gets_its_checksum)
 {
-    static const char *const olders[] = {
-        "version = 1\ncluster = quorlog\ncluster_id = %s\nnode_id = 1\n",
-        "version = 2\ncluster = quorlog\ncluster_id = %s\nnode_id = 1\norigin = join\n",
-        "version = 2\ncluster = quorlog\ncluster_id = %s\nnode_id = 1\norigin = bootstrap\n",
-    };
+    static const struct {
+        int version;
+        const char *origin;
+    } olders[] = {{1, ""}, {2, "origin = join\n"}, {2, "origin = bootstrap\n"}};
     char id[CLUSTER_ID_SIZE];
     char text[IDENTITY_FILE_SIZE_MAX + 1];
     char again[IDENTITY_FILE_SIZE_MAX + 1];
@@ -220,7 +219,8 @@ START_TEST(an_identity_of_an_older_program_is_read_and_gets_its_checksum)
 
     ck_assert_int_eq(open_and_close(), ERR_OK);
     ck_assert_int_eq(identity_cluster_id(&config, id, &info), ERR_OK);
-    snprintf(text, sizeof text, olders[_i], id);
+    snprintf(text, sizeof text, "version = %d\ncluster = quorlog\ncluster_id = %s\nnode_id = 1\n%s",
+             olders[_i].version, id, olders[_i].origin);
     write_file(text);
     ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
     ck_assert_int_eq(identity.origin, _i == 1 ? IDENTITY_JOIN : IDENTITY_BOOTSTRAP);

@@ -18,6 +18,7 @@
 enum {
     DEPTH_MAX = 8, /* of directories: a node's has four */
     HEAD_SIZE = 32,
+    MANIFEST_FIRST_BYTE = 0x08, /* protobuf: field 1, a number; every manifest has it */
 };
 
 /* ---- items ---- */
@@ -251,12 +252,14 @@ static bool is_spare(const char *path)
            journal_spare_name_parse(slash == NULL ? path : slash + 1, &number);
 }
 
-static enum err dump_other(struct dump *self, const char *path, uint64_t size)
+static enum err dump_other(struct dump *self, const char *path, const uint8_t *head, uint64_t size)
 {
-    enum err err = dump_manifest_file(self, path);
+    if (size > 0 && head[0] == MANIFEST_FIRST_BYTE) {
+        enum err err = dump_manifest_file(self, path);
 
-    if (err != ERR_NOT_FOUND) {
-        return err;
+        if (err != ERR_NOT_FOUND) {
+            return err;
+        }
     }
     self->result.unknown += size > 0;
     dump_begin_file(self, size > 0 ? "unknown" : "empty", size);
@@ -289,11 +292,11 @@ static enum err dump_known(struct dump *self, const char *path, const uint8_t *h
     case JOURNAL_MAGIC:
         return dump_journal(self, path);
     case SNAPSHOT_MAGIC:
-        return dump_snapshot(self, path);
+        return dump_snapshot(self, path, file_size);
     case BALLOT_MAGIC:
         return dump_ballot(self, path, file_size);
     default:
-        return dump_other(self, path, file_size);
+        return dump_other(self, path, head, file_size);
     }
 }
 

@@ -51,7 +51,8 @@ typedef enum err (*dump_cb)(void *arg, const struct dump_item *item);
 
 struct dump_options {
     struct io *io; /* borrowed */
-    uint64_t from; /* batches, records and entries of indexes that end at or below it are left out */
+    uint64_t
+        from; /* batches, records and entries of indexes that end at or below it are left out */
     uint64_t limit; /* items but those of kind file, torn and damage at most; 0: all */
     bool records;   /* each record of a batch, each entry of a journal's batch */
     dump_cb cb;

@@ -51,7 +51,7 @@ enum err dump_torn(struct dump *self, uint64_t position, uint64_t size, const ch
 enum err dump_store(struct dump *self, const char *path);
 enum err dump_index(struct dump *self, const char *path);
 enum err dump_journal(struct dump *self, const char *path);
-enum err dump_snapshot(struct dump *self, const char *path);
+enum err dump_snapshot(struct dump *self, const char *path, uint64_t size);
 enum err dump_backup(struct dump *self, const char *path);
 
 /* ERR_NOT_FOUND: it is no manifest. */

@@ -7,9 +7,7 @@
 
 #include "archive/dump_internal.h"
 #include "base/assert.h"
-#include "base/bytes.h"
 #include "base/crc32c.h"
-#include "raft_fsm/command.h"
 #include "raft_fsm/entry.h"
 #include "raft_fsm/journal_segment.h"
 
@@ -105,25 +103,6 @@ static const char *entry_type_name(uint8_t type)
     }
 }
 
-/* The head of an entry's frame (raft_fsm/entry.h), as far as it is told. The batch's checksum
- * covers it. */
-struct entry_head {
-    uint32_t size;
-    uint64_t index;
-    uint64_t term;
-    uint8_t type;
-};
-
-static struct entry_head entry_head(const uint8_t bytes[ENTRY_HEADER_SIZE])
-{
-    return (struct entry_head){
-        .size = bytes_get_u32(bytes + 4),
-        .index = bytes_get_u64(bytes + 8),
-        .term = bytes_get_u64(bytes + 16),
-        .type = bytes[24],
-    };
-}
-
 static enum err dump_entry(struct dump *dump, const struct entry_head *entry)
 {
     dump_begin(dump, "entry");
@@ -148,7 +127,7 @@ static enum err walk_entries(struct journal_dump *self, uint64_t position,
         if (err != ERR_OK || bytes == NULL) {
             return err;
         }
-        *ret_last = entry_head(bytes);
+        *ret_last = entry_head_decode(bytes);
         if (ret_last->size > end - position) {
             break;
         }
@@ -233,8 +212,8 @@ static enum err dump_gap(struct journal_dump *self, uint64_t *position)
     if (next != 0) {
         char text[96];
 
-        (void)snprintf(text, sizeof text,
-                       "no batch verifies here, but one follows at %" PRIu64, next); /* fits */
+        (void)snprintf(text, sizeof text, "no batch verifies here, but one follows at %" PRIu64,
+                       next); /* fits */
         err = dump_damage(self->dump, *position, text);
         *position = next;
         return err;
@@ -304,9 +283,11 @@ static enum err dump_segment(struct journal_dump *self)
 
 enum err dump_journal(struct dump *self, const char *path)
 {
-    struct journal_dump journal = {
-        .dump = self, .io = self->options->io, .path = path, .fd = -1,
-        .window = malloc(WINDOW_SIZE)};
+    struct journal_dump journal = {.dump = self,
+                                   .io = self->options->io,
+                                   .path = path,
+                                   .fd = -1,
+                                   .window = malloc(WINDOW_SIZE)};
     enum err err = journal.window == NULL
                        ? err_set(self->info, ERR_NOMEM, "'%s': out of memory", path)
                        : io_open(journal.io, path, O_RDONLY, &journal.fd, self->info);

@@ -127,9 +127,9 @@ static enum err dump_batches(struct store_dump *self)
         }
     }
     if (found == ERR_AGAIN) {
-        return self->walk.torn ? dump_torn(dump, self->walk.next, self->walk.size - self->walk.next,
-                                           info.text)
-                               : ERR_OK;
+        return self->walk.torn
+                   ? dump_torn(dump, self->walk.next, self->walk.size - self->walk.next, info.text)
+                   : ERR_OK;
     }
     if (found == ERR_CORRUPT) {
         return dump_damage(dump, self->walk.next, info.text);
@@ -203,10 +203,9 @@ static enum err dump_some_entries(struct index_dump *self, uint64_t first, const
         if (entry.offset >= dump->options->from && !dump_is_full(dump)) {
             err = dump_entry(dump, &entry);
         }
-        if (err == ERR_OK &&
-            (first + i == 0
-                 ? entry.offset != self->header.base_offset
-                 : entry.offset <= before->offset || entry.position <= before->position)) {
+        if (err == ERR_OK && (first + i == 0 ? entry.offset != self->header.base_offset
+                                             : entry.offset <= before->offset ||
+                                                   entry.position <= before->position)) {
             err = dump_damage(dump, INDEX_HEADER_SIZE + (first + i) * INDEX_ENTRY_SIZE,
                               "this entry is out of order");
         }
@@ -229,9 +228,8 @@ static enum err dump_entries(struct index_dump *self, uint32_t *ret_crc)
         uint64_t left = self->count - i;
         size_t count = left < ENTRIES_AT_ONCE ? (size_t)left : ENTRIES_AT_ONCE;
         size_t done = 0;
-        enum err err =
-            io_read(self->io, self->fd, self->path, bytes, count * INDEX_ENTRY_SIZE,
-                    INDEX_HEADER_SIZE + i * INDEX_ENTRY_SIZE, &done, self->dump->info);
+        enum err err = io_read(self->io, self->fd, self->path, bytes, count * INDEX_ENTRY_SIZE,
+                               INDEX_HEADER_SIZE + i * INDEX_ENTRY_SIZE, &done, self->dump->info);
 
         if (err == ERR_OK && done < count * INDEX_ENTRY_SIZE) {
             err = err_set(self->dump->info, ERR_IO, "'%s' became shorter while it was read",

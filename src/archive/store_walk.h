@@ -23,11 +23,11 @@ struct store_walk {
     char path[IO_PATH_SIZE];
     uint64_t size; /* bytes of the file when it was opened */
     struct store_header header;
-    uint64_t next;                     /* position of the next batch, or where the walk ended */
-    uint64_t position;                 /* of the batch that was given last */
-    uint8_t bytes[BATCH_HEADER_SIZE];  /* its header as it lies there */
-    bool torn;                         /* it ended in a batch that is cut off, or in zeros */
-    uint8_t *window;                   /* owned */
+    uint64_t next;                    /* position of the next batch, or where the walk ended */
+    uint64_t position;                /* of the batch that was given last */
+    uint8_t bytes[BATCH_HEADER_SIZE]; /* its header as it lies there */
+    bool torn;                        /* it ended in a batch that is cut off, or in zeros */
+    uint8_t *window;                  /* owned */
     uint64_t window_position;
     size_t window_size;
 };

@@ -37,6 +37,7 @@ const struct command_spec *const commands[] = {
     &command_verify,
     &command_prove,
     &command_check,
+    &command_dump,
     &command_sim,
     &command_backup,
     &command_restore,

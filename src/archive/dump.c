@@ -383,7 +383,7 @@ static enum err dump_directory(struct dump *self, const char *path, const struct
     char *inner = malloc(IO_PATH_SIZE);
     enum err err = inner == NULL ? err_set(self->info, ERR_NOMEM, "out of memory") : ERR_OK;
 
-    for (size_t i = 0; i < names->count && err == ERR_OK; i++) {
+    for (size_t i = 0; i < names->count && err == ERR_OK && !dump_is_full(self); i++) {
         err = io_path(inner, path, names->list[i], self->info);
         if (err == ERR_OK) {
             err = dump_any(self, inner, depth + 1);
@@ -424,17 +424,26 @@ enum err dump_path(const struct dump_options *options, const char *path,
                    struct dump_result *ret_result, struct err_info *info)
 {
     struct dump *self = calloc(1, sizeof *self);
+    char *trimmed = strdup(path);
+    size_t size = strlen(path);
     enum err err;
 
     ASSERT(options->io != NULL && options->cb != NULL);
-    if (self == NULL) {
+    if (self == NULL || trimmed == NULL) {
+        free(self);
+        free(trimmed);
         return err_set(info, ERR_NOMEM, "out of memory");
+    }
+    while (size > 1 && trimmed[size - 1] == '/') {
+        size--;
+        trimmed[size] = '\0';
     }
     self->options = options;
     self->info = info;
     self->left = options->limit == 0 ? UINT64_MAX : options->limit;
-    err = dump_any(self, path, 0);
+    err = dump_any(self, trimmed, 0);
     *ret_result = self->result;
+    free(trimmed);
     free(self);
     return err;
 }

@@ -87,6 +87,17 @@ static enum err check_snapshot(struct fsck *self, const char *group_dir)
     return err == ERR_OK ? check_manifest(self, path) : err;
 }
 
+/* Nothing was ever written here: neither snapshot nor ballot. */
+static bool find_fresh(const struct fsck *self, const char *group_dir)
+{
+    struct ballot_contents ballot;
+    char path[IO_PATH_SIZE];
+
+    return self->snapshot.index == 0 && !self->state_unknown &&
+           io_path(path, group_dir, "ballot", NULL) == ERR_OK &&
+           ballot_read(self->io, path, 0, &ballot, NULL) == ERR_NOT_FOUND;
+}
+
 /* ---- the journal ---- */
 
 static enum err tell_torn(struct fsck *self, const char *dir)
@@ -131,6 +142,12 @@ static enum err check_journal(struct fsck *self, const char *group_dir)
         return err;
     }
     err = journal_recovery_look(&self->journal, self->io, dir, self->summary.node_id, &info);
+    if (err == ERR_NOT_FOUND && find_fresh(self, group_dir)) {
+        return ERR_OK;
+    }
+    if (err == ERR_OK && self->journal.segment_count == 0 && self->snapshot.index != 0) {
+        err = err_set(&info, ERR_NOT_FOUND, "the journal has no files, but there is a snapshot");
+    }
     if (err == ERR_OK) {
         err = count_segments(self, dir);
         return err == ERR_OK && self->journal.torn ? tell_torn(self, dir) : err;
@@ -205,12 +222,6 @@ static bool find_peers(const struct fsck *self)
            members.count > 1;
 }
 
-/* A directory that nothing was ever written to has no ballot either. */
-static bool is_fresh(const struct fsck *self)
-{
-    return self->snapshot.index == 0 && self->journal.entry_count == 0 && !self->state_unknown;
-}
-
 static enum err check_together(struct fsck *self, const char *group_dir,
                                const struct ballot_contents *ballot)
 {
@@ -252,17 +263,10 @@ enum err fsck_raft(struct fsck *self, const char *group_dir)
         }
     }
     err = err == ERR_OK ? check_journal(self, group_dir) : err;
-    if (err == ERR_OK) {
-        struct err_info ignored;
-        char path[IO_PATH_SIZE];
-        bool fresh = is_fresh(self);
-
-        err = io_path(path, group_dir, "ballot", self->info);
-        if (err == ERR_OK &&
-            !(fresh && ballot_read(self->io, path, 0, &ballot, &ignored) == ERR_NOT_FOUND)) {
-            err = check_ballot(self, group_dir, &ballot, &ballot_valid);
-        }
+    if (err == ERR_OK && self->journal.entry_count == 0 && find_fresh(self, group_dir)) {
+        return ERR_OK;
     }
+    err = err == ERR_OK ? check_ballot(self, group_dir, &ballot, &ballot_valid) : err;
     if (err == ERR_OK && ballot_valid && !self->state_unknown) {
         err = check_together(self, group_dir, &ballot);
     }

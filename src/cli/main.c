@@ -38,6 +38,7 @@ const struct command_spec *const commands[] = {
     &command_prove,
     &command_check,
     &command_dump,
+    &command_fsck,
     &command_sim,
     &command_backup,
     &command_restore,

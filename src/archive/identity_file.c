@@ -138,16 +138,18 @@ void disk_encode(uint64_t id, char to[DISK_FILE_SIZE + 1])
 enum err disk_decode(const char *path, const void *bytes, size_t size, uint64_t *ret_id,
                      struct err_info *info)
 {
-    char text[DISK_FILE_SIZE + 1];
+    char text[DISK_FILE_SIZE + 1] = "";
+    char again[DISK_FILE_SIZE + 1];
     uint64_t id = 0;
-    int end = 0;
 
     if (size == DISK_FILE_SIZE) {
         memcpy(text, bytes, size);
-        text[size] = '\0';
+        (void)sscanf(text, "disk = %16" SCNx64, &id); /* What it reads is written again. */
     }
-    if (size != DISK_FILE_SIZE || sscanf(text, "disk = %16" SCNx64 "\n%n", &id, &end) != 1 ||
-        end != DISK_FILE_SIZE || id == 0) {
+    if (id != 0) {
+        disk_encode(id, again);
+    }
+    if (id == 0 || memcmp(text, again, DISK_FILE_SIZE) != 0) {
         return err_set(info, ERR_CORRUPT,
                        "'%s' is damaged: this disk cannot be told from another. Replace the node: "
                        "quorlog cluster replace",

@@ -235,14 +235,19 @@ static void write_small_files(struct node_dir *self)
 
 void node_dir_make(struct node_dir *self, unsigned members, uint64_t seed)
 {
-    struct io *io = &self->disk.io;
+    mem_io_init(&self->disk);
+    node_dir_make_on(self, &self->disk.io, members, seed);
+}
+
+void node_dir_make_on(struct node_dir *self, struct io *io, unsigned members, uint64_t seed)
+{
     struct writer writer = {.io = io, .next_index = 1, .seed = seed, .members = members};
     const struct journal_options journal_options = journal_options_for(io);
     const struct fsm_options fsm_options = fsm_options_for(io, members > 1);
     struct journal_contents contents;
     struct ballot ballot;
 
-    mem_io_init(&self->disk);
+    self->io = io;
     must(io_make_dir(io, "/", "data", &failure));
     must(io_make_dir(io, NODE_DIR, "group-1", &failure));
     must(io_make_dir(io, NODE_DIR_GROUP, "journal", &failure));
@@ -342,7 +347,7 @@ static enum err start(struct start *self, struct err_info *info)
 
 enum err node_dir_start(struct node_dir *self, uint64_t *ret_missing, struct err_info *info)
 {
-    struct start node = {.io = &self->disk.io, .ballot = {.io = &self->disk.io, .fd = -1}};
+    struct start node = {.io = self->io, .ballot = {.io = self->io, .fd = -1}};
     struct identity_record record;
     struct fsm_holes holes = {0};
     uint64_t size;
@@ -372,7 +377,7 @@ uint8_t *node_dir_read(struct node_dir *self, const char *path, uint64_t *ret_si
     struct buf file;
 
     buf_init(&file, 1 << 24);
-    must(io_read_file(&self->disk.io, path, 1 << 23, &file, &failure));
+    must(io_read_file(self->io, path, 1 << 23, &file, &failure));
     must(buf_append(&file, "", 1)); /* Never NULL. */
     *ret_size = file.size - 1;
     return file.data;
@@ -383,16 +388,16 @@ void node_dir_write(struct node_dir *self, const char *path, const void *data, u
     struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
     int fd = -1;
 
-    must(io_open(&self->disk.io, path, O_RDWR | O_CREAT | O_TRUNC, &fd, &failure));
+    must(io_open(self->io, path, O_RDWR | O_CREAT | O_TRUNC, &fd, &failure));
     if (size > 0) {
-        must(io_write(&self->disk.io, fd, path, &part, 1, 0, 0, &failure));
+        must(io_write(self->io, fd, path, &part, 1, 0, 0, &failure));
     }
-    io_close(&self->disk.io, &fd);
+    io_close(self->io, &fd);
 }
 
 void node_dir_remove(struct node_dir *self, const char *path)
 {
-    ck_assert_int_eq(self->disk.io.unlink(&self->disk.io, path), 0);
+    ck_assert_int_eq(self->io->unlink(self->io, path), 0);
 }
 
 void node_dir_flip(struct node_dir *self, const char *path, uint64_t position, unsigned bit)

@@ -21,8 +21,9 @@
 enum { NODE_DIR_SEGMENT_SIZE = 4096, NODE_DIR_JOURNAL_SIZE = 64 * 1024 };
 
 struct node_dir {
-    struct mem_io disk; /* with the directory on it */
-    uint64_t a_end;     /* in the snapshot */
+    struct mem_io disk; /* with the directory on it, unless it is on another one */
+    struct io *io;
+    uint64_t a_end; /* in the snapshot */
     uint64_t b_end;
     uint64_t a_last; /* in the end */
     uint64_t b_last;
@@ -34,6 +35,9 @@ struct node_dir {
 /* seed: other values in the records, so that two directories differ. */
 void node_dir_make(struct node_dir *self, unsigned members, uint64_t seed);
 void node_dir_fini(struct node_dir *self);
+
+/* The same on a disk of the caller's; no fini. */
+void node_dir_make_on(struct node_dir *self, struct io *io, unsigned members, uint64_t seed);
 
 /* What a node does at its start: the first error, or OK once all entries are applied. Changes the
  * directory. *ret_missing: offsets in holes. */

@@ -75,9 +75,25 @@ static enum err run_dump(struct io *io)
     return exhaust_may_retry(err) ? dump(io) : err;
 }
 
+static enum err find_anything(void *arg, const struct fsck_finding *finding)
+{
+    (void)arg;
+    ck_assert_uint_gt(strlen(finding->text), 0);
+    return ERR_OK;
+}
+
+/* A crash takes what was never synced; it can be looked through all the same. */
+static enum err recover(struct io *io)
+{
+    const struct fsck_options options = {.io = io, .dir = NODE_DIR, .cb = find_anything};
+    struct fsck_summary summary;
+
+    return exhaust_crashed() ? fsck_run(&options, &summary, &info) : check(io);
+}
+
 static const struct exhaust_scenario scenarios[] = {
-    {"fsck", prepare, run_fsck, check, 0},
-    {"dump", prepare, run_dump, check, 0},
+    {"fsck", prepare, run_fsck, recover, EXHAUST_STOPS}, /* A digest needs memory. */
+    {"dump", prepare, run_dump, recover, 0},
 };
 
 int main(void)

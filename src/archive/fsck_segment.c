@@ -132,19 +132,23 @@ static const struct entry *find_entry(const struct fsck *fsck, uint64_t raft_ind
     return &journal->entries[raft_index - journal->first_index];
 }
 
-/* Whether the entry, from where it was read so far, has these records for this topic. */
-static bool entry_has(struct check *self, const uint8_t body_digest[DIGEST_SIZE])
+/* Whether the entry, from where it was read so far, has these records for this topic. ERR_NOMEM. */
+static enum err find_command(struct check *self, const uint8_t body_digest[DIGEST_SIZE],
+                             bool *ret_found)
 {
     struct command_view command;
+    enum err err;
 
-    while (command_reader_next(&self->reader, &command, NULL) == ERR_OK) {
+    *ret_found = false;
+    while ((err = command_reader_next(&self->reader, &command, NULL)) == ERR_OK) {
         if (command.type == COMMAND_PRODUCE &&
             command.produce.topic_id == self->topic->promised.id &&
             memcmp(command.produce.body_digest, body_digest, DIGEST_SIZE) == 0) {
-            return true;
+            *ret_found = true;
+            break;
         }
     }
-    return false;
+    return err == ERR_NOMEM ? err_set(self->fsck->info, err, "out of memory") : ERR_OK;
 }
 
 /* What lies above the snapshot was written by the journal's entries. */
@@ -152,7 +156,9 @@ static enum err check_entry(struct check *self, const struct batch_header *heade
                             const uint8_t body_digest[DIGEST_SIZE])
 {
     const struct entry *entry = find_entry(self->fsck, header->raft_index);
+    bool found = false;
     char text[128];
+    enum err err;
 
     if (header->base_offset < promised_end(self) || entry == NULL) {
         return ERR_OK;
@@ -165,8 +171,9 @@ static enum err check_entry(struct check *self, const struct batch_header *heade
             self->reader = (struct command_reader){.size = 0};
         }
     }
-    if (header->raft_term == entry->term && entry_has(self, body_digest)) {
-        return ERR_OK;
+    err = find_command(self, body_digest, &found);
+    if (err != ERR_OK || (found && header->raft_term == entry->term)) {
+        return err;
     }
     (void)snprintf(text, sizeof text,
                    "the batch at offset %" PRIu64 " is not what entry %" PRIu64

@@ -57,31 +57,36 @@ static bool has_name(const struct fsck_names *names, const char *name)
     return false;
 }
 
-/* Whether the journal's entry of that index has the command that made the topic. */
-static bool was_made(const struct fsck *self, const struct manifest_topic *topic)
+/* Whether the journal's entry of that index has the command that made the topic. ERR_NOMEM. */
+static enum err find_creation(const struct fsck *self, const struct manifest_topic *topic,
+                              bool *ret_made)
 {
     uint64_t index = topic->id / COMMAND_COUNT_MAX;
     const struct journal_recovery *journal = &self->journal;
     struct command_reader reader;
     struct command_view command;
     const struct entry *entry;
+    enum err err;
 
+    *ret_made = false;
     if (self->journal_void || index < journal->first_index ||
         index - journal->first_index >= journal->entry_count) {
-        return false;
+        return ERR_OK;
     }
     entry = &journal->entries[index - journal->first_index];
-    if (entry->type != ENTRY_COMMAND ||
-        command_reader_begin(&reader, entry_payload(entry), entry->size, NULL) != ERR_OK) {
-        return false;
+    if (entry->type != ENTRY_COMMAND) {
+        return ERR_OK;
     }
-    while (command_reader_next(&reader, &command, NULL) == ERR_OK) {
-        if (reader.count - 1 == topic->id % COMMAND_COUNT_MAX) {
-            return command.type == COMMAND_TOPIC_CREATE &&
-                   strcmp(command.topic_name, topic->name) == 0;
+    err = command_reader_begin(&reader, entry_payload(entry), entry->size, NULL);
+    while (err == ERR_OK) {
+        err = command_reader_next(&reader, &command, NULL);
+        if (err == ERR_OK && reader.count - 1 == topic->id % COMMAND_COUNT_MAX) {
+            *ret_made = command.type == COMMAND_TOPIC_CREATE &&
+                        strcmp(command.topic_name, topic->name) == 0;
+            break;
         }
     }
-    return false;
+    return err == ERR_NOMEM ? err_set(self->info, err, "out of memory") : ERR_OK;
 }
 
 static enum err check_promised(struct fsck *self, const char *topics_dir,
@@ -119,6 +124,7 @@ static enum err check_other(struct fsck *self, const char *topics_dir, const cha
 {
     char path[IO_PATH_SIZE];
     struct fsck_topic topic = {.dir = path};
+    bool made = true;
     enum err err = io_path(path, topics_dir, name, self->info);
 
     if (err != ERR_OK) {
@@ -130,7 +136,13 @@ static enum err check_other(struct fsck *self, const char *topics_dir, const cha
 
         return fsck_tell(self, &finding, "no file that a node makes");
     }
-    if (!self->state_unknown && !was_made(self, &topic.promised)) {
+    if (!self->state_unknown) {
+        err = find_creation(self, &topic.promised, &made);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (!made) {
         const struct fsck_finding finding = {
             .what = "leftover", .path = path, .advice = "the node removes it"};
 

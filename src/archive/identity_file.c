@@ -102,7 +102,9 @@ enum err identity_decode(const char *path, const void *bytes, size_t size,
     if (size > IDENTITY_FILE_SIZE_MAX) {
         return damaged(path, info);
     }
-    memcpy(text, bytes, size);
+    if (size > 0) {
+        memcpy(text, bytes, size);
+    }
     text[size] = '\0';
     if (strlen(text) != size || sscanf(text, "version = %u\n", &version) != 1) {
         return damaged(path, info);

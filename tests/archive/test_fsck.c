@@ -12,7 +12,7 @@
 #include "lib/runner.h"
 #include "raft_fsm/journal_segment.h"
 
-enum { ALONE = 1, THREE = 3, PLACES = 40 };
+enum { ALONE = 1, THREE = 3, PLACES = 15 };
 
 static struct node_dir dir;
 static struct node_dir other;
@@ -202,7 +202,7 @@ START_TEST(every_flipped_bit_is_found_and_its_file_named)
 
     node_dir_make(&dir, kinds[_i].members, 1);
     find(kinds[_i].begin, kinds[_i].end, kinds[_i].nth, path, &size);
-    step = size / 400 + 1;
+    step = size / 150 + 1;
     for (uint64_t at = 0; at < size; at += step) {
         unsigned bit = (unsigned)(at / step % 8);
 
@@ -254,7 +254,7 @@ START_TEST(every_flipped_bit_that_counts_in_the_journal_is_found)
     node_dir_make(&dir, THREE, 1);
     find(NODE_DIR_GROUP "/journal", ".journal", 0, path, &size);
     bytes = node_dir_read(&dir, path, &size);
-    for (uint64_t at = 0; at < size; at += 61) {
+    for (uint64_t at = 0; at < size; at += 173) {
         unsigned bit = (unsigned)(at % 8);
         bool last;
 

@@ -50,8 +50,8 @@ check() {
         }
 
         function check_proto() {
-            if (module !~ /^(server|client|cli)$/ && file !~ /^src\/raft_fsm\/((command|manifest|snapshot_file|group_peers|group_inbound)\.c|unpack\.[ch])$/)
-                complain("protobuf messages belong to raft_fsm/{command,manifest,snapshot_file,unpack,group_{peers,inbound}}.c, server, client, cli")
+            if (module !~ /^(server|client|cli)$/ && file !~ /^src\/raft_fsm\/((command|command_topic|manifest|snapshot_file|group_peers|group_inbound)\.c|(unpack|topic_settings_message)\.[ch])$/)
+                complain("protobuf messages belong to raft_fsm/{command,command_topic,manifest,snapshot_file,topic_settings_message,unpack,group_{peers,inbound}}.c, server, client, cli")
         }
 
         function check_own(header,    target) {

@@ -185,6 +185,48 @@ enum err log_roll(struct log *self, struct err_info *info)
     return ERR_OK;
 }
 
+/* Whether the active segment has taken batches for as long as it may, at `now_us`. */
+static bool is_old(const struct log *self, const struct segment *active, int64_t now_us)
+{
+    int64_t first_us = active->first_append_time_us;
+
+    ASSERT(!active->sealed);
+    return self->segment_us > 0 && active->end_offset > active->base_offset && now_us > first_us &&
+           (uint64_t)now_us - (uint64_t)first_us >= self->segment_us;
+}
+
+/* Whether a batch of `size` bytes needs a new segment. */
+static bool must_roll(const struct log *self, const struct segment *active, uint64_t size,
+                      int64_t now_us)
+{
+    return active->end_offset > active->base_offset &&
+           (store_size(active->store) + size > self->config.size_max ||
+            is_old(self, active, now_us));
+}
+
+void log_configure(struct log *self, const struct log_tuning *tuning)
+{
+    uint64_t size_max = tuning->segment_size_max;
+
+    ASSERT(size_max == 0 || size_max >= LOG_SEGMENT_SIZE_MIN);
+    ASSERT(size_max <= LOG_SEGMENT_SIZE_LIMIT);
+    self->config.size_max = size_max == 0 ? self->size_max_opened : size_max;
+    self->segment_us = tuning->segment_ms > UINT64_MAX / 1000 ? 0 : tuning->segment_ms * 1000;
+    self->preallocate = tuning->preallocate;
+}
+
+enum err log_tick(struct log *self, int64_t now_us, struct err_info *info)
+{
+    const struct segment *active = segment_list_last(&self->list);
+    enum err err = log_check_healthy(self, info);
+
+    if (err == ERR_OK && is_old(self, active, now_us)) {
+        err = log_roll(self, info);
+        err = err == ERR_OK ? ERR_OK : log_fail(self, err);
+    }
+    return err;
+}
+
 /* Appends a batch, checked by the caller, of which `parts` are the bytes. */
 static enum err append(struct log *self, const struct batch_header *header,
                        const struct iovec *parts, int count, struct err_info *info)
@@ -193,8 +235,7 @@ static enum err append(struct log *self, const struct batch_header *header,
     enum err err = ERR_OK;
 
     ASSERT(header->base_offset == log_end(self));
-    if (active->end_offset > active->base_offset &&
-        store_size(active->store) + header->size > self->config.size_max) {
+    if (must_roll(self, active, header->size, header->append_time_us)) {
         err = log_roll(self, info);
         active = segment_list_last(&self->list);
     }

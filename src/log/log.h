@@ -109,6 +109,26 @@ void log_close(struct log *self);
  * whatever is returned. */
 enum err log_delete(struct log *self, struct err_info *info);
 
+/* How a log writes; what can change while it is open. Zero is each one's default. */
+struct log_tuning {
+    uint64_t segment_size_max; /* as in struct log_options; 0: as the log was opened with */
+    uint64_t segment_ms;       /* A segment takes batches for so long; 0: without such a bound. Read
+                                  in the batches' append times: no clock is asked. */
+    bool preallocate; /* Space is reserved when a segment is begun, and what was not used is
+                         given back when it is sealed; where there is none to be had, the
+                         segment does without. */
+};
+
+/* (writer) Holds for what is appended from now on; a segment that was begun under other ones ends
+ * at the next append, or tick, at which the new ones say so. */
+void log_configure(struct log *self, const struct log_tuning *tuning);
+
+/* (writer) Seals the active segment when its first batch was appended segment_ms before now_us, in
+ * the time of append_time_us; cheap when it was not. Appending does the same: this is for a log
+ * that nobody appends to. ERR_FAILED; ERR_IO, ERR_NOSPACE and ERR_NOMEM move the log to its failed
+ * state. */
+enum err log_tick(struct log *self, int64_t now_us, struct err_info *info);
+
 /* (any) One past the last readable offset / the first readable offset. */
 uint64_t log_end(const struct log *self);
 uint64_t log_start(const struct log *self);

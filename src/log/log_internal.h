@@ -21,11 +21,18 @@
 /* Damaged files that are kept beside a log; more are not kept. */
 enum { LOG_DAMAGED_MAX = 8 };
 
+/* Bounds of segment_size_max. */
+enum { LOG_SEGMENT_SIZE_MIN = 4096 };
+#define LOG_SEGMENT_SIZE_LIMIT (UINT64_C(2) << 30)
+
 struct log {
     struct segment_config config;
     char *dir; /* owned */
     uint32_t batch_size_max;
     uint32_t write_back_size;
+    uint64_t size_max_opened; /* bytes of a store file, as log_open was told */
+    uint64_t segment_us;      /* (writer) a segment takes batches for so long; 0: no bound */
+    bool preallocate;         /* (writer) */
     struct segment_list list;
     _Atomic uint64_t size; /* bytes of all store files */
     _Atomic unsigned segment_count;

@@ -25,14 +25,11 @@
 #include "log/log_open_internal.h"
 
 enum {
-    SEGMENT_SIZE_MIN = 4096,
     SEGMENT_SIZE_DEFAULT = 64 << 20,
     BATCH_SIZE_DEFAULT = 16 << 20,
     INDEX_INTERVAL_DEFAULT = 4096,
     WRITE_BACK_DEFAULT = 4 << 20,
 };
-
-#define SEGMENT_SIZE_LIMIT (UINT64_C(2) << 30)
 
 /* ---- 4: the segments ---- */
 
@@ -518,6 +515,7 @@ static struct log *log_new(const struct log_options *options)
         .index_interval =
             options->index_interval == 0 ? INDEX_INTERVAL_DEFAULT : options->index_interval,
     };
+    self->size_max_opened = self->config.size_max;
     self->batch_size_max =
         options->batch_size_max == 0 ? BATCH_SIZE_DEFAULT : options->batch_size_max;
     self->write_back_size =
@@ -568,8 +566,8 @@ enum err log_open(const struct log_options *options, struct log **ret_log,
     enum err err;
 
     ASSERT(options->io != NULL && options->dir != NULL);
-    ASSERT(options->segment_size_max == 0 || (options->segment_size_max >= SEGMENT_SIZE_MIN &&
-                                              options->segment_size_max <= SEGMENT_SIZE_LIMIT));
+    ASSERT(options->segment_size_max == 0 || (options->segment_size_max >= LOG_SEGMENT_SIZE_MIN &&
+                                              options->segment_size_max <= LOG_SEGMENT_SIZE_LIMIT));
     ASSERT(options->batch_size_max == 0 || (options->batch_size_max > BATCH_HEADER_SIZE &&
                                             options->batch_size_max <= STORE_BATCH_SIZE_MAX));
     recovery.log = log_new(options);

@@ -75,6 +75,7 @@ static struct segment *segment_new(struct store *store, struct index *index,
         .store = store,
         .index = index,
         .end_offset = store->base_offset,
+        .first_append_time_us = INT64_MAX,
         .last_raft_index = before == NULL ? 0 : before->last_raft_index,
         .last_append_time_us = before == NULL ? INT64_MIN : before->last_append_time_us,
     };
@@ -198,6 +199,9 @@ static void take(struct segment *self, const struct batch_header *header, uint64
     ASSERT(header->raft_index >= self->last_raft_index);
     ASSERT(header->append_time_us >= self->last_append_time_us);
     index_add(self->index, header->base_offset, position);
+    if (self->end_offset == self->base_offset) {
+        self->first_append_time_us = header->append_time_us;
+    }
     self->last_raft_index = header->raft_index;
     self->last_append_time_us = header->append_time_us;
     atomic_store_explicit(&self->end_offset, batch_end_offset(header),
@@ -347,26 +351,52 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
     }
     (void)store_ref(self->store);
     sealed->end_offset = self->end_offset;
+    sealed->first_append_time_us = self->first_append_time_us;
     sealed->sealed = true;
     *ret_sealed = sealed;
     return ERR_OK;
+}
+
+/* When the first batch of the store was appended. */
+static enum err read_first_time(const struct store *store, int64_t *ret_us, struct err_info *info)
+{
+    uint8_t bytes[BATCH_HEADER_SIZE];
+    struct store_window window = {.store = store, .data = bytes, .capacity = sizeof bytes};
+    struct batch_header first = {0};
+    enum err err = store_window_header(&window, STORE_HEADER_SIZE, &first, info);
+
+    if (err == ERR_OK) {
+        *ret_us = first.append_time_us;
+    }
+    return err;
 }
 
 enum err segment_cut(const struct segment_config *config, const struct segment *self,
                      struct store *store, const struct segment_cut *cut,
                      struct segment **ret_segment, struct err_info *info)
 {
+    int64_t first_us = self->first_append_time_us;
     uint64_t size_max = cut->position > config->size_max ? cut->position : config->size_max;
     struct index *index = index_copy(self->index, cut->position, size_max, config->index_interval);
-    struct segment *segment = index == NULL ? NULL : segment_new(store, index, cut->before);
+    struct segment *segment;
+    bool empty = cut->end_offset == self->base_offset;
+    enum err err = ERR_OK;
 
     ASSERT(cut->position >= STORE_HEADER_SIZE);
     ASSERT(cut->end_offset >= self->base_offset && cut->end_offset <= self->end_offset);
-    if (segment == NULL) {
-        index_free(index);
+    if (index == NULL) {
         return no_memory(store, info);
     }
+    if (!empty && first_us == INT64_MAX) {
+        err = read_first_time(store, &first_us, info);
+    }
+    segment = err == ERR_OK ? segment_new(store, index, cut->before) : NULL;
+    if (segment == NULL) {
+        index_free(index);
+        return err == ERR_OK ? no_memory(store, info) : err;
+    }
     segment->end_offset = cut->end_offset;
+    segment->first_append_time_us = empty ? INT64_MAX : first_us;
     if (cut->last != NULL) {
         ASSERT(batch_end_offset(cut->last) == cut->end_offset);
         segment->last_raft_index = cut->last->raft_index;

@@ -49,6 +49,7 @@ struct segment {
     bool sealed;
     bool filling; /* The store's file has the name of one that is filled. */
     _Atomic uint64_t end_offset;
+    int64_t first_append_time_us; /* (writer) of the first batch; INT64_MAX: none, or sealed */
     /* (writer) The stamps of the last batch, or of what came before an empty one. */
     uint64_t last_raft_index;
     int64_t last_append_time_us;

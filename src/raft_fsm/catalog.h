@@ -9,6 +9,7 @@
 #ifndef QUORLOG_RAFT_FSM_CATALOG_H
 #define QUORLOG_RAFT_FSM_CATALOG_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,6 +20,7 @@
 #include "raft_fsm/command.h"
 #include "raft_fsm/cursors.h"
 #include "raft_fsm/digest.h"
+#include "raft_fsm/topic_settings.h"
 
 struct topic {
     atomic_uint refs;
@@ -27,6 +29,8 @@ struct topic {
     int64_t created_time_us;
     struct log *log;     /* owned; closed with the last reference */
     atomic_bool deleted; /* no longer in the catalog; its files go after the next snapshot */
+    pthread_mutex_t settings_lock;  /* Guards settings; the raft thread alone writes. */
+    struct topic_settings settings; /* see topic_settings_get */
     /* Of the raft thread only: */
     uint64_t start; /* as the state machine knows them: decided by entries alone */
     uint64_t end;
@@ -66,6 +70,12 @@ void topic_unref(struct topic *topic); /* NULL is fine */
  * ERR_LIMIT, ERR_NOMEM. *ret_topic is borrowed while it is in the catalog. */
 enum err catalog_add(struct catalog *self, uint64_t id, const char *name, struct log *log,
                      int64_t created_time_us, struct topic **ret_topic);
+
+/* (any thread) The settings as they are now. */
+void topic_settings_get(struct topic *topic, struct topic_settings *ret_settings);
+
+/* (raft thread) Checked. It reads topic->settings without a lock. */
+void topic_settings_set(struct topic *topic, const struct topic_settings *settings);
 
 /* (raft thread) Takes the topic out, marks it deleted and drops the catalog's reference. */
 void catalog_remove(struct catalog *self, struct topic *topic);

@@ -73,6 +73,13 @@ static void tell_report(const struct fsm *self, const struct manifest_topic *top
     }
 }
 
+void fsm_configure_log(struct log *log, const struct topic_settings *settings)
+{
+    log_configure(log, &(struct log_tuning){.segment_size_max = settings->segment_bytes,
+                                            .segment_ms = settings->segment_ms,
+                                            .preallocate = settings->preallocate});
+}
+
 enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,
                       struct err_info *info)
 {
@@ -99,6 +106,7 @@ enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, stru
     }
     if (err == ERR_OK) {
         tell_report(self, topic, &report);
+        fsm_configure_log(*ret_log, &topic->settings);
     }
     return err;
 }
@@ -380,6 +388,7 @@ static enum err open_topic(struct fsm *self, const struct manifest_topic *promis
     topic->start = promised->start;
     topic->end = promised->end;
     memcpy(topic->digest, promised->digest, DIGEST_SIZE);
+    topic_settings_set(topic, &promised->settings);
     err = fsm_count_holes(self, topic);
     return err == ERR_OK ? ERR_OK : err_set(info, err, "%s", err_text(err));
 }
@@ -555,7 +564,8 @@ static void put_topic(const struct topic *topic, struct manifest_topic *ret_topi
     *ret_topic = (struct manifest_topic){.id = topic->id,
                                          .start = topic->start,
                                          .end = topic->end,
-                                         .created_time_us = topic->created_time_us};
+                                         .created_time_us = topic->created_time_us,
+                                         .settings = topic->settings};
     memcpy(ret_topic->name, topic->name, sizeof ret_topic->name);
     memcpy(ret_topic->digest, topic->digest, DIGEST_SIZE);
 }

@@ -64,7 +64,8 @@ struct fsm_options {
 /* What one command did. err is what the client is told:
  *   PRODUCE        OK, TOPIC_UNKNOWN, what producers_decide says but EXISTS (see duplicate), and
  *                  EXPECT_FAILED (log_end is set; its sequence is still the next one)
- *   TOPIC_CREATE   OK, TOPIC_EXISTS (topic_id: the existing one's), LIMIT
+ *   TOPIC_CREATE   OK, TOPIC_EXISTS (topic_id: the existing one's), LIMIT, INVALID (its settings)
+ *   TOPIC_ALTER    OK, TOPIC_UNKNOWN, INVALID (topic_settings_change)
  *   TOPIC_DELETE   OK, TOPIC_UNKNOWN
  *   INIT_PRODUCER  OK, LIMIT
  *   NODE_BIND      OK, EXISTS, LIMIT

@@ -165,6 +165,7 @@ static enum err apply_create(struct fsm *self, struct step *step)
     struct topic *topic = catalog_peek(self->catalog, step->command.topic_name);
     struct manifest_topic created = {.id = step->entry->index * COMMAND_COUNT_MAX + step->number,
                                      .created_time_us = self->time_us};
+    const struct topic_settings *settings = step->command.settings;
     struct log *log = NULL;
     enum err err;
 
@@ -177,6 +178,11 @@ static enum err apply_create(struct fsm *self, struct step *step)
         step->result.err = ERR_LIMIT;
         return ERR_OK;
     }
+    if (topic_settings_check(settings, NULL) != ERR_OK) {
+        step->result.err = ERR_INVALID;
+        return ERR_OK;
+    }
+    created.settings = *settings;
     memcpy(created.name, step->command.topic_name, sizeof created.name);
     err = fsm_make_log(self, &created, 0, &log, step->info);
     if (err != ERR_OK) {
@@ -189,8 +195,29 @@ static enum err apply_create(struct fsm *self, struct step *step)
         log_close(log);
         return err;
     }
+    topic_settings_set(topic, settings);
     step->result.topic_id = topic->id;
     tell_written(self, step);
+    return ERR_OK;
+}
+
+static enum err apply_alter(struct fsm *self, struct step *step)
+{
+    struct topic *topic = catalog_peek(self->catalog, step->command.topic_name);
+    struct topic_settings settings;
+
+    if (topic == NULL) {
+        step->result.err = ERR_TOPIC_UNKNOWN;
+        return ERR_OK;
+    }
+    step->result.topic_id = topic->id;
+    step->result.err =
+        topic_settings_change(&topic->settings, step->command.change, &settings, NULL);
+    if (step->result.err == ERR_OK) {
+        topic_settings_set(topic, &settings);
+        fsm_configure_log(topic->log, &settings);
+        tell_written(self, step);
+    }
     return ERR_OK;
 }
 
@@ -299,6 +326,8 @@ static enum err apply_command(struct fsm *self, struct step *step)
         return apply_create(self, step);
     case COMMAND_TOPIC_DELETE:
         return apply_delete(self, step);
+    case COMMAND_TOPIC_ALTER:
+        return apply_alter(self, step);
     case COMMAND_INIT_PRODUCER:
         return apply_init_producer(self, step);
     case COMMAND_NODE_BIND:

@@ -58,7 +58,10 @@ enum err fsm_fail(struct fsm *self, enum err err);
 enum { FSM_DIR_NAME_SIZE = TOPIC_NAME_SIZE_MAX + 32 };
 void fsm_dir_name(char buffer[FSM_DIR_NAME_SIZE], const char *name, uint64_t id);
 
-/* Opens the log of a topic that holds [start, durable_end) at least. */
+/* What a topic's settings say of its files. */
+void fsm_configure_log(struct log *log, const struct topic_settings *settings);
+
+/* Opens the log of a topic that holds [start, durable_end) at least, and configures it. */
 enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,
                       struct err_info *info);
 

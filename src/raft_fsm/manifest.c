@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "raft_fsm/topic_settings_message.h"
 #include "raft_fsm/unpack.h"
 #include "replicated.pb-c.h"
 
@@ -92,6 +93,8 @@ struct tree {
     Replicated__Manifest manifest;
     Replicated__TopicState *topics;
     Replicated__TopicState **topic_pointers;
+    struct topic_settings_message *settings; /* of the topics that have any */
+    size_t settings_used;
     Replicated__ProducerState *producers;
     Replicated__ProducerState **producer_pointers;
     Replicated__ProducerTopicState *windows;
@@ -109,6 +112,7 @@ static void tree_fini(struct tree *tree)
 {
     free(tree->topics);
     free(tree->topic_pointers);
+    free(tree->settings);
     free(tree->producers);
     free(tree->producer_pointers);
     free(tree->windows);
@@ -192,6 +196,26 @@ static enum err put_window(void *arg, uint64_t topic_id, uint64_t records,
     return ERR_OK;
 }
 
+static enum err make_settings(struct tree *tree, const struct manifest *manifest)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < manifest->topic_count; i++) {
+        count += !topic_settings_are_default(&manifest->topics[i].settings);
+    }
+    tree->settings = calloc(count + 1, sizeof *tree->settings); /* never of size 0 */
+    return tree->settings == NULL ? ERR_NOMEM : ERR_OK;
+}
+
+static void put_settings(struct tree *tree, const struct topic_settings *from,
+                         Replicated__TopicState *to)
+{
+    if (!topic_settings_are_default(from)) {
+        topic_settings_put(from, &tree->settings[tree->settings_used]);
+        to->settings = &tree->settings[tree->settings_used++].message;
+    }
+}
+
 static void put_topics(struct tree *tree, const struct manifest *manifest)
 {
     for (size_t i = 0; i < manifest->topic_count; i++) {
@@ -210,6 +234,7 @@ static void put_topics(struct tree *tree, const struct manifest *manifest)
             to->digest.data = (uint8_t *)(uintptr_t)from->digest; /* as above */
             to->digest.len = DIGEST_SIZE;
         }
+        put_settings(tree, &from->settings, to);
         tree->topic_pointers[i] = to;
     }
 }
@@ -290,11 +315,14 @@ enum err manifest_encode(const struct manifest *self, struct slice *ret_bytes)
     if (err != ERR_OK) {
         return err;
     }
-    put_topics(&tree, self);
-    if (nodes > 0) {
-        put_nodes(&tree, self->nodes);
+    err = make_settings(&tree, self);
+    if (err == ERR_OK) {
+        put_topics(&tree, self);
+        if (nodes > 0) {
+            put_nodes(&tree, self->nodes);
+        }
+        err = producers_visit(self->producers, &visitor);
     }
-    err = producers_visit(self->producers, &visitor);
     if (err == ERR_OK) {
         err = put_cursors(&tree.cursors, self->cursors);
     }
@@ -352,7 +380,12 @@ static enum err get_topic(const Replicated__TopicState *from, struct manifest_to
                                          .created_time_us = from->created_time_us};
     memcpy(ret_topic->name, from->name, size + 1);
     memcpy(ret_topic->digest, from->end > 0 ? from->digest.data : no_digest, DIGEST_SIZE);
-    return ERR_OK;
+    err = topic_settings_take(from->settings, "a snapshot's topic", &ret_topic->settings, info);
+    if (err == ERR_OK && topic_settings_check(&ret_topic->settings, NULL) != ERR_OK) {
+        err = err_set(info, ERR_CORRUPT, "a snapshot has topic '%s' with impossible settings",
+                      from->name);
+    }
+    return err;
 }
 
 static int compare_names(const void *a, const void *b)

@@ -26,6 +26,7 @@
 #include "raft_fsm/message.h"
 #include "raft_fsm/nodes.h"
 #include "raft_fsm/producers.h"
+#include "raft_fsm/topic_settings.h"
 
 enum { MANIFEST_SIZE_MAX = 256 * 1024 * 1024 };
 
@@ -36,6 +37,7 @@ struct manifest_topic {
     uint64_t end;
     uint8_t digest[DIGEST_SIZE]; /* of the last batch below end; zeros while end is 0 */
     int64_t created_time_us;
+    struct topic_settings settings;
 };
 
 struct manifest {

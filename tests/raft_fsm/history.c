@@ -84,6 +84,27 @@ void packer_create(struct packer *self, const char *name)
     set_name(add(self, COMMAND_TOPIC_CREATE), name);
 }
 
+void packer_create_with(struct packer *self, const char *name,
+                        const struct topic_settings *settings)
+{
+    struct command *command = add(self, COMMAND_TOPIC_CREATE);
+    struct topic_change *kept = &self->changes[self->count - 1];
+
+    set_name(command, name);
+    kept->to = *settings;
+    command->settings = &kept->to;
+}
+
+void packer_alter(struct packer *self, const char *name, const struct topic_change *change)
+{
+    struct command *command = add(self, COMMAND_TOPIC_ALTER);
+    struct topic_change *kept = &self->changes[self->count - 1];
+
+    set_name(command, name);
+    *kept = *change;
+    command->change = kept;
+}
+
 void packer_delete(struct packer *self, const char *name)
 {
     set_name(add(self, COMMAND_TOPIC_DELETE), name);
@@ -243,6 +264,32 @@ static void pack_cursor(struct packer *packer, const char *topic, uint64_t index
     packer_delete_cursor(packer, &change);
 }
 
+/* One in four is refused. */
+static void pack_alter(struct packer *packer, const char *name, uint64_t *random)
+{
+    struct topic_change change = {.which = 1 + history_below(random, TOPIC_SETTINGS_KNOWN),
+                                  .to = {.retention_ms = history_below(random, 9),
+                                         .retention_bytes = history_below(random, 9),
+                                         .retention_records = history_below(random, 9),
+                                         .compact = history_below(random, 2) == 0,
+                                         .tombstone_ms = history_below(random, 9),
+                                         .compression = history_below(random, 3),
+                                         .indexes = history_below(random, TOPIC_INDEXES_KNOWN + 1),
+                                         .segment_bytes = 4096 + history_below(random, 9000),
+                                         .segment_ms = 1000 * history_below(random, 5),
+                                         .flush_ms = 10 * history_below(random, 5)}};
+
+    if (history_below(random, 4) == 0) {
+        change.to.segment_bytes = 17;
+    }
+    if (history_below(random, 2) == 0) {
+        change.which |= TOPIC_SETTING_INDEXES;
+        change.on_count = 1;
+        change.on_nodes[0] = 1 + history_below(random, 3);
+    }
+    packer_alter(packer, name, &change);
+}
+
 static struct entry random_entry(struct history *self, struct guess *guess, uint64_t index)
 {
     unsigned count = 1 + history_below(&self->random, 8);
@@ -255,7 +302,7 @@ static struct entry random_entry(struct history *self, struct guess *guess, uint
         char name[] = "topic-0";
 
         name[6] = (char)('0' + topic);
-        switch (history_below(&self->random, 27)) {
+        switch (history_below(&self->random, 28)) {
         case 0:
         case 1:
             packer_create(&packer, name);
@@ -282,6 +329,9 @@ static struct entry random_entry(struct history *self, struct guess *guess, uint
         case 5:
         case 6:
             pack_cursor(&packer, name, index, &self->random);
+            break;
+        case 7:
+            pack_alter(&packer, name, &self->random);
             break;
         default:
             pack_produce(&packer, guess, &self->random);

@@ -34,12 +34,16 @@ struct slice history_batch(const struct produced *produced);
 struct packer {
     struct command commands[16];
     struct cursor_change cursors[16]; /* of the command in the same place */
+    struct topic_change changes[16];  /* as above */
     unsigned count;
     int64_t time_us;
 };
 void packer_begin(struct packer *self, int64_t time_us);
 void packer_produce(struct packer *self, uint64_t topic_id, const struct produced *produced);
 void packer_create(struct packer *self, const char *name);
+void packer_create_with(struct packer *self, const char *name,
+                        const struct topic_settings *settings);
+void packer_alter(struct packer *self, const char *name, const struct topic_change *change);
 void packer_delete(struct packer *self, const char *name);
 void packer_init_producer(struct packer *self);
 void packer_set_cursor(struct packer *self, const struct cursor_change *change);
@@ -48,9 +52,9 @@ void packer_raise(struct packer *self, const struct producer_claim *claim);
 /* The entry; what was packed is gone. */
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term);
 
-/* A history: entries 1, 2, 3 … with topics that come and go, producers that repeat themselves,
- * skip, lie, expect and take over, cursors that are expected to be what they are not, and clocks
- * that go backwards. */
+/* A history: entries 1, 2, 3 … with topics that come and go and are altered, producers that repeat
+ * themselves, skip, lie, expect and take over, cursors that are expected to be what they are not,
+ * and clocks that go backwards. */
 struct history {
     struct entry *entries; /* entries[i] has index i + 1 */
     size_t count;

@@ -55,7 +55,7 @@ enum err bloom_part_probe(uint32_t *ret_probe)
 /* The hash's upper bits, multiplied: as good as a division, and other bits than the filter's. */
 static uint64_t page_of(uint64_t hash, uint64_t page_count)
 {
-    return (uint64_t)(((unsigned __int128)hash * page_count) >> 64);
+    return ((hash >> 32) * page_count) >> 32;
 }
 
 static uint32_t page_crc(const struct part_seal *seal, uint64_t number, const uint8_t *page)

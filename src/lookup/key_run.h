@@ -87,6 +87,10 @@ enum err key_run_verify(struct io *io, const char *dir, const struct part_seal *
                         key_progress_cb go_on, void *arg, struct key_stamp *ret_stamp,
                         struct err_info *info);
 
+/* What the file is now, to be given to key_run_open by who wrote it. ERR_NOT_FOUND, ERR_IO. */
+enum err key_run_stamp(const char *dir, const struct part_seal *named, struct key_stamp *ret_stamp,
+                       struct err_info *info);
+
 struct key_run;
 
 /* Opens one that was verified. ERR_CORRUPT when it is not that file any more. */

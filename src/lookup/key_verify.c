@@ -127,9 +127,8 @@ static enum err check_body(const struct check *check, const struct part_seal *se
     return err;
 }
 
-/* Before it is read: a change while it is read is one after. */
-static enum err take_stamp(const char *dir, const struct part_seal *named,
-                           struct key_stamp *ret_stamp, struct err_info *info)
+enum err key_run_stamp(const char *dir, const struct part_seal *named, struct key_stamp *ret_stamp,
+                       struct err_info *info)
 {
     char path[IO_PATH_SIZE];
     char name[PART_NAME_SIZE];
@@ -156,7 +155,8 @@ enum err key_run_verify(struct io *io, const char *dir, const struct part_seal *
     struct check check = {.io = io, .name = name, .go_on = go_on, .arg = arg};
     struct part_seal seal;
     struct key_stamp stamp;
-    enum err err = take_stamp(dir, named, &stamp, info);
+    /* Before it is read: a change while it is read is one after. */
+    enum err err = key_run_stamp(dir, named, &stamp, info);
 
     ASSERT(named->kind == PART_KEYS);
     part_name(name, named);

@@ -18,8 +18,8 @@
 #include "lookup/lookup_internal.h"
 
 enum {
-    LIST_INTERVAL_MS = 250, /* the catalog's, at most so often */
-    GATHER_MS = 20,         /* after something was published: more will be */
+    LISTS_AN_INTERVAL = 4, /* the catalog is read at most so often */
+    GATHER_PART = 50, /* after something was published it waits for more: 1/50 of an interval */
     NS_IN_MS = 1000000,
 };
 
@@ -361,7 +361,8 @@ void *lookup_work(void *arg)
         struct topic_indexes *next;
         bool busy = false;
 
-        if (self->listed_ms == 0 || lookup_now_ms(self) - self->listed_ms >= LIST_INTERVAL_MS) {
+        if (self->listed_ms == 0 || lookup_now_ms(self) - self->listed_ms >=
+                                        self->options.interval_ms / LISTS_AN_INTERVAL) {
             list_topics(self);
         }
         HASH_ITER(hh, self->topics, indexes, next)
@@ -373,7 +374,7 @@ void *lookup_work(void *arg)
         }
         if (!busy && !lookup_stops(self)) {
             wait_ns(self, (uint64_t)self->options.interval_ms * NS_IN_MS, true);
-            wait_ns(self, (uint64_t)GATHER_MS * NS_IN_MS, false);
+            wait_ns(self, (uint64_t)self->options.interval_ms * NS_IN_MS / GATHER_PART, false);
         }
     }
     flush_all(self);

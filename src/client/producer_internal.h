@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "client/channel.h"
 #include "client/client_request.h"
+#include "record/codec.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -27,7 +28,9 @@ struct batch {
     struct producer *producer;
     enum batch_state state;
     struct call call;
-    struct block *body;
+    struct block *body; /* as it is sent */
+    enum codec codec;   /* … so compressed */
+    size_t plain_size;  /* of its records */
     uint32_t body_crc32c;
     uint64_t first;
     uint32_t count;
@@ -51,6 +54,7 @@ struct producer {
     void *arg;
 
     struct buf building; /* the records that no batch has yet */
+    struct buf packed;   /* what was built, compressed: room that is used again */
     uint32_t building_count;
     uint64_t building_ns; /* when the first of them came */
     bool flush;

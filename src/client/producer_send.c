@@ -256,6 +256,7 @@ static enum err send_batch(struct producer *self, struct batch *batch, uint64_t 
         .producer_id = self->id,
         .producer_epoch = self->epoch,
         .base_sequence = batch->base_sequence,
+        .attributes = (uint16_t)batch->codec,
         .body_crc32c = batch->body_crc32c,
     };
     struct slice parts[] = {
@@ -285,7 +286,7 @@ static enum err send_batch(struct producer *self, struct batch *batch, uint64_t 
 
 static bool fits_node(struct producer *self, struct batch *batch)
 {
-    size_t size = BATCH_HEADER_SIZE + batch->body->size;
+    size_t size = BATCH_HEADER_SIZE + batch->plain_size; /* Compressed it may hold no more. */
     size_t size_max = channel_batch_size_max(self->channel);
     struct err_info info;
 

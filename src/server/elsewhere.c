@@ -8,10 +8,14 @@
 #include "log/batch.h"
 #include "quorlog.pb-c.h"
 #include "server/front.h"
+#include "server/reading_internal.h"
+#include "server/record_count.h"
 
 enum {
     NODE_MS = 2000, /* a member is given so long, dialling included */
     HEADER_SIZE_MAX = 512,
+    CONDITION_SIZE_MAX = 32, /* tags and sizes of one */
+    FILTER_SIZE_MAX = FILTER_TEXT_MAX + FILTER_CONDITIONS_MAX * CONDITION_SIZE_MAX + 64,
 };
 
 static bool was_asked(const struct elsewhere *self, uint64_t id)
@@ -66,8 +70,10 @@ void elsewhere_cancel(struct elsewhere *self)
 static enum err send_query(struct elsewhere *self)
 {
     Quorlog__ConsumeRequest request = QUORLOG__CONSUME_REQUEST__INIT;
-    uint8_t header[HEADER_SIZE_MAX];
+    uint8_t header[HEADER_SIZE_MAX + FILTER_SIZE_MAX];
     struct frame_out frame = {.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME, .header = header};
+    const struct reading_filter *filter = self->query.filter;
+    enum err err;
 
     ASSERT(!self->sent);
     request.topic = (char *)(uintptr_t)self->query.topic; /* Only read from. */
@@ -78,9 +84,22 @@ static enum err send_query(struct elsewhere *self)
     request.records_max =
         self->query.records_max < UINT32_MAX ? (uint32_t)self->query.records_max : 0;
     request.bytes_max = self->query.by_time ? 1 : self->query.bytes_max;
-    ASSERT(quorlog__consume_request__get_packed_size(&request) <= sizeof header);
-    frame.header_size = quorlog__consume_request__pack(&request, header);
-    return remote_send(self->front, self->to, &self->passed, &frame);
+    if (filter != NULL) {
+        request.filter = quorlog__record_filter__unpack(NULL, filter->packed_size, filter->packed);
+        if (request.filter == NULL) {
+            return ERR_NOMEM;
+        }
+    }
+    if (quorlog__consume_request__get_packed_size(&request) <= sizeof header) {
+        frame.header_size = quorlog__consume_request__pack(&request, header);
+        err = remote_send(self->front, self->to, &self->passed, &frame);
+    } else {
+        err = ERR_TOO_LARGE; /* What nobody understands takes room in it. */
+    }
+    if (request.filter != NULL) {
+        quorlog__record_filter__free_unpacked(request.filter, NULL);
+    }
+    return err;
 }
 
 /* Asks the member `to`, now or when there is a connection. False: it cannot be asked. */
@@ -136,10 +155,11 @@ static void on_lost(struct passed *passed, enum err err, const char *text)
     pass_over(CONTAINER_OF(passed, struct elsewhere, passed));
 }
 
-/* Whether the batches are what was asked for, up to next. */
+/* Whether the batches are what was asked for, up to next. Filtered ones may leave out some. */
 static bool fits(const struct elsewhere *self, const struct slice *batches, uint64_t next)
 {
-    uint64_t offset = 0;
+    bool filtered = self->query.filter != NULL;
+    uint64_t offset = filtered ? self->query.offset : 0;
     size_t at = 0;
 
     while (at < batches->size) {
@@ -147,14 +167,42 @@ static bool fits(const struct elsewhere *self, const struct slice *batches, uint
 
         if (batches->size - at < BATCH_HEADER_SIZE ||
             batch_header_decode(batches->data + at, UINT32_MAX, &header, NULL) != ERR_OK ||
-            header.size > batches->size - at || (at > 0 && header.base_offset != offset) ||
-            (at == 0 && header.base_offset > self->query.offset)) {
+            header.size > batches->size - at) {
+            return false;
+        }
+        if (filtered ? at > 0 && header.base_offset < offset
+                     : (at > 0 && header.base_offset != offset) ||
+                           (at == 0 && header.base_offset > self->query.offset)) {
             return false;
         }
         offset = batch_end_offset(&header);
         at += header.size;
     }
-    return offset > self->query.offset && offset == next;
+    return filtered ? next > self->query.offset && offset <= next
+                    : offset > self->query.offset && offset == next;
+}
+
+/* Of batches that fit: the records in them, where they can be told without decoding. */
+static uint64_t count_records(const struct slice *batches)
+{
+    uint64_t all = 0;
+    size_t at = 0;
+
+    while (at < batches->size) {
+        struct batch_header header;
+        uint32_t count = 0;
+        enum err err = batch_header_decode(batches->data + at, UINT32_MAX, &header, NULL);
+
+        ASSERT(err == ERR_OK);
+        if ((header.attributes & (BATCH_CODEC_MASK | BATCH_COMPACTED)) != 0 ||
+            record_count(batches->data + at + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE,
+                         &count, NULL) != ERR_OK) {
+            count = 0; /* A node that knows no filter: whoever asked counts what matches. */
+        }
+        all += count;
+        at += header.size;
+    }
+    return all;
 }
 
 static void on_answered(struct passed *passed, const struct frame *frame)
@@ -171,6 +219,12 @@ static void on_answered(struct passed *passed, const struct frame *frame)
     if (reply != NULL) {
         next = self->query.by_time ? reply->offset : reply->next_offset;
         helps = self->query.by_time || fits(self, &batches, next);
+        if (helps && self->query.filter != NULL) {
+            self->counts = (struct seek_counts){.records = reply->records_scanned,
+                                                .bytes = reply->bytes_scanned,
+                                                .segments_skipped = reply->segments_skipped,
+                                                .matches = count_records(&batches)};
+        }
         quorlog__consume_reply__free_unpacked(reply, NULL);
     }
     if (!helps) {

@@ -184,7 +184,7 @@ END_TEST
 
 START_TEST(bounds_hold_and_what_passes_them_changes_nothing)
 {
-    static char text[FILTER_TEXT_MAX + 2];
+    static char text[FILTER_TEXT_MAX + 3];
     struct filter before;
 
     memset(text, 'x', sizeof text - 1);

@@ -3,16 +3,17 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <uv.h>
 
 #include "base/assert.h"
 #include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/json.h"
+#include "cli/topic_settings.h"
 #include "quorlog.pb-c.h"
 
 static const struct option_spec create_options[] = {
     CALLER_OPTIONS,
+    TOPIC_SETTING_OPTIONS,
     {"if-missing", 0, NULL, false, "an existing topic is fine"},
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},
@@ -66,58 +67,32 @@ static json_t *hex_json(const ProtobufCBinaryData *data)
 static json_t *topic_json(const Quorlog__TopicInfo *topic)
 {
     char time[40];
+    json_t *object;
 
-    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:i,s:s,s:o}", "name", json_text(topic->name), "id",
-                     json_number(topic->id), "start", json_number(topic->start), "end",
-                     json_number(topic->end), "size", json_number(topic->size), "segments",
-                     (int)topic->segments, "created", human_time(time, topic->created_time_us),
-                     "digest", hex_json(&topic->digest));
+    object = json_pack("{s:o,s:o,s:o,s:o,s:o,s:i,s:s,s:o}", "name", json_text(topic->name), "id",
+                       json_number(topic->id), "start", json_number(topic->start), "end",
+                       json_number(topic->end), "size", json_number(topic->size), "segments",
+                       (int)topic->segments, "created", human_time(time, topic->created_time_us),
+                       "digest", hex_json(&topic->digest));
+    if (topic->settings != NULL) {
+        /* Out of memory: json_print aborts. */
+        (void)json_object_set_new(object, "settings", topic_settings_json(topic->settings));
+    }
+    return object;
 }
 
 /* ---- create ---- */
 
-static enum err start_create(struct client *client, const struct invocation *invocation,
-                             struct call *call)
-{
-    return client_topic_create(client, invocation->arguments[0], caller_on_reply, call);
-}
-
-/* The entry that this node has applied; UINT64_MAX when it does not say. */
-static uint64_t ask_applied(struct client *client)
-{
-    struct call call = {0};
-    Quorlog__StatusReply *status = NULL;
-    uint64_t applied = UINT64_MAX;
-
-    if (client_status(client, true, caller_on_reply, &call) == ERR_OK) {
-        client_wait(client, &call.done);
-    }
-    if (call.reply != NULL) {
-        status = quorlog__status_reply__unpack(NULL, call.reply_size, call.reply);
-    }
-    if (status != NULL && status->n_nodes == 1) {
-        applied = status->nodes[0]->applied;
-    }
-    if (status != NULL) {
-        quorlog__status_reply__free_unpacked(status, NULL);
-    }
-    free(call.reply);
-    return applied;
-}
-
 /* A follower knows of the topic a moment after the leader: whoever asks it next finds it there. */
 static void wait_applied(struct client *client, const struct call *created)
 {
-    enum { TRIES_MAX = 100, PAUSE_MS = 10 };
     Quorlog__TopicCreateReply *reply =
         quorlog__topic_create_reply__unpack(NULL, created->reply_size, created->reply);
 
     if (reply == NULL) {
         return; /* It was created; nothing more is promised. */
     }
-    for (int i = 0; i < TRIES_MAX && ask_applied(client) < reply->raft_index; i++) {
-        uv_sleep(PAUSE_MS);
-    }
+    caller_wait_applied(client, reply->raft_index);
     quorlog__topic_create_reply__free_unpacked(reply, NULL);
 }
 
@@ -126,18 +101,26 @@ enum { CREATE_TRIES_MAX = 5 };
 static int run_create(const struct invocation *invocation)
 {
     const char *name = invocation->arguments[0];
+    struct client_alteration alteration = {0};
+    struct err_info info = {.text = ""};
     struct client *client;
     struct call call = {0};
-    int code = caller_open(invocation, &client);
     unsigned tries = 0;
-    enum err err;
+    enum err err = topic_settings_parse(invocation, &alteration, &info);
+    int code;
 
+    if (err != ERR_OK) {
+        return usage("%s", info.text);
+    }
+    code = caller_open(invocation, &client);
     if (code != EXIT_OK) {
         return code;
     }
     do {
         call = (struct call){0};
-        err = start_create(client, invocation, &call);
+        err = client_topic_create_with(client, name,
+                                       alteration.which_count > 0 ? &alteration.settings : NULL,
+                                       caller_on_reply, &call);
         if (err == ERR_OK) {
             client_wait(client, &call.done);
             err = call.err;
@@ -270,6 +253,9 @@ static void print_topic(const Quorlog__TopicInfo *topic, uint64_t node_id)
            (unsigned long long)node_id, human_time(time, topic->created_time_us));
     print_hex(&topic->digest);
     printf("%s\n", topic->digest.len == 0 ? "- (no records)" : "");
+    if (topic->settings != NULL) {
+        topic_settings_print(topic->settings);
+    }
 }
 
 static int run_describe(const struct invocation *invocation)
@@ -299,7 +285,8 @@ const struct command_spec command_topic_create = {
     .name = "topic create",
     .synopsis = "TOPIC",
     .summary = "create a topic",
-    .details = "A name has 1 to 200 characters of A-Z a-z 0-9 . _ - and does not begin with '-'.\n",
+    .details = "A name has 1 to 200 characters of A-Z a-z 0-9 . _ - and does not begin with '-'.\n"
+               "Settings may be changed later: quorlog topic alter.\n",
     .options = create_options,
     .arguments_min = 1,
     .arguments_max = 1,
@@ -331,7 +318,7 @@ const struct command_spec command_topic_list = {
 const struct command_spec command_topic_describe = {
     .name = "topic describe",
     .synopsis = "TOPIC",
-    .summary = "show a topic: offsets, size, digest",
+    .summary = "show a topic: offsets, size, digest, settings",
     .details =
         "The digest is that of the last batch: replicas with equal ends have equal digests.\n"
         "Ask each node with --server to compare them.\n",

@@ -11,6 +11,7 @@ extern const struct command_spec command_dev;
 extern const struct command_spec command_produce;
 extern const struct command_spec command_consume;
 extern const struct command_spec command_topic_create;
+extern const struct command_spec command_topic_alter;
 extern const struct command_spec command_topic_list;
 extern const struct command_spec command_topic_describe;
 extern const struct command_spec command_topic_delete;

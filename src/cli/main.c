@@ -22,6 +22,7 @@ const struct command_spec *const commands[] = {
     &command_topic_create,
     &command_topic_list,
     &command_topic_describe,
+    &command_topic_alter,
     &command_topic_delete,
     &command_cursor_get,
     &command_cursor_set,

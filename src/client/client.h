@@ -92,6 +92,54 @@ typedef void (*client_reply_cb)(void *arg, const struct client_error *error, con
                                 size_t reply_size);
 
 enum err client_topic_create(struct client *self, const char *topic, client_reply_cb cb, void *arg);
+
+/* A topic's settings; 0, false: the default. Fields as in TopicSettings. */
+struct client_topic_settings {
+    uint64_t retention_ms;
+    uint64_t retention_bytes;
+    uint64_t retention_records;
+    uint32_t compression; /* enum codec (record/codec.h) */
+    uint32_t indexes;     /* bits */
+    uint64_t segment_bytes;
+    uint64_t segment_ms;
+    uint64_t flush_ms;
+    bool preallocate;
+};
+
+/* Which settings are meant, by the numbers of their fields. */
+enum client_setting {
+    CLIENT_SETTING_RETENTION_MS = 1,
+    CLIENT_SETTING_RETENTION_BYTES = 2,
+    CLIENT_SETTING_RETENTION_RECORDS = 3,
+    CLIENT_SETTING_COMPRESSION = 6,
+    CLIENT_SETTING_INDEXES = 7,
+    CLIENT_SETTING_SEGMENT_BYTES = 9,
+    CLIENT_SETTING_SEGMENT_MS = 10,
+    CLIENT_SETTING_FLUSH_MS = 11,
+    CLIENT_SETTING_PREALLOCATE = 12,
+    CLIENT_SETTINGS_MAX = 12, /* how many there are at most */
+};
+
+struct client_alteration {
+    const char *topic; /* in, copied, as all of it */
+    struct client_topic_settings settings;
+    enum client_setting which[CLIENT_SETTINGS_MAX];
+    size_t which_count;
+    /* With INDEXES: of these nodes instead of the topic. */
+    const uint64_t *on_nodes;
+    size_t on_count;
+    bool on_default; /* They have the topic's set again; settings.indexes is 0. */
+};
+
+/* As client_topic_create; ERR_INVALID from the cluster where settings are not allowed. */
+enum err client_topic_create_with(struct client *self, const char *topic,
+                                  const struct client_topic_settings *settings, client_reply_cb cb,
+                                  void *arg);
+
+/* Repeated after an unknown outcome: settings are set, whoever else sets them meanwhile. */
+enum err client_topic_alter(struct client *self, const struct client_alteration *alteration,
+                            client_reply_cb cb, void *arg);
+
 enum err client_topic_delete(struct client *self, const char *topic, client_reply_cb cb, void *arg);
 /* A part of the list, in order of name, behind `after` (NULL: from the beginning); the reply's
  * `more` says that there is a next part, behind the last name of this one. */

@@ -32,6 +32,7 @@ void api_topic_create(struct session *session, const struct frame *frame);
 void api_topic_delete(struct session *session, const struct frame *frame);
 void api_topic_list(struct session *session, const struct frame *frame);
 void api_topic_describe(struct session *session, const struct frame *frame);
+void api_topic_alter(struct session *session, const struct frame *frame);
 void api_init_producer(struct session *session, const struct frame *frame);
 void api_read_index(struct session *session, const struct frame *frame);
 void api_cursor_get(struct session *session, const struct frame *frame);

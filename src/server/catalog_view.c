@@ -12,6 +12,7 @@
 #include "quorlog.pb-c.h"
 #include "server/api.h"
 #include "server/front.h"
+#include "server/settings.h"
 
 /* Topics in one answer: at most 300 bytes each, in a header of 64 KiB. */
 enum { PAGE_MAX = 200, INFO_SIZE_MAX = 300 };
@@ -28,6 +29,7 @@ struct view_topic {
     uint64_t size;
     unsigned segments;
     int64_t created_time_us;
+    struct topic_settings settings;
 };
 
 struct view {
@@ -56,6 +58,7 @@ static void look_at(struct topic *topic, struct view_topic *ret_view)
         .created_time_us = topic->created_time_us,
     };
     (void)snprintf(ret_view->name, sizeof ret_view->name, "%s", topic->name); /* Same size. */
+    topic_settings_get(topic, &ret_view->settings);
     /* Without a digest where it cannot be read: the rest is worth telling. */
     if (ret_view->end > ret_view->start &&
         log_read_header(topic->log, ret_view->end - 1, &header, NULL) == ERR_OK) {
@@ -140,10 +143,13 @@ static void reply_list(struct view *self)
 static void reply_describe(struct view *self)
 {
     Quorlog__TopicDescribeReply reply = QUORLOG__TOPIC_DESCRIBE_REPLY__INIT;
+    struct settings_message settings;
     Quorlog__TopicInfo info;
 
     ASSERT(self->count == 1);
     fill(&self->topics[0], &info);
+    settings_put(&self->topics[0].settings, &settings);
+    info.settings = &settings.message;
     reply.topic = &info;
     reply.node_id = self->front->node->identity.node_id;
     request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE_REPLY, &reply.base,

@@ -76,6 +76,7 @@ static void release(struct change *self)
     block_unref(self->body.block);
     free(self->step);
     free(self->cursor);
+    free(self->settings);
     free(self);
     front_check_finished(front);
 }

@@ -1,6 +1,6 @@
 /*
- * A change: a request that only the leader can carry out (produce, create and delete a topic, a
- * new producer id or epoch, set and delete a cursor), from its frame to its answer.
+ * A change: a request that only the leader can carry out (produce, create, alter and delete a
+ * topic, a new producer id or epoch, set and delete a cursor), from its frame to its answer.
  *
  *                     leader elsewhere                        answer
  *        +-----------------------------> SENT ------------------------------------> OVER
@@ -86,7 +86,8 @@ struct change {
     struct slice body;           /* owns a reference */
     uint8_t body_digest[DIGEST_SIZE];
     bool digested;
-    struct cursor_change *cursor; /* owned; NULL: it changes none */
+    struct cursor_change *cursor;  /* owned; NULL: it changes none */
+    struct topic_change *settings; /* owned; TOPIC_ALTER; and TOPIC_CREATE, which has `to` only */
 };
 
 struct changes {

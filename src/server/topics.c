@@ -1,10 +1,11 @@
 /*
- * Creating and deleting topics, and producers' ids: changes (change.h) without a body. Looking at
- * topics is in catalog_view.c.
+ * Creating and deleting topics, and producers' ids: changes (change.h) without a body. Altering
+ * topics is in alter.c, looking at them in catalog_view.c.
  */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "server/api.h"
 #include "server/change.h"
 #include "server/front.h"
+#include "server/settings.h"
 
 static enum err named_command(const struct change *self, enum command_type type,
                               struct command *ret_command)
@@ -60,7 +62,10 @@ static void start(struct session *session, const struct frame *frame,
 
 static enum err create_command(struct change *self, struct command *ret_command)
 {
-    return named_command(self, COMMAND_TOPIC_CREATE, ret_command);
+    enum err err = named_command(self, COMMAND_TOPIC_CREATE, ret_command);
+
+    ret_command->settings = self->settings == NULL ? NULL : &self->settings->to;
+    return err;
 }
 
 static void create_reply(struct change *self, const struct fsm_result *result)
@@ -76,10 +81,15 @@ static void create_reply(struct change *self, const struct fsm_result *result)
 static size_t create_pack(const struct change *self, uint32_t deadline_ms, uint8_t *to)
 {
     Quorlog__TopicCreateRequest request = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
+    struct settings_message settings;
     char topic[TOPIC_NAME_SIZE_MAX + 1];
 
     memcpy(topic, self->topic, sizeof topic);
     request.topic = topic;
+    if (self->settings != NULL) {
+        settings_put(&self->settings->to, &settings);
+        request.settings = &settings.message;
+    }
     request.deadline_ms = deadline_ms;
     request.forwarded = true;
     ASSERT(quorlog__topic_create_request__get_packed_size(&request) <= CHANGE_HEADER_SIZE_MAX);
@@ -132,6 +142,36 @@ static bool check_files(struct session *session, const struct frame *frame, cons
     return false;
 }
 
+static void start_create(struct session *session, const struct frame *frame,
+                         const Quorlog__TopicCreateRequest *request)
+{
+    struct topic_change *settings = NULL;
+    struct change *change;
+    struct failure failure;
+    enum err err = ERR_OK;
+
+    (void)failure_set(&failure, ERR_INVALID, "no settings");
+    if (request->settings != NULL) {
+        settings = calloc(1, sizeof *settings);
+        err = settings == NULL ? err_set(&failure.info, ERR_NOMEM, "%s", err_text(ERR_NOMEM))
+                               : settings_take(request->settings, &settings->to, &failure.info);
+    }
+    if (err != ERR_OK) {
+        (void)err_prefix(&failure.info, err, "%s '%s'", create_kind.verb, request->topic);
+        api_refuse(session, frame, &failure);
+        free(settings);
+        return;
+    }
+    change = new_change(session, frame, &create_kind, request->topic);
+    if (change == NULL) {
+        free(settings);
+        return;
+    }
+    change->settings = settings;
+    change->forwarded = request->forwarded;
+    change_start(change, request->deadline_ms);
+}
+
 void api_topic_create(struct session *session, const struct frame *frame)
 {
     Quorlog__TopicCreateRequest *request =
@@ -143,8 +183,7 @@ void api_topic_create(struct session *session, const struct frame *frame)
     }
     if (api_check_topic(session, frame, "create", request->topic) &&
         check_files(session, frame, request->topic)) {
-        start(session, frame, &create_kind, request->topic, request->forwarded,
-              request->deadline_ms);
+        start_create(session, frame, request);
     }
     quorlog__topic_create_request__free_unpacked(request, NULL);
 }

@@ -43,6 +43,7 @@ struct sim_stats {
     uint64_t unknown;
     uint64_t cursors;   /* changes that were made … */
     uint64_t conflicts; /* … and that were not, since another was expected */
+    uint64_t altered;   /* topics */
     uint64_t forwarded;
     uint64_t reads;
     uint64_t delivered; /* records, to streams */

@@ -51,6 +51,9 @@ def check_made(found):
         "consume-beyond": wire.frame(wire.CONSUME, wire.message((1, "t"), (3, 7)), request_id=5),
         "cursor-set": wire.frame(wire.CURSOR_SET, wire.message((1, "t"), (2, "c"), (3, 1), (5, 1)),
                                  request_id=6),
+        "topic-alter": wire.frame(
+            wire.TOPIC_ALTER, wire.message((1, "t"), (4, wire.message((1, 604800000), (7, 3))),
+                                           (5, bytes([1, 7]))), request_id=7),
     }
     for name, data in made.items():
         expect(found[name] == data, f"{name} is {found[name].hex(' ')}, not {data.hex(' ')}")
@@ -73,7 +76,7 @@ def same(name, frame):
         body[24:48] = bytes(24)  # raft_index and raft_term, as the elections went; append_time_us
         body[72:104] = bytes(32)
     varying = {"produce-reply": (3, 4), "topic-create-reply": (2,), "cursor-set-reply": (1, 2, 3),
-               "consume-reply": (6,)}
+               "consume-reply": (6,), "topic-alter-reply": (2, 3)}
     for number in varying.get(name, ()):  # As the elections went.
         expect(found.pop(number) > 0, f"{name}: field {number}")
     return frame.kind, frame.flags, frame.request_id, found, bytes(body)
@@ -82,7 +85,7 @@ def same(name, frame):
 def check_said(port, found):
     replies = {"hello": "hello-reply", "topic-create": "topic-create-reply",
                "produce": "produce-reply", "consume": "consume-reply", "consume-beyond": "error",
-               "cursor-set": "cursor-set-reply"}
+               "cursor-set": "cursor-set-reply", "topic-alter": "topic-alter-reply"}
     with wire.Connection(port) as connection:
         for name, reply in replies.items():
             answer = connection.ask(found[name])

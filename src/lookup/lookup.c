@@ -197,6 +197,20 @@ struct topic_indexes *lookup_find(struct lookup *self, uint64_t topic_id)
 
 /* ---- for people ---- */
 
+const char *lookup_index_name(uint32_t index)
+{
+    switch (index) {
+    case TOPIC_INDEX_TIME:
+        return "time";
+    case TOPIC_INDEX_BTREE:
+        return "key=btree";
+    case TOPIC_INDEX_BLOOM:
+        return "key=bloom";
+    default:
+        return "unknown";
+    }
+}
+
 const char *lookup_state_name(enum lookup_state state)
 {
     switch (state) {

@@ -124,6 +124,9 @@ struct lookup_status {
     char reason[200]; /* FAILED */
 };
 
+/* "time", "key=btree", "key=bloom": as they are asked for; index: one bit. */
+const char *lookup_index_name(uint32_t index);
+
 /* "building" … */
 const char *lookup_state_name(enum lookup_state state);
 

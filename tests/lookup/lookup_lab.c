@@ -55,8 +55,8 @@ void lab_init(struct lab *self, uint64_t seed)
     *self = (struct lab){.random = seed * 2 + 1, .segment_size = 4096};
     self->dir = tmpdir_new();
     ck_assert_int_eq(catalog_new(16, &self->catalog), ERR_OK);
-    self->diag = (struct diag){
-        .level = DIAG_INFO, .clock = clock_real(), .write = on_line, .arg = self};
+    self->diag =
+        (struct diag){.level = DIAG_INFO, .clock = clock_real(), .write = on_line, .arg = self};
     self->options = (struct lookup_options){.io = quick_io(),
                                             .diag = &self->diag,
                                             .catalog = self->catalog,
@@ -158,8 +158,7 @@ void lab_append(struct lab *self, struct lab_topic *topic, unsigned count, unsig
             record.key_size = strlen(text);
         }
         ck_assert_uint_lt(topic->end + i, LAB_RECORDS_MAX);
-        topic->records[topic->end + i] =
-            (struct lab_record){.key = key, .time_us = topic->time_us};
+        topic->records[topic->end + i] = (struct lab_record){.key = key, .time_us = topic->time_us};
         ck_assert_int_eq(record_set_append(&body, &record), ERR_OK);
     }
     topic->raft_index += 1;

@@ -75,8 +75,8 @@ struct lab_cost {
     uint64_t questions;
 };
 
-/* Asks until all of [from, to) is answered, looks where it is told to, and fails the test unless what
- * is found is what brute force finds. key: LAB_NO_KEY: any. */
+/* Asks until all of [from, to) is answered, looks where it is told to, and fails the test unless
+ * what is found is what brute force finds. key: LAB_NO_KEY: any. */
 void lab_check(struct lab *self, struct lab_topic *topic, int32_t key, struct lookup_query *query,
                uint64_t from, uint64_t to, struct lab_cost *ret_cost);
 

@@ -1,6 +1,6 @@
 /*
- * Random topics, indexes, questions; builds under way, trims, deleted files, flipped bits, restarts:
- * whatever happens, no record that matches is passed over.
+ * Random topics, indexes, questions; builds under way, trims, deleted files, flipped bits,
+ * restarts: whatever happens, no record that matches is passed over.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,12 +35,12 @@ static void ask(struct model *self, struct lab_topic *topic)
         to = topic->end;
     }
     if (lab_random(lab, 2) == 0) {
-        query.since_us = topic->records[lab_random(lab, topic->end)].time_us +
-                         (int64_t)lab_random(lab, 3) - 1;
+        query.since_us =
+            topic->records[lab_random(lab, topic->end)].time_us + (int64_t)lab_random(lab, 3) - 1;
     }
     if (lab_random(lab, 2) == 0) {
-        query.until_us = topic->records[lab_random(lab, topic->end)].time_us +
-                         (int64_t)lab_random(lab, 3) - 1;
+        query.until_us =
+            topic->records[lab_random(lab, topic->end)].time_us + (int64_t)lab_random(lab, 3) - 1;
     }
     lab_check(lab, topic, key, &query, from, to, NULL);
 }
@@ -70,10 +70,10 @@ static void trim(struct model *self, struct lab_topic *topic)
 {
     uint64_t start = log_start(topic->log);
 
-    ck_assert_int_eq(
-        log_truncate_front(topic->log, start + lab_random(&self->lab, topic->end - start + 1) / 2,
-                           NULL),
-        ERR_OK);
+    ck_assert_int_eq(log_truncate_front(topic->log,
+                                        start + lab_random(&self->lab, topic->end - start + 1) / 2,
+                                        NULL),
+                     ERR_OK);
 }
 
 static void step(struct model *self)

@@ -53,8 +53,13 @@ struct lookup_options {
     const struct clock *clock; /* NULL: the real one */
     const struct diag *diag;
     struct catalog *catalog;
-    const char *dir;      /* in, copied: the node's data; exists */
-    uint64_t node_id;     /* whose settings count */
+    const char *dir;  /* in, copied: the node's data; exists */
+    uint64_t node_id; /* whose settings count */
+    /* Until it says so, nothing is made, and nothing removed: a node that was started knows its
+     * topics, their settings and ends only when it has applied its journal. Called on the lookups'
+     * thread. NULL: it has. */
+    bool (*settled)(void *arg);
+    void *arg;
     uint64_t build_rate;  /* bytes of log read a second, to build and to check; 0: no bound */
     uint64_t check_ms;    /* how often a file is checked; 0: a day */
     unsigned interval_ms; /* how long it may sleep though nobody wakes it; 0: a second */

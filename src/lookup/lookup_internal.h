@@ -37,6 +37,7 @@ struct lookup {
     struct topic_indexes *topics; /* hashed by id, each with a reference; the worker changes it */
     struct run_cache runs;
     /* Of the worker only: */
+    bool settled;
     uint64_t listed_ms; /* when the catalog was read last; 0: never */
     uint64_t behind_ns; /* how much too fast it was */
     /* lookup_stats */

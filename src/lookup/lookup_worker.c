@@ -352,6 +352,14 @@ static void flush_all(struct lookup *self)
     }
 }
 
+static bool is_settled(struct lookup *self)
+{
+    if (!self->settled) {
+        self->settled = self->options.settled == NULL || self->options.settled(self->options.arg);
+    }
+    return self->settled;
+}
+
 void *lookup_work(void *arg)
 {
     struct lookup *self = arg;
@@ -361,6 +369,10 @@ void *lookup_work(void *arg)
         struct topic_indexes *next;
         bool busy = false;
 
+        if (!is_settled(self)) {
+            wait_ns(self, (uint64_t)self->options.interval_ms * NS_IN_MS / GATHER_PART, false);
+            continue;
+        }
         if (self->listed_ms == 0 || lookup_now_ms(self) - self->listed_ms >=
                                         self->options.interval_ms / LISTS_AN_INTERVAL) {
             list_topics(self);

@@ -230,6 +230,16 @@ static enum err start_group(struct node *self, struct err_info *info)
     return err != ERR_OK ? err : group_start(&options, &events, &self->group, info);
 }
 
+/* Before anything was published it is not known what the journal holds. */
+static bool is_settled(void *arg)
+{
+    struct node *self = arg;
+    uint64_t index;
+
+    return atomic_load_explicit(&self->started_index, memory_order_relaxed) != 0 &&
+           node_has_read_log(self, &index);
+}
+
 static enum err start_lookup(struct node *self, struct err_info *info)
 {
     struct lookup_options options = {
@@ -238,6 +248,8 @@ static enum err start_lookup(struct node *self, struct err_info *info)
         .catalog = group_catalog(self->group),
         .dir = self->config->data,
         .node_id = self->config->id,
+        .settled = is_settled,
+        .arg = self,
         .build_rate = self->config->index_build_rate,
         .check_ms = self->config->index_check_ms,
     };

@@ -101,6 +101,7 @@ def deleted_and_damaged(cluster, end):
     for at, (suffix, some) in enumerate(sorted(kinds.items())):
         flip(some[len(some) // 2], 8 * os.path.getsize(some[len(some) // 2]) * (at + 1) // 5)
     cluster.start(node, wait=True)
+    expect(cluster.wait_equal("t") == end, "the node has not all records")
     check(cluster, node, end, few=False)
     read(cluster, node, "--since", "1h")
     wait_for("damage is named", lambda: log_has(cluster, node, "event=index_damaged"))

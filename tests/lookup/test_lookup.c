@@ -1,4 +1,5 @@
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -344,6 +345,36 @@ START_TEST(a_full_disk_is_told_and_later_tried_again)
 }
 END_TEST
 
+static atomic_bool is_settled;
+
+static bool settled(void *arg)
+{
+    (void)arg;
+    return atomic_load(&is_settled);
+}
+
+/* A node that was just started: the topic is not there yet, as its journal was not applied. */
+START_TEST(nothing_is_removed_before_the_node_knows_its_topics)
+{
+    struct lookup_stats stats;
+
+    append(300, 10, 50);
+    start_with(TOPIC_INDEXES_KNOWN);
+    lab_stop(&lab);
+    lab_set_indexes(&topic, 0);
+    lab.options.settled = settled;
+    lab_start(&lab);
+    (void)usleep(100000); /* a little less is fine */
+    ck_assert_uint_gt(count_files(".keys"), 0);
+    lab_set_indexes(&topic, TOPIC_INDEXES_KNOWN);
+    atomic_store(&is_settled, true);
+    lab_wait_ready(&lab, &topic);
+    lookup_stats(lab.lookup, &stats);
+    ck_assert_uint_lt(stats.bytes_built, 5000);
+    ck_assert_uint_gt(check_key(3, false).found, 0);
+}
+END_TEST
+
 /* LMDB does its own writing, so a process is killed in the middle of it. */
 START_TEST(a_killed_builder_leaves_what_can_be_used_or_is_made_again)
 {
@@ -400,6 +431,7 @@ int main(void)
     tcase_add_test(tcase, a_topic_that_is_deleted_takes_its_files_along);
     tcase_add_test(tcase, damage_is_named_never_served_and_made_again);
     tcase_add_test(tcase, a_full_disk_is_told_and_later_tried_again);
+    tcase_add_test(tcase, nothing_is_removed_before_the_node_knows_its_topics);
     tcase_add_test(tcase, a_killed_builder_leaves_what_can_be_used_or_is_made_again);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);

@@ -42,6 +42,7 @@ static bool find_work(struct step *step)
     uint64_t end = log_end(step->log);
     uint64_t lowest = end;
 
+    topic_indexes_lock(step->indexes); /* what is told of it changes */
     for (unsigned kind = 0; kind < PART_KIND_COUNT; kind++) {
         struct kind_index *index = &step->indexes->kinds[kind];
         struct log_extent extent;
@@ -65,6 +66,7 @@ static bool find_work(struct step *step)
         }
         lowest = step->next[kind] < lowest ? step->next[kind] : lowest;
     }
+    topic_indexes_unlock(step->indexes);
     step->at = lowest;
     return lowest < end;
 }

@@ -194,6 +194,7 @@ static void remove_at(struct lookup *self, struct topic_indexes *indexes, enum p
 
     topic_indexes_lock(indexes);
     part = part_list_remove(&indexes->kinds[kind].parts, at);
+    indexes->kinds[kind].ready = false;
     topic_indexes_unlock(indexes);
     run_cache_drop(&self->runs, part);
     if (part_remove(self->io, indexes->dir, &part->seal, &info) != ERR_OK) {
@@ -236,7 +237,6 @@ static void tidy_kind(struct lookup *self, struct topic_indexes *indexes, enum p
             indexes->merge = NULL;
         }
         remove_at(self, indexes, kind, i);
-        index->ready = false;
     }
     if (index->fresh.base < index->fresh.end &&
         (!index->wanted || index->fresh.end <= start || index->fresh.end > end)) {

@@ -256,6 +256,17 @@ static uint64_t count_left(const struct kind_index *index, struct log *log, enum
     }
 }
 
+/* After a start the keys' files are read first, and not asked before. */
+static bool is_checked(const struct kind_index *index, enum part_kind kind)
+{
+    for (size_t i = 0; kind == PART_KEYS && i < index->parts.count; i++) {
+        if (!index->parts.items[i]->verified) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum lookup_state state_of(const struct kind_index *index, uint64_t left)
 {
     if (!index->wanted) {
@@ -287,6 +298,9 @@ static void tell_index(const struct lookup *self, struct topic_indexes *indexes,
         ret_status->size += index->parts.items[i]->size;
     }
     ret_status->state = state_of(index, ret_status->left);
+    if (ret_status->state == LOOKUP_READY && !is_checked(index, kind)) {
+        ret_status->state = LOOKUP_BUILDING;
+    }
     if (ret_status->state == LOOKUP_FAILED) {
         memcpy(ret_status->reason, index->reason, sizeof ret_status->reason);
     }

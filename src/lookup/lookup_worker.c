@@ -21,6 +21,7 @@ enum {
     LISTS_AN_INTERVAL = 4, /* the catalog is read at most so often */
     GATHER_PART = 50, /* after something was published it waits for more: 1/50 of an interval */
     NS_IN_MS = 1000000,
+    FLUSH_MS_MAX = 1000,
 };
 
 #define NS_IN_S UINT64_C(1000000000)
@@ -87,11 +88,19 @@ static struct topic_indexes *peek(struct lookup *self, uint64_t id)
     return indexes;
 }
 
-static void put_in(struct lookup *self, struct topic_indexes *indexes)
+static bool put_in(struct lookup *self, struct topic_indexes *indexes)
 {
+    bool hashed;
+
     lock(self);
+    indexes->hashed = true;
     HASH_ADD(hh, self->topics, id, sizeof indexes->id, indexes);
+    hashed = indexes->hashed;
     unlock(self);
+    if (!hashed) {
+        topic_indexes_unref(indexes);
+    }
+    return hashed;
 }
 
 static void take_out(struct lookup *self, struct topic_indexes *indexes)
@@ -133,7 +142,7 @@ static void see_topic(struct lookup *self, struct topic *topic)
     bits = topic_settings_indexes_of(&settings, self->options.node_id);
     if (indexes == NULL && bits != 0 &&
         topic_indexes_new(self->dir, topic, &indexes, NULL) == ERR_OK) {
-        put_in(self, indexes); /* Without memory: in the next round. */
+        indexes = put_in(self, indexes) ? indexes : NULL; /* In the next round. */
     }
     if (indexes != NULL) {
         indexes->listed = true;
@@ -333,13 +342,15 @@ static bool visit(struct lookup *self, struct topic_indexes *indexes)
     return busy;
 }
 
-/* Before the end: else it would be read again. Of a Bloom filter nothing is in memory but of the
- * segment under way. */
+/* Before the end, and not for long: what is not written is read again. Of a Bloom filter nothing is
+ * in memory but of the segment under way. */
 static void flush_all(struct lookup *self)
 {
+    uint64_t until_ms = lookup_now_ms(self) + FLUSH_MS_MAX;
     struct topic_indexes *indexes;
 
-    for (indexes = self->topics; indexes != NULL; indexes = indexes->hh.next) {
+    for (indexes = self->topics; indexes != NULL && lookup_now_ms(self) < until_ms;
+         indexes = indexes->hh.next) {
         for (unsigned kind = PART_TIME; kind <= PART_KEYS; kind++) {
             const struct kind_index *index = &indexes->kinds[kind];
 

@@ -15,13 +15,19 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <uthash.h>
 
+#include "base/crc32c.h"
 #include "lookup/key_run.h"
 #include "lookup/key_table.h"
 #include "lookup/lookup.h"
 #include "lookup/part.h"
 #include "lookup/time_part.h"
+
+/* Where memory is short an element is not in the table, and has `hashed` false. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((element)->hashed = false)
+#define HASH_FUNCTION(key, size, result) ((result) = crc32c((key), (size)))
+#include <uthash.h>
 
 /* A file. */
 struct part {
@@ -72,6 +78,7 @@ struct key_merge;
 struct topic_indexes {
     atomic_uint refs;
     UT_hash_handle hh; /* by id */
+    bool hashed;
     uint64_t id;
     struct topic *topic; /* owned reference */
     char name[TOPIC_NAME_SIZE_MAX + 24];

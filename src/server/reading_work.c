@@ -186,6 +186,8 @@ void reading_start_work(struct reading *self, bool by_time, size_t size_max)
     ASSERT(self->seek.block == NULL);
     self->seek = (struct seek){
         .log = self->topic->log,
+        .topic = self->topic,
+        .lookup = node_lookup(self->front->node),
         .by_time = by_time,
         .time_us = self->time_us,
         .offset = self->next,

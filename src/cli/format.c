@@ -173,8 +173,10 @@ enum err format_parse_start(const char *text, struct consumer_options *options,
         return ERR_OK;
     }
     if (text[0] == '@') {
+        enum err err = format_parse_time(text + 1, &options->time_us, info);
+
         options->start = CONSUMER_TIME;
-        return format_parse_time(text + 1, &options->time_us, info);
+        return err == ERR_OK ? err : err_prefix(info, err, "'%s'", text);
     }
     options->start = text[0] == '-' ? CONSUMER_TAIL : CONSUMER_OFFSET;
     if (parse_number(text + (text[0] == '-' ? 1 : 0), "offset", 0, INT64_MAX, &options->offset,

@@ -80,10 +80,18 @@ static enum codec wanted_codec(const struct producer *self)
     case CLIENT_COMPRESSION_ZSTD:
         return CODEC_ZSTD;
     case CLIENT_COMPRESSION_NONE:
+        return CODEC_NONE;
     case CLIENT_COMPRESSION_DEFAULT:
     default:
-        return CODEC_NONE;
+        return self->topic_codec;
     }
+}
+
+void producer_set_codec(struct producer *self, uint32_t compression)
+{
+    /* One that comes with a later release is not known here. */
+    self->topic_codec =
+        codec_name((enum codec)compression) != NULL ? (enum codec)compression : CODEC_NONE;
 }
 
 /* What is sent of what was built: compressed, if that is wanted and makes it smaller. */

@@ -53,8 +53,9 @@ struct producer {
     producer_report_cb cb;
     void *arg;
 
-    struct buf building; /* the records that no batch has yet */
-    struct buf packed;   /* what was built, compressed: room that is used again */
+    struct buf building;    /* the records that no batch has yet */
+    struct buf packed;      /* what was built, compressed: room that is used again */
+    enum codec topic_codec; /* the topic's setting, as it was told last */
     uint32_t building_count;
     uint64_t building_ns; /* when the first of them came */
     bool flush;
@@ -104,6 +105,9 @@ void producer_fail_batch_info(struct batch *batch, const struct err_info *info);
 
 /* When the oldest record that has no answer is given up; CHANNEL_NEVER: there is none. */
 uint64_t producer_oldest_deadline_ns(const struct producer *self);
+
+/* A node has told the topic's setting. */
+void producer_set_codec(struct producer *self, uint32_t compression);
 
 /* ---- producer_send.c ---- */
 

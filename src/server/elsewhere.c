@@ -14,8 +14,6 @@
 enum {
     NODE_MS = 2000, /* a member is given so long, dialling included */
     HEADER_SIZE_MAX = 512,
-    CONDITION_SIZE_MAX = 32, /* tags and sizes of one */
-    FILTER_SIZE_MAX = FILTER_TEXT_MAX + FILTER_CONDITIONS_MAX * CONDITION_SIZE_MAX + 64,
 };
 
 static bool was_asked(const struct elsewhere *self, uint64_t id)
@@ -70,7 +68,7 @@ void elsewhere_cancel(struct elsewhere *self)
 static enum err send_query(struct elsewhere *self)
 {
     Quorlog__ConsumeRequest request = QUORLOG__CONSUME_REQUEST__INIT;
-    uint8_t header[HEADER_SIZE_MAX + FILTER_SIZE_MAX];
+    uint8_t header[HEADER_SIZE_MAX + READING_FILTER_SIZE_MAX];
     struct frame_out frame = {.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME, .header = header};
     const struct reading_filter *filter = self->query.filter;
     enum err err;
@@ -90,12 +88,9 @@ static enum err send_query(struct elsewhere *self)
             return ERR_NOMEM;
         }
     }
-    if (quorlog__consume_request__get_packed_size(&request) <= sizeof header) {
-        frame.header_size = quorlog__consume_request__pack(&request, header);
-        err = remote_send(self->front, self->to, &self->passed, &frame);
-    } else {
-        err = ERR_TOO_LARGE; /* What nobody understands takes room in it. */
-    }
+    ASSERT(quorlog__consume_request__get_packed_size(&request) <= sizeof header);
+    frame.header_size = quorlog__consume_request__pack(&request, header);
+    err = remote_send(self->front, self->to, &self->passed, &frame);
     if (request.filter != NULL) {
         quorlog__record_filter__free_unpacked(request.filter, NULL);
     }
@@ -182,6 +177,24 @@ static bool fits(const struct elsewhere *self, const struct slice *batches, uint
                     : offset > self->query.offset && offset == next;
 }
 
+void elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next)
+{
+    size_t at = 0;
+
+    *next = *next < end ? *next : end;
+    while (at < batches->size) {
+        struct batch_header header = {0};
+        enum err err = batch_header_decode(batches->data + at, UINT32_MAX, &header, NULL);
+
+        ASSERT(err == ERR_OK); /* They fit. */
+        if (header.base_offset >= end) {
+            batches->size = at;
+            return;
+        }
+        at += header.size;
+    }
+}
+
 /* Of batches that fit: the records in them, where they can be told without decoding. */
 static uint64_t count_records(const struct slice *batches)
 {
@@ -218,7 +231,11 @@ static void on_answered(struct passed *passed, const struct frame *frame)
     }
     if (reply != NULL) {
         next = self->query.by_time ? reply->offset : reply->next_offset;
+        batches.size = self->query.by_time ? 0 : batches.size;
         helps = self->query.by_time || fits(self, &batches, next);
+        if (helps) {
+            elsewhere_cut(self->query.end, &batches, &next);
+        }
         if (helps && self->query.filter != NULL) {
             self->counts = (struct seek_counts){.records = reply->records_scanned,
                                                 .bytes = reply->bytes_scanned,
@@ -232,9 +249,6 @@ static void on_answered(struct passed *passed, const struct frame *frame)
         return;
     }
     end(self);
-    if (self->query.by_time) {
-        batches = (struct slice){.block = NULL};
-    }
     self->answered(self, &batches, next);
 }
 

@@ -10,6 +10,7 @@
 #include "server/change.h"
 #include "server/front.h"
 #include "server/record_count.h"
+#include "server/settings.h"
 
 enum { RECORD_SIZE_MIN = 2 }; /* its tag, and the size 0 */
 
@@ -52,6 +53,7 @@ static void produce_reply(struct change *self, const struct fsm_result *result)
     reply.replicas = self->submission.proposal.replicas;
     reply.voters = self->submission.proposal.voters;
     reply.code = (int32_t)result->err;
+    reply.compression = settings_compression(group_catalog(self->front->node->group), self->topic);
     request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
 }
 

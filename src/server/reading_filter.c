@@ -36,9 +36,15 @@ enum err reading_filter_new(const Quorlog__RecordFilter *message,
                             struct reading_filter **ret_filter, struct err_info *info)
 {
     size_t size = quorlog__record_filter__get_packed_size(message);
-    struct reading_filter *self = malloc(sizeof *self + size); /* A frame bounds it. */
+    struct reading_filter *self;
     enum err err;
 
+    /* What is not known here takes room in it, too, for as long as the reading lasts. */
+    if (size > READING_FILTER_SIZE_MAX) {
+        return err_set(info, ERR_TOO_LARGE, "a filter of %zu bytes; it has at most %d", size,
+                       (int)READING_FILTER_SIZE_MAX);
+    }
+    self = malloc(sizeof *self + size);
     if (self == NULL) {
         return err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     }

@@ -29,6 +29,9 @@ enum reading_state {
     READING_OVER,
 };
 
+/* Of the message of a filter, bytes: its texts, and for each condition tags and sizes. */
+enum { READING_FILTER_SIZE_MAX = FILTER_TEXT_MAX + FILTER_CONDITIONS_MAX * 32 + 64 };
+
 /* The records that are wanted, and the same as it was asked for, for another node. */
 struct reading_filter {
     struct filter filter;

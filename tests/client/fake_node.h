@@ -76,10 +76,11 @@ struct fake_cluster {
     unsigned topic_count;
     uint64_t next_producer_id;
     uint64_t raft_index;
-    unsigned produces; /* PRODUCE requests that were decided, duplicates and refusals included */
-    unsigned inits;    /* producer ids given out, epochs raised */
-    bool unconfirmed;  /* two of three voters have what is written, and the third never will */
-    uint16_t epoch;    /* of every producer id */
+    unsigned produces;    /* PRODUCE requests that were decided, duplicates and refusals included */
+    unsigned inits;       /* producer ids given out, epochs raised */
+    bool unconfirmed;     /* two of three voters have what is written, and the third never will */
+    uint16_t epoch;       /* of every producer id */
+    unsigned compression; /* what topics' settings say */
     struct fake_cursor cursor;
     struct fake_node *nodes[4];
     unsigned node_count;
@@ -132,6 +133,15 @@ struct fake_node_settings {
     uint64_t applied_index; /* in answers to CONSUME */
 };
 struct fake_node_settings *fake_node_settings(struct fake_node *self);
+
+/* What the last TOPIC_ALTER asked for, packed; and the settings of the last TOPIC_CREATE that had
+ * some. */
+struct fake_settings {
+    uint8_t bytes[512];
+    size_t size;
+};
+const struct fake_settings *fake_node_alteration(const struct fake_node *self);
+const struct fake_settings *fake_node_created_with(const struct fake_node *self);
 
 /* What the last CONSUME or CONSUME_STREAM asked for. */
 struct fake_asked {

@@ -159,6 +159,54 @@ START_TEST(batch_that_does_not_shrink_is_sent_as_it_is)
 }
 END_TEST
 
+static unsigned attributes_of(size_t index)
+{
+    struct batch_header header;
+
+    ck_assert_uint_lt(index, f.topic->batch_count);
+    ck_assert_int_eq(batch_header_decode(f.topic->batches[index].bytes, UINT32_MAX, &header, NULL),
+                     ERR_OK);
+    return header.attributes;
+}
+
+static void send_batch_of_many(void)
+{
+    send_some(500);
+    producer_flush(producer);
+    wait_for_all();
+}
+
+START_TEST(who_wishes_nothing_compresses_as_the_topic_says_now)
+{
+    f.cluster.compression = 1;
+    start(false, (struct producer_options){.linger_ms = 5});
+    send_batch_of_many();
+    ck_assert_uint_eq(attributes_of(0), 1); /* The first one, too. */
+    f.cluster.compression = 2;
+    send_batch_of_many(); /* Its answer tells. */
+    send_batch_of_many();
+    ck_assert_uint_eq(attributes_of(f.topic->batch_count - 1), 2);
+    f.cluster.compression = 77; /* Of a later release. */
+    send_batch_of_many();
+    send_batch_of_many();
+    ck_assert_uint_eq(attributes_of(f.topic->batch_count - 1), 0);
+    check_all_written_once();
+}
+END_TEST
+
+START_TEST(wish_for_none_is_kept)
+{
+    f.cluster.compression = 1;
+    start(false, (struct producer_options){.compression = CLIENT_COMPRESSION_NONE});
+    send_batch_of_many();
+    send_batch_of_many();
+    for (size_t i = 0; i < f.topic->batch_count; i++) {
+        ck_assert_uint_eq(attributes_of(i), 0);
+    }
+    check_all_written_once();
+}
+END_TEST
+
 START_TEST(names_of_compression_are_those_of_codecs)
 {
     enum client_compression compression = CLIENT_COMPRESSION_DEFAULT;
@@ -956,6 +1004,8 @@ int main(void)
     tcase_add_test(tcase, record_that_no_batch_can_hold_is_too_large);
     tcase_add_loop_test(tcase, compressed_batches_hold_the_same_records, 1, 3);
     tcase_add_test(tcase, batch_that_does_not_shrink_is_sent_as_it_is);
+    tcase_add_test(tcase, who_wishes_nothing_compresses_as_the_topic_says_now);
+    tcase_add_test(tcase, wish_for_none_is_kept);
     tcase_add_test(tcase, names_of_compression_are_those_of_codecs);
     tcase_add_test(tcase, full_buffer_is_busy_until_a_report);
     tcase_add_test(tcase, no_more_batches_than_the_window_are_under_way);

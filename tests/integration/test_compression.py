@@ -37,8 +37,17 @@ def test(cluster):
     proof = run("prove", "zstd", "777", "-s", cluster.servers()).stdout
     shown = run("prove", "--check", "-", input=proof).stdout
     expect(b"777 a line of a log" in shown and b"The proof holds" in shown, shown.decode())
+    as_the_topic_says(cluster, data)
     refuses(cluster)
     restarts(cluster, data)
+
+
+def as_the_topic_says(cluster, data):
+    run("topic", "create", "set", "--compression", "zstd", "-s", cluster.servers())
+    run("produce", "set", "-s", cluster.address(cluster.followers()[0]), input=data)
+    expect(cluster.wait_equal("set") == LINES, "set: not all lines are there")
+    expect(store_size(cluster, 1, "set") < len(data) / 5, f"set: {store_size(cluster, 1, 'set')}")
+    expect(run("consume", "set", "-s", cluster.address(2)).stdout == data, "set: something else")
 
 
 def refuses(cluster):

@@ -10,6 +10,7 @@
 #include "log/batch.h"
 #include "record/batch_records.h"
 #include "record/codec.h"
+#include "record/filter.h"
 #include "server/lab.h"
 
 enum { BATCH_MAX = 1 << 20, COUNT = 20, BATCHES = 10, ALL = COUNT * BATCHES };
@@ -518,12 +519,12 @@ START_TEST(stream_stays_within_its_credit_and_ends_after_as_many_matches)
 }
 END_TEST
 
-static void expect_refused(const char *wanted)
+static void expect_refused(enum err err, const char *wanted)
 {
     Quorlog__Error *error;
 
     wire_send(&wire, QUORLOG__FRAME_TYPE__FRAME_CONSUME, &request.base, NULL, 0);
-    error = wire_expect_error(&wire, ERR_INVALID);
+    error = wire_expect_error(&wire, err);
     ck_assert_msg(strstr(error->text, wanted) != NULL, "%s", error->text);
     quorlog__error__free_unpacked(error, NULL);
 }
@@ -532,17 +533,24 @@ START_TEST(filter_that_makes_no_sense_is_refused_and_says_what_is_allowed)
 {
     ask_for(0);
     want_header("", NULL);
-    expect_refused("a name of at least one character");
+    expect_refused(ERR_INVALID, "a name of at least one character");
     ask_for(0);
     want_text("");
-    expect_refused("at least one byte");
+    expect_refused(ERR_INVALID, "at least one byte");
     ask_for(0);
     filter.latest = true;
-    expect_refused("give one");
+    expect_refused(ERR_INVALID, "give one");
     ask_for(0);
     filter.since_us = 5;
     filter.until_us = 5;
-    expect_refused("before its until");
+    expect_refused(ERR_INVALID, "before its until");
+    memset(batch, 'x', sizeof batch);
+    ask_for(0);
+    filter.has_key = true;
+    filter.key = (ProtobufCBinaryData){.data = batch, .len = FILTER_TEXT_MAX + 1};
+    expect_refused(ERR_TOO_LARGE, "at most 4096 bytes");
+    filter.key.len = 20000;
+    expect_refused(ERR_TOO_LARGE, "a filter of 20006 bytes");
 }
 END_TEST
 

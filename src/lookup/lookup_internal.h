@@ -18,7 +18,7 @@
 #include "lookup/run_cache.h"
 #include "lookup/topic_indexes.h"
 
-enum { LOOKUP_RETRY_MS = 5000 };
+enum { LOOKUP_RETRY_INTERVALS = 5 }; /* after a failure */
 
 /* In options.dir. */
 #define LOOKUP_DIR_NAME "indexes"

@@ -124,9 +124,15 @@ static void set_wanted(struct lookup *self, struct topic_indexes *indexes, uint3
             index->ready = false;
             index->failed = ERR_OK;
             index->wanted = wanted;
-            diag_event(self->options.diag, DIAG_INFO, "lookup",
-                       wanted ? "index_wanted" : "index_dropped", "topic=%s index=%s",
-                       indexes->topic->name, part_kind_name((enum part_kind)kind));
+            if (wanted) {
+                diag_event(self->options.diag, DIAG_INFO, "lookup", "index_wanted",
+                           "topic=%s index=%s", indexes->topic->name,
+                           part_kind_name((enum part_kind)kind));
+            } else {
+                diag_event(self->options.diag, DIAG_INFO, "lookup", "index_dropped",
+                           "topic=%s index=%s", indexes->topic->name,
+                           part_kind_name((enum part_kind)kind));
+            }
         }
     }
     topic_indexes_unlock(indexes);
@@ -275,7 +281,8 @@ void lookup_fail(struct lookup *self, struct topic_indexes *indexes, enum part_k
                    info->text[0] != '\0' ? info->text : err_text(index->failed));
     index->ready = false;
     topic_indexes_unlock(indexes);
-    indexes->retry_ms = lookup_now_ms(self) + LOOKUP_RETRY_MS;
+    indexes->retry_ms =
+        lookup_now_ms(self) + (uint64_t)LOOKUP_RETRY_INTERVALS * self->options.interval_ms;
     diag_event(self->options.diag, DIAG_WARN, "lookup", "index_failed",
                "topic=%s index=%s reason=%s", indexes->topic->name, part_kind_name(kind),
                diag_quote(quoted, sizeof quoted, index->reason));

@@ -341,7 +341,7 @@ START_TEST(a_full_disk_is_told_and_later_tried_again)
     ck_assert_ptr_nonnull(strstr(status[0].reason, "indexes"));
     ck_assert_uint_eq(check_key(3, false).scanned, topic.end);
     ck_assert_int_eq(unlink(path), 0);
-    lab_wait_ready(&lab, &topic); /* after LOOKUP_RETRY_MS */
+    lab_wait_ready(&lab, &topic);
 }
 END_TEST
 

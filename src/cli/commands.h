@@ -23,6 +23,8 @@ extern const struct command_spec command_cursor_delete;
 extern const struct command_spec command_verify;
 extern const struct command_spec command_prove;
 extern const struct command_spec command_check;
+extern const struct command_spec command_dump;
+extern const struct command_spec command_fsck;
 extern const struct command_spec command_sim;
 extern const struct command_spec command_backup;
 extern const struct command_spec command_restore;

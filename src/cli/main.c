@@ -39,6 +39,8 @@ const struct command_spec *const commands[] = {
     &command_verify,
     &command_prove,
     &command_check,
+    &command_dump,
+    &command_fsck,
     &command_sim,
     &command_backup,
     &command_restore,

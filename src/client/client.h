@@ -23,6 +23,7 @@
 #include <uv.h>
 
 #include "base/err.h"
+#include "record/filter.h"
 #include "record/record.h"
 
 struct client;
@@ -233,6 +234,18 @@ struct client_claim {
 enum err client_claim_producer(struct client *self, const struct client_claim *claim,
                                client_reply_cb cb, void *arg);
 
+enum client_compression {
+    /* As the topic's settings say. A producer is told with its id, before its first batch (with an
+     * identity of its own, or without idempotence, by the answer to it), and by each answer. */
+    CLIENT_COMPRESSION_DEFAULT,
+    CLIENT_COMPRESSION_NONE,
+    CLIENT_COMPRESSION_LZ4,
+    CLIENT_COMPRESSION_ZSTD,
+};
+
+/* "none", "lz4", "zstd"; false: none of them. */
+bool client_compression_parse(const char *name, enum client_compression *ret_compression);
+
 struct producer_options {
     const char *topic;          /* in, copied */
     size_t batch_size_max;      /* bytes of a batch's body; 0: 256 KiB */
@@ -254,6 +267,9 @@ struct producer_options {
     bool atomic; /* all records until producer_flush in one batch, all or nothing: ERR_TOO_LARGE
                     from producer_send when they do not fit; batch_records_max is not used */
     struct producer_identity identity; /* id != 0: as claimed; else it gets one of its own */
+    /* Of each batch as a whole; one that does not shrink is sent as it is. batch_size_max bounds
+     * what it holds, not what is sent. */
+    enum client_compression compression;
 };
 
 /* Records [first, first + count) of the producer's calls are written at offset … (in order), or
@@ -268,6 +284,8 @@ struct producer_report {
     unsigned replicas;   /* voters that had it on disk when it was answered … */
     unsigned voters;     /* … of so many */
     uint64_t latency_ns; /* from the batch's first send to the answer */
+    size_t plain_size;   /* bytes of the records, encoded … */
+    size_t sent_size;    /* … and as they were sent */
     const struct client_error *error;
 };
 typedef void (*producer_report_cb)(void *arg, const struct producer_report *report);
@@ -323,6 +341,10 @@ struct consumer_options {
      * are passed over, and do not count for records_max. share_count 0: all records. */
     unsigned share;
     unsigned share_count;
+    /* Only records that match (record/filter.h); the node looks for them, and sends no others.
+     * NULL: all. In, copied. With `latest`, the last record that is given is the one. */
+    const struct filter *filter;
+    size_t plain_size_max; /* bytes of a batch's records, decompressed; 0: 64 MiB */
 };
 
 struct consumer_events {
@@ -337,13 +359,22 @@ struct consumer_events {
 /* Reads from the connected node, and goes on with another, at the next offset, when that one is
  * gone, behind, cut off, or has not got the records whole. Records come once each, in order,
  * without a gap; what was seen once stays: another node answers only when it shows as much.
- * ERR_INVALID also for a linearizable read with max_lag_ms. */
+ * ERR_INVALID also for a linearizable read with max_lag_ms, and a filter that makes no sense
+ * (filter_check). */
 enum err consumer_new(struct client *client, const struct consumer_options *options,
                       const struct consumer_events *events, void *arg,
                       struct consumer **ret_consumer);
 
 /* The offset behind the last record that was given or passed over; 0 before `placed`. */
 uint64_t consumer_position(const struct consumer *self);
+
+/* What nodes have done so far to find records that match the filter. */
+struct consumer_scan {
+    uint64_t records; /* looked at */
+    uint64_t bytes;   /* of the batches that they are in */
+    uint64_t segments_skipped;
+};
+void consumer_scanned(const struct consumer *self, struct consumer_scan *ret_scan);
 
 /* Stop and go on getting records: backpressure. */
 void consumer_pause(struct consumer *self);

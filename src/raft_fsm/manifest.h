@@ -31,6 +31,8 @@
 #include "raft_fsm/producers.h"
 #include "raft_fsm/topic_settings.h"
 
+#define SNAPSHOT_MAGIC UINT32_C(0x46534c51) /* "QLSF" */
+
 enum { MANIFEST_SIZE_MAX = 256 * 1024 * 1024 };
 
 struct manifest_topic {
@@ -79,6 +81,9 @@ enum err snapshot_save(struct io *io, const char *dir, const struct snapshot *sn
 /* ERR_NOT_FOUND, ERR_CORRUPT, ERR_VERSION, ERR_IO, ERR_NOMEM. *ret_snapshot owns references. The
  * manifest and the membership in it are bytes still. */
 enum err snapshot_load(struct io *io, const char *dir, struct snapshot *ret_snapshot,
+                       struct err_info *info);
+/* The same of the file at `path`. */
+enum err snapshot_read(struct io *io, const char *path, struct snapshot *ret_snapshot,
                        struct err_info *info);
 void snapshot_fini(struct snapshot *self);
 /* A second one with references of its own. */

@@ -57,6 +57,7 @@ void reading_release(struct reading *self)
     DL_DELETE2(front->readings.all, self, all_prev, all_next);
     topic_unref(self->topic);
     seek_fini(&self->seek);
+    free(self->filter);
     free(self);
     front_check_finished(front);
 }
@@ -172,7 +173,8 @@ static void on_deadline(struct deadline *deadline)
 
 /* ---- answers ---- */
 
-void reading_send_batches(struct reading *self, const struct slice *body, uint64_t next)
+void reading_send_batches(struct reading *self, const struct slice *body, uint64_t next,
+                          const struct seek_counts *counts)
 {
     Quorlog__ConsumeReply reply = QUORLOG__CONSUME_REPLY__INIT;
 
@@ -184,6 +186,11 @@ void reading_send_batches(struct reading *self, const struct slice *body, uint64
     reply.node_id = self->front->node->identity.node_id;
     reply.applied_index = group_applied_index(self->front->node->group);
     reply.topic_id = self->topic->id;
+    if (counts != NULL) {
+        reply.records_scanned = counts->records;
+        reply.bytes_scanned = counts->bytes;
+        reply.segments_skipped = counts->segments_skipped;
+    }
     self->announced = true;
     session_send(self->request.session, QUORLOG__FRAME_TYPE__FRAME_CONSUME_REPLY, self->request.id,
                  &reply.base, body);
@@ -301,7 +308,7 @@ static bool at_end(struct reading *self, uint64_t end)
         if (beyond) {
             reading_fail_range(self);
         } else {
-            reading_send_batches(self, NULL, self->next);
+            reading_send_batches(self, NULL, self->next, NULL);
             reading_over(self);
         }
         return true;
@@ -310,7 +317,7 @@ static bool at_end(struct reading *self, uint64_t end)
         self->expired = false;
         deadlines_cancel(&self->front->deadlines, &self->deadline);
         if (!self->announced) {
-            reading_send_batches(self, NULL, self->next);
+            reading_send_batches(self, NULL, self->next, NULL);
         }
     }
     self->end_seen = end;
@@ -424,7 +431,8 @@ void readings_stop(struct front *front)
 /* ---- what frames ask for ---- */
 
 struct reading *reading_new(struct session *session, const struct frame *frame,
-                            const struct Quorlog__ConsumeRequest *request)
+                            const struct Quorlog__ConsumeRequest *request,
+                            struct reading_filter *filter)
 {
     struct front *front = session_front(session);
     struct reading *self = calloc(1, sizeof *self);
@@ -447,9 +455,11 @@ struct reading *reading_new(struct session *session, const struct frame *frame,
     self->wait_ms = request->wait_ms;
     self->deadline_ms = request->deadline_ms == 0 ? DEADLINE_DEFAULT_MS : request->deadline_ms;
     self->at_least = request->at_least;
+    self->filter = filter;
     freshness_init(&self->freshness, front, request->linearizable, request->max_lag_ms);
     DL_APPEND2(front->readings.all, self, all_prev, all_next);
-    request_begin(&self->request, session, frame, sizeof *self);
+    request_begin(&self->request, session, frame,
+                  sizeof *self + (filter != NULL ? sizeof *filter + filter->packed_size : 0));
     return self;
 }
 

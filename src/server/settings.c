@@ -174,3 +174,16 @@ size_t settings_put_which(const struct topic_change *change, uint32_t which[SETT
     }
     return count;
 }
+
+uint32_t settings_compression(struct catalog *catalog, const char *topic)
+{
+    struct topic *found = catalog_find(catalog, topic);
+    struct topic_settings settings;
+
+    if (found == NULL) {
+        return 0;
+    }
+    topic_settings_get(found, &settings);
+    topic_unref(found);
+    return settings.compression;
+}

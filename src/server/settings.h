@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "quorlog.pb-c.h"
+#include "raft_fsm/catalog.h"
 #include "raft_fsm/topic_settings.h"
 
 /* A message and what it points to: it stays where it is while it is used. */
@@ -27,5 +28,8 @@ enum { SETTINGS_WHICH_MAX = 32 };
 enum err settings_take_change(const Quorlog__TopicAlterRequest *request,
                               struct topic_change *ret_change, struct err_info *info);
 size_t settings_put_which(const struct topic_change *change, uint32_t which[SETTINGS_WHICH_MAX]);
+
+/* The codec that a topic's settings name; 0 where there is no such topic (any more). Any thread. */
+uint32_t settings_compression(struct catalog *catalog, const char *topic);
 
 #endif

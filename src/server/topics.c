@@ -273,6 +273,10 @@ static void producer_reply(struct change *self, const struct fsm_result *result)
     reply.epoch = result->producer_epoch;
     reply.window = PRODUCERS_WINDOW;
     reply.records = result->producer_records;
+    if (self->topic[0] != '\0') {
+        reply.compression =
+            settings_compression(group_catalog(self->front->node->group), self->topic);
+    }
     request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
 }
 
@@ -282,7 +286,11 @@ static size_t producer_pack(const struct change *self, uint32_t deadline_ms, uin
     char topic[TOPIC_NAME_SIZE_MAX + 1];
 
     memcpy(topic, self->topic, sizeof topic);
-    request.topic = topic;
+    if (self->claim.id != 0) {
+        request.topic = topic;
+    } else {
+        request.compression_of = topic;
+    }
     request.producer_id = self->claim.id;
     request.has_epoch = self->claim.has_epoch;
     request.epoch = self->claim.epoch;
@@ -309,6 +317,10 @@ static bool check_claim(struct session *session, const struct frame *frame,
         !api_check_topic(session, frame, "get a producer epoch for", request->topic)) {
         return false;
     }
+    if (request->compression_of[0] != '\0' &&
+        !api_check_topic(session, frame, "get a producer id for", request->compression_of)) {
+        return false;
+    }
     if (request->producer_id == 0 ? request->has_epoch || request->topic[0] != '\0'
                                   : !request->has_epoch && request->epoch != 0) {
         (void)failure_set(&failure, ERR_INVALID,
@@ -327,7 +339,8 @@ static bool check_claim(struct session *session, const struct frame *frame,
 static void start_claim(struct session *session, const struct frame *frame,
                         const Quorlog__InitProducerRequest *request)
 {
-    struct change *change = new_change(session, frame, &producer_kind, request->topic);
+    const char *topic = request->producer_id != 0 ? request->topic : request->compression_of;
+    struct change *change = new_change(session, frame, &producer_kind, topic);
 
     if (change == NULL) {
         return;

@@ -316,7 +316,7 @@ static void print_next(const Quorlog__RetentionForecast *next)
                human_size(text, next->room));
     } else {
         printf("when %llu more record%s written: the bound is their number\n",
-               (unsigned long long)next->room + 1, next->room == 0 ? " is" : "s are");
+               (unsigned long long)next->room, next->room == 1 ? " is" : "s are");
     }
 }
 

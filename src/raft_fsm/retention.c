@@ -140,11 +140,12 @@ static void foretell_amount(const struct topic *topic, const struct batch_header
     if (settings->retention_records > 0) {
         next->bound = RETENTION_RECORDS;
         next->to = next->from + 1;
-        next->room = settings->retention_records > held ? settings->retention_records - held : 0;
+        next->room =
+            settings->retention_records > held ? settings->retention_records - held + 1 : 1;
     } else if (settings->retention_bytes > 0) {
         next->bound = RETENTION_BYTES;
         next->to = batch_end_offset(first) < topic->end ? batch_end_offset(first) : topic->end;
-        next->room = settings->retention_bytes > size ? settings->retention_bytes - size : 0;
+        next->room = settings->retention_bytes > size ? settings->retention_bytes - size + 1 : 1;
     }
 }
 

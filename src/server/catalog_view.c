@@ -66,6 +66,9 @@ static void look_at(struct topic *topic, struct view_topic *ret_view)
         .created_time_us = topic->created_time_us,
     };
     topic_forecast_get(topic, &ret_view->next);
+    if (ret_view->next.to <= ret_view->start) { /* It has happened since. */
+        ret_view->next.bound = RETENTION_NONE;
+    }
     (void)snprintf(ret_view->name, sizeof ret_view->name, "%s", topic->name); /* Same size. */
     topic_settings_get(topic, &ret_view->settings);
     /* Without a digest where it cannot be read: the rest is worth telling. */

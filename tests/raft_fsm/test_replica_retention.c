@@ -273,7 +273,7 @@ START_TEST(what_goes_next_is_foretold)
     ck_assert_int_eq(next.bound, RETENTION_RECORDS);
     ck_assert_uint_eq(next.from, 0);
     ck_assert_uint_eq(next.to, 1);
-    ck_assert_uint_eq(next.room, 5);
+    ck_assert_uint_eq(next.room, 6);
     set(TOPIC_SETTING_RETENTION_RECORDS | TOPIC_SETTING_RETENTION_MS,
         (struct topic_settings){.retention_ms = 60000});
     lab_run(10000);

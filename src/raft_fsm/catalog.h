@@ -42,6 +42,11 @@ struct topic {
     uint64_t filled_from;
     uint64_t filled_to;
     unsigned refused; /* chunks that did not follow, since one did */
+    /* Whether its files are looked after from time to time, and when they are synced next. */
+    bool kept;
+    struct topic *kept_prev;
+    struct topic *kept_next;
+    uint64_t flush_at_ms;
 };
 
 struct catalog;

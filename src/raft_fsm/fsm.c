@@ -182,6 +182,7 @@ enum err fsm_drop_topic(struct fsm *self, struct topic *topic, uint64_t index)
     if (err == ERR_OK) {
         topic_ref(topic);
         fsm_forget_holes(self, topic);
+        fsm_end_upkeep(self, topic);
         producers_forget_topic(self->producers, topic->id);
         cursors_forget_topic(catalog_cursors(self->catalog), topic->id);
         catalog_remove(self->catalog, topic);
@@ -388,7 +389,7 @@ static enum err open_topic(struct fsm *self, const struct manifest_topic *promis
     topic->start = promised->start;
     topic->end = promised->end;
     memcpy(topic->digest, promised->digest, DIGEST_SIZE);
-    topic_settings_set(topic, &promised->settings);
+    fsm_use_settings(self, topic, &promised->settings);
     err = fsm_count_holes(self, topic);
     return err == ERR_OK ? ERR_OK : err_set(info, err, "%s", err_text(err));
 }
@@ -674,6 +675,7 @@ void fsm_check(const struct fsm *self)
         ASSERT(fsm_topic_created_index(topic->id) <= self->applied_index);
         ASSERT(!atomic_load(&topic->deleted));
         ASSERT((topic->holes > 0) == log_has_holes(topic->log));
+        ASSERT(topic->kept == (topic->settings.flush_ms > 0 || topic->settings.segment_ms > 0));
         holes.topics += topic->holes > 0;
         holes.holes += topic->holes;
         holes.missing += topic->missing;

@@ -132,6 +132,18 @@ enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync); /* NULL: 
 enum err fsm_sync_run(struct fsm_sync *sync, struct err_info *info);
 enum err fsm_sync_end(struct fsm *self, struct fsm_sync *sync);
 
+/* When fsm_upkeep has something to do, in its now_ms; UINT64_MAX: nothing. */
+uint64_t fsm_upkeep_deadline_ms(const struct fsm *self);
+
+/*
+ * Does what topics' settings ask for from time to time. Segments that are old, by the entries'
+ * time, are sealed; what has waited for flush_ms is to be synced by *ret_sync, as from
+ * fsm_sync_begin; NULL: nothing is dirty there. Not while a sync is under way. ERR_IO, ERR_NOSPACE,
+ * ERR_NOMEM: F5.
+ */
+enum err fsm_upkeep(struct fsm *self, uint64_t now_ms, struct fsm_sync **ret_sync,
+                    struct err_info *info);
+
 /* A snapshot at `index` is durable: directories of topics deleted at or before it go. Not while a
  * sync is under way. */
 enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info);

@@ -195,7 +195,7 @@ static enum err apply_create(struct fsm *self, struct step *step)
         log_close(log);
         return err;
     }
-    topic_settings_set(topic, settings);
+    fsm_use_settings(self, topic, settings);
     step->result.topic_id = topic->id;
     tell_written(self, step);
     return ERR_OK;
@@ -214,8 +214,7 @@ static enum err apply_alter(struct fsm *self, struct step *step)
     step->result.err =
         topic_settings_change(&topic->settings, step->command.change, &settings, NULL);
     if (step->result.err == ERR_OK) {
-        topic_settings_set(topic, &settings);
-        fsm_configure_log(topic->log, &settings);
+        fsm_use_settings(self, topic, &settings);
         tell_written(self, step);
     }
     return ERR_OK;

@@ -140,8 +140,7 @@ static enum err set_topic(struct fsm *self, const struct manifest_topic *promise
         topic->start = promised->start;
         topic->end = promised->end;
         memcpy(topic->digest, promised->digest, DIGEST_SIZE);
-        topic_settings_set(topic, &promised->settings);
-        fsm_configure_log(topic->log, &promised->settings);
+        fsm_use_settings(self, topic, &promised->settings);
         err = fsm_count_holes(self, topic);
     }
     return err;

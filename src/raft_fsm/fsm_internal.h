@@ -6,6 +6,7 @@
  *      fsm_sync.c      making the logs durable
  *      fsm_install.c   another replica's manifest
  *      fsm_fill.c      holes
+ *      fsm_upkeep.c    what settings ask for from time to time
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_INTERNAL_H
 #define QUORLOG_RAFT_FSM_FSM_INTERNAL_H
@@ -47,8 +48,10 @@ struct fsm {
     struct fsm_holes holes; /* F6 */
     bool failed;            /* F5 */
     bool syncing;
-    uint64_t dir_changes; /* Topic directories made so far … */
-    uint64_t dir_synced;  /* … and how many of them are on the disk for sure. */
+    struct topic *kept;    /* borrowed list, by kept_next: topics that want upkeep … */
+    uint64_t upkeep_at_ms; /* … and when */
+    uint64_t dir_changes;  /* Topic directories made so far … */
+    uint64_t dir_synced;   /* … and how many of them are on the disk for sure. */
 };
 
 /* Moves to the failed state and returns err. (F5) */
@@ -60,6 +63,16 @@ void fsm_dir_name(char buffer[FSM_DIR_NAME_SIZE], const char *name, uint64_t id)
 
 /* What a topic's settings say of its files. */
 void fsm_configure_log(struct log *log, const struct topic_settings *settings);
+
+/* Sets a topic's settings, and does what they say with its log. */
+void fsm_use_settings(struct fsm *self, struct topic *topic, const struct topic_settings *settings);
+
+/* A topic leaves the catalog. */
+void fsm_end_upkeep(struct fsm *self, struct topic *topic);
+
+/* As fsm_sync_begin, for some topics. */
+enum err fsm_sync_begin_some(struct fsm *self, struct topic **topics, size_t count,
+                             struct fsm_sync **ret_sync);
 
 /* Opens the log of a topic that holds [start, durable_end) at least, and configures it. */
 enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,

@@ -485,6 +485,7 @@ uint64_t replica_deadline_ms(const struct replica *self)
         replica_fill_deadline_ms(self),
         replica_resign_deadline_ms(self),
         replica_scrub_deadline_ms(self),
+        replica_upkeep_deadline_ms(self),
         replica_handover_deadline_ms(self),
         self->room.reserve > 0 ? self->room_at_ms : UINT64_MAX,
         self->held_acks.deadline_ms,
@@ -518,6 +519,9 @@ enum err replica_tick(struct replica *self, struct err_info *info)
     }
     if (err == ERR_OK) {
         err = replica_resign_with_holes(self, info);
+    }
+    if (err == ERR_OK) {
+        err = replica_upkeep_tick(self, info);
     }
     if (err == ERR_OK) {
         replica_scrub_tick(self);

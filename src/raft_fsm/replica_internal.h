@@ -270,6 +270,10 @@ uint64_t replica_scrub_deadline_ms(const struct replica *self);
 void replica_scrub_status(const struct replica *self, struct replica_status *status);
 void replica_scrub_fini(struct replica *self);
 
+/* replica_upkeep.c */
+enum err replica_upkeep_tick(struct replica *self, struct err_info *info);
+uint64_t replica_upkeep_deadline_ms(const struct replica *self);
+
 /* replica_fill_peers.c */
 void replica_note_peer(struct replica *self, const struct message *append_result);
 /* The next one to be asked, 0 when there is none now; those that do not lead first. */

@@ -170,8 +170,10 @@ static void alter_topic(struct sim_cluster *cluster, struct sim_client *client)
         .which = TOPIC_SETTING_SEGMENT_BYTES,
         .to = {.segment_bytes = prng_percent(prng, 20) ? 0 : prng_range(prng, 4096, 65536)}};
     if (prng_percent(prng, 50)) {
-        request->settings.which |= TOPIC_SETTING_SEGMENT_MS | TOPIC_SETTING_INDEXES;
+        request->settings.which |=
+            TOPIC_SETTING_SEGMENT_MS | TOPIC_SETTING_INDEXES | TOPIC_SETTING_FLUSH_MS;
         request->settings.to.segment_ms = prng_range(prng, 1, 5) * 1000;
+        request->settings.to.flush_ms = prng_range(prng, 20, 500);
         request->settings.to.indexes = (uint32_t)prng_range(prng, 0, TOPIC_INDEXES_KNOWN);
         request->settings.on_count = (size_t)prng_range(prng, 0, 1);
         request->settings.on_nodes[0] = prng_range(prng, 1, 5);

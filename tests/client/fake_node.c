@@ -78,6 +78,8 @@ struct fake_node {
     unsigned accepted;
     uint64_t streamed;
     struct fake_asked asked;
+    struct fake_settings alteration;
+    struct fake_settings created_with;
 };
 
 /* ---- the loop ---- */
@@ -659,6 +661,41 @@ static void answer_init(struct fake_node *self, const struct frame *frame, struc
     pack(answer, TYPE(INIT_PRODUCER_REPLY), &reply.base);
 }
 
+static void note(struct fake_settings *settings, const ProtobufCMessage *message)
+{
+    settings->size = protobuf_c_message_get_packed_size(message);
+    ck_assert_uint_le(settings->size, sizeof settings->bytes);
+    (void)protobuf_c_message_pack(message, settings->bytes); /* size bytes */
+}
+
+const struct fake_settings *fake_node_alteration(const struct fake_node *self)
+{
+    return &self->alteration;
+}
+
+const struct fake_settings *fake_node_created_with(const struct fake_node *self)
+{
+    return &self->created_with;
+}
+
+static void answer_alter(struct fake_node *self, const struct frame *frame, struct answer *answer)
+{
+    Quorlog__TopicAlterRequest *request =
+        quorlog__topic_alter_request__unpack(NULL, frame->header_size, frame->header);
+    Quorlog__TopicAlterReply reply = QUORLOG__TOPIC_ALTER_REPLY__INIT;
+
+    ck_assert_ptr_nonnull(request);
+    if (fake_cluster_topic(self->cluster, request->topic) == NULL) {
+        pack_error(answer, self, ERR_TOPIC_UNKNOWN, false);
+    } else {
+        note(&self->alteration, &request->base);
+        reply.settings = request->settings;
+        reply.raft_index = 5;
+        pack(answer, TYPE(TOPIC_ALTER_REPLY), &reply.base);
+    }
+    quorlog__topic_alter_request__free_unpacked(request, NULL);
+}
+
 static void answer_create(struct fake_node *self, const struct frame *frame, struct answer *answer)
 {
     Quorlog__TopicCreateRequest *request =
@@ -666,6 +703,10 @@ static void answer_create(struct fake_node *self, const struct frame *frame, str
     Quorlog__TopicCreateReply reply = QUORLOG__TOPIC_CREATE_REPLY__INIT;
 
     ck_assert_ptr_nonnull(request);
+    self->created_with.size = 0;
+    if (request->settings != NULL) {
+        note(&self->created_with, &request->settings->base);
+    }
     if (fake_cluster_topic(self->cluster, request->topic) != NULL) {
         pack_error(answer, self, ERR_TOPIC_EXISTS, false);
     } else {
@@ -766,7 +807,8 @@ static void answer_request(struct client_conn *conn, const struct frame *frame,
     answer->request_id = frame->request_id;
     if (self->settings.leaderless &&
         (frame->type == TYPE(PRODUCE) || frame->type == TYPE(INIT_PRODUCER) ||
-         frame->type == TYPE(TOPIC_CREATE) || frame->type == TYPE(CURSOR_SET))) {
+         frame->type == TYPE(TOPIC_CREATE) || frame->type == TYPE(TOPIC_ALTER) ||
+         frame->type == TYPE(CURSOR_SET))) {
         pack_error(answer, self, ERR_NO_LEADER, false);
     } else if (frame->type == TYPE(PRODUCE)) {
         answer_produce(self, frame, answer);
@@ -782,6 +824,8 @@ static void answer_request(struct client_conn *conn, const struct frame *frame,
         answer_init(self, frame, answer);
     } else if (frame->type == TYPE(TOPIC_CREATE)) {
         answer_create(self, frame, answer);
+    } else if (frame->type == TYPE(TOPIC_ALTER)) {
+        answer_alter(self, frame, answer);
     } else if (frame->type == TYPE(CURSOR_SET)) {
         answer_cursor_set(self, frame, answer);
     } else if (frame->type == TYPE(CURSOR_GET)) {

@@ -134,6 +134,15 @@ struct fake_node_settings {
 };
 struct fake_node_settings *fake_node_settings(struct fake_node *self);
 
+/* What the last TOPIC_ALTER asked for, packed; and the settings of the last TOPIC_CREATE that had
+ * some. */
+struct fake_settings {
+    uint8_t bytes[512];
+    size_t size;
+};
+const struct fake_settings *fake_node_alteration(const struct fake_node *self);
+const struct fake_settings *fake_node_created_with(const struct fake_node *self);
+
 /* What the last CONSUME or CONSUME_STREAM asked for. */
 struct fake_asked {
     uint64_t at_least;

@@ -313,6 +313,19 @@ HISTORY(move_cursor,
 HISTORY(delete_cursor,
         packer_delete_cursor(&packer, &(struct cursor_change){.topic = "a", .name = "first"}))
 
+static const struct topic_settings tuned = {.segment_bytes = 5000, .flush_ms = 20};
+
+HISTORY(create_with, packer_create_with(&packer, "new", &tuned))
+HISTORY(alter, packer_alter(&packer, "a",
+                            &(struct topic_change){.which = TOPIC_SETTING_SEGMENT_BYTES |
+                                                            TOPIC_SETTING_FLUSH_MS,
+                                                   .to = tuned}))
+HISTORY(upkeep, packer.time_us = 5000000;
+        packer_alter(&packer, "a",
+                     &(struct topic_change){.which = TOPIC_SETTING_SEGMENT_MS |
+                                                     TOPIC_SETTING_FLUSH_MS,
+                                            .to = {.segment_ms = 2000, .flush_ms = 20}}))
+
 static void prepare_long(struct io *io)
 {
     prepare(io, build_long);
@@ -415,6 +428,21 @@ static enum err install_and_apply(struct io *io, struct fsm *fsm)
     return err == ERR_OK ? apply_to(fsm, INSTALL_AT + 5) : err;
 }
 
+/* A segment is sealed that has grown old, and all of it is synced. */
+static enum err keep(struct io *io, struct fsm *fsm)
+{
+    struct fsm_sync *sync = NULL;
+    enum err err = apply_to(fsm, BASE + 1);
+
+    (void)io;
+    err = err == ERR_OK ? fsm_upkeep(fsm, 100, &sync, NULL) : err;
+    if (err == ERR_OK && sync != NULL) {
+        (void)fsm_sync_run(sync, NULL); /* end says the same, and more */
+        err = fsm_sync_end(fsm, sync);
+    }
+    return err;
+}
+
 static enum err fill_some(struct io *io, struct fsm *fsm)
 {
     (void)io;
@@ -498,6 +526,7 @@ RUN(apply_with_snapshots)
 RUN(take_snapshot)
 RUN(delete_and_forget)
 RUN(install_and_apply)
+RUN(keep)
 RUN(fill_some)
 RUN(fill_all_and_save)
 RUN(punch)
@@ -550,6 +579,8 @@ static const struct exhaust_scenario scenarios[] = {
     {"open", prepare_produce, run_open, recover, EXHAUST_STOPS},
     COMMAND(create),
     COMMAND(create_again),
+    COMMAND(create_with),
+    COMMAND(alter),
     COMMAND(delete),
     COMMAND(delete_and_create),
     COMMAND(produce),
@@ -564,6 +595,7 @@ static const struct exhaust_scenario scenarios[] = {
     {"take_snapshot", prepare_produce, run_take_snapshot, recover, EXHAUST_TWICE},
     {"delete_and_forget", prepare_delete_and_create, run_delete_and_forget, recover, 0},
     {"install", prepare_long, run_install_and_apply_with_holes, recover, EXHAUST_STOPS},
+    {"upkeep", prepare_upkeep, run_keep, recover, EXHAUST_STOPS},
     {"fill_some", prepare_installed, run_fill_some, recover, EXHAUST_STOPS},
     {"fill_all_and_save", prepare_installed, run_fill_all_and_save, recover, EXHAUST_STOPS},
     {"punch", prepare_whole, run_punch, recover, 0},

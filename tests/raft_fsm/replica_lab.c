@@ -312,6 +312,12 @@ static struct fsm_result propose(const struct command *command)
     return asked.proposal.result;
 }
 
+void lab_alter(const struct topic_change *change)
+{
+    (void)propose(
+        &(struct command){.type = COMMAND_TOPIC_ALTER, .topic_name = "t", .change = change});
+}
+
 void lab_produce(unsigned count)
 {
     static uint64_t seed;

@@ -58,6 +58,9 @@ struct lab_node *lab_leader(void);
 /* Records of `count` batches are written through the leader. */
 void lab_produce(unsigned count);
 
+/* Alters the topic, through the leader. */
+void lab_alter(const struct topic_change *change);
+
 /* Cuts node 3 off and writes until the others no longer have what it lacks; heals. */
 void lab_leave_behind(void);
 

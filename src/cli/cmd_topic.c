@@ -258,6 +258,87 @@ static void print_topic(const Quorlog__TopicInfo *topic, uint64_t node_id)
     }
 }
 
+/* "3 h 12 min" */
+static const char *human_duration(char buffer[40], uint64_t ms)
+{
+    uint64_t s = ms / 1000;
+
+    if (s < 60) {
+        (void)snprintf(buffer, 40, "%llu s", (unsigned long long)s);
+    } else if (s < 3600) {
+        (void)snprintf(buffer, 40, "%llu min %llu s", (unsigned long long)s / 60,
+                       (unsigned long long)s % 60);
+    } else if (s < 86400) {
+        (void)snprintf(buffer, 40, "%llu h %llu min", (unsigned long long)s / 3600,
+                       (unsigned long long)s / 60 % 60);
+    } else {
+        (void)snprintf(buffer, 40, "%llu d %llu h", (unsigned long long)s / 86400,
+                       (unsigned long long)s / 3600 % 24);
+    }
+    return buffer;
+}
+
+static const char *bound_name(Quorlog__RetentionBound bound)
+{
+    switch ((int)bound) {
+    case QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE:
+        return "age";
+    case QUORLOG__RETENTION_BOUND__RETENTION_BOUND_BYTES:
+        return "bytes";
+    case QUORLOG__RETENTION_BOUND__RETENTION_BOUND_RECORDS:
+        return "records";
+    default:
+        return "none";
+    }
+}
+
+/* What retention deletes next, when and why. */
+static void print_next(const Quorlog__RetentionForecast *next)
+{
+    char text[40];
+
+    if (next == NULL || next->to <= next->from) {
+        return;
+    }
+    if (next->to - next->from == 1) {
+        printf("next      offset %llu goes ", (unsigned long long)next->from);
+    } else {
+        printf("next      offsets %llu…%llu go ", (unsigned long long)next->from,
+               (unsigned long long)next->to - 1);
+    }
+    if (next->in_ms == 0 && next->room == 0) {
+        printf("now: the topic has passed its bound of %s\n", bound_name(next->bound));
+    } else if (next->bound == QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE) {
+        printf("in %s at the earliest: the bound is their age\n",
+               human_duration(text, next->in_ms));
+    } else if (next->bound == QUORLOG__RETENTION_BOUND__RETENTION_BOUND_BYTES) {
+        printf("when %s more are written: the bound is the topic's size\n",
+               human_size(text, next->room));
+    } else {
+        printf("when %llu more record%s written: the bound is their number\n",
+               (unsigned long long)next->room + 1, next->room == 0 ? " is" : "s are");
+    }
+}
+
+static json_t *describe_json(const Quorlog__TopicDescribeReply *reply)
+{
+    const Quorlog__RetentionForecast *next = reply->next;
+    json_t *object = topic_json(reply->topic);
+
+    if (next != NULL) {
+        json_t *value = json_pack("{s:s,s:o,s:o}", "bound", bound_name(next->bound), "from",
+                                  json_number(next->from), "to", json_number(next->to));
+
+        if (next->bound == QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE) {
+            (void)json_object_set_new(value, "in_ms", json_number(next->in_ms));
+        } else {
+            (void)json_object_set_new(value, "room", json_number(next->room));
+        }
+        (void)json_object_set_new(object, "next", value);
+    }
+    return object;
+}
+
 static int run_describe(const struct invocation *invocation)
 {
     struct call call = {0};
@@ -273,9 +354,10 @@ static int run_describe(const struct invocation *invocation)
         return malformed();
     }
     if (option_given(invocation, "json")) {
-        json_print(topic_json(reply->topic));
+        json_print(describe_json(reply));
     } else {
         print_topic(reply->topic, reply->node_id);
+        print_next(reply->next);
     }
     quorlog__topic_describe_reply__free_unpacked(reply, NULL);
     return EXIT_OK;

@@ -298,6 +298,29 @@ enum err client_topic_alter(struct client *self, const struct client_alteration 
     return start(self, &options, cb, arg);
 }
 
+enum err client_topic_trim(struct client *self, const struct client_trim *trim, client_reply_cb cb,
+                           void *arg)
+{
+    Quorlog__TopicTrimRequest request = QUORLOG__TOPIC_TRIM_REQUEST__INIT;
+    struct client_request_options options = {
+        .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_TRIM,
+        .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_TRIM_REPLY,
+        .request = &request.base,
+        .reply = &quorlog__topic_trim_reply__descriptor,
+        .repeatable = true,
+        .needs_leader = true,
+    };
+
+    if (client_request_check_topic(trim->topic) != ERR_OK) {
+        return ERR_INVALID;
+    }
+    request.topic = unchanged(trim->topic);
+    request.before = trim->by_time ? 0 : trim->before;
+    request.by_time = trim->by_time;
+    request.time_us = trim->by_time ? trim->time_us : 0;
+    return start(self, &options, cb, arg);
+}
+
 enum err client_topic_delete(struct client *self, const char *topic, client_reply_cb cb, void *arg)
 {
     Quorlog__TopicDeleteRequest request = QUORLOG__TOPIC_DELETE_REQUEST__INIT;

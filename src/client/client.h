@@ -140,6 +140,17 @@ enum err client_topic_create_with(struct client *self, const char *topic,
 enum err client_topic_alter(struct client *self, const struct client_alteration *alteration,
                             client_reply_cb cb, void *arg);
 
+/* Drops the records below `before`, or those appended before time_us. Repeated after an unknown
+ * outcome: nobody can trim back. */
+struct client_trim {
+    const char *topic; /* in, copied */
+    uint64_t before;   /* the first offset that stays */
+    bool by_time;
+    int64_t time_us;
+};
+enum err client_topic_trim(struct client *self, const struct client_trim *trim, client_reply_cb cb,
+                           void *arg);
+
 enum err client_topic_delete(struct client *self, const char *topic, client_reply_cb cb, void *arg);
 /* A part of the list, in order of name, behind `after` (NULL: from the beginning); the reply's
  * `more` says that there is a next part, behind the last name of this one. */

@@ -11,7 +11,6 @@
 #include "log/batch.h"
 #include "log/store.h"
 
-#define INDEX_MAGIC UINT32_C(0x31584c51)      /* "QLX1" */
 #define INDEX_SEAL_MAGIC UINT32_C(0x53584c51) /* "QLXS" */
 
 enum {
@@ -102,15 +101,18 @@ void index_free(struct index *self)
     free(self);
 }
 
+struct index_entry index_entry_decode(const uint8_t from[INDEX_ENTRY_SIZE])
+{
+    return (struct index_entry){
+        .offset = bytes_get_u64(from + ENTRY_AT_OFFSET),
+        .position = bytes_get_u64(from + ENTRY_AT_POSITION),
+    };
+}
+
 struct index_entry index_get(const struct index *self, size_t i)
 {
-    const uint8_t *at = self->entries + i * INDEX_ENTRY_SIZE;
-
     ASSERT(i < self->capacity);
-    return (struct index_entry){
-        .offset = bytes_get_u64(at + ENTRY_AT_OFFSET),
-        .position = bytes_get_u64(at + ENTRY_AT_POSITION),
-    };
+    return index_entry_decode(self->entries + i * INDEX_ENTRY_SIZE);
 }
 
 void index_add(struct index *self, uint64_t offset, uint64_t position)
@@ -172,12 +174,11 @@ static void put_header(uint8_t *to, uint64_t base_offset, uint64_t generation)
     bytes_put_u32(to + AT_CRC, crc32c(to + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION));
 }
 
-/* Over the entries and what follows the checksum in the seal. */
-static uint32_t seal_crc(const uint8_t *entries, size_t count, const uint8_t *seal)
+/* Over the entries, whose checksum this is, and what follows it in the seal. */
+static uint32_t seal_crc(uint32_t entries_crc, const uint8_t *seal)
 {
-    uint32_t crc = crc32c(entries, count * INDEX_ENTRY_SIZE);
-
-    return crc32c_extend(crc, seal + SEAL_AT_STORE_SIZE, INDEX_SEAL_SIZE - SEAL_AT_STORE_SIZE);
+    return crc32c_extend(entries_crc, seal + SEAL_AT_STORE_SIZE,
+                         INDEX_SEAL_SIZE - SEAL_AT_STORE_SIZE);
 }
 
 static void put_seal(uint8_t *to, const struct index_seal *seal, const uint8_t *entries,
@@ -192,41 +193,36 @@ static void put_seal(uint8_t *to, const struct index_seal *seal, const uint8_t *
     bytes_put_u64(to + SEAL_AT_LAST_APPEND_TIME, (uint64_t)seal->last_append_time_us);
     bytes_put_u32(to + SEAL_AT_LAST_HEADER_CRC, seal->last_header_crc);
     bytes_put_u32(to + SEAL_AT_COUNT, (uint32_t)count);
-    bytes_put_u32(to + SEAL_AT_CRC, seal_crc(entries, count, to));
+    bytes_put_u32(to + SEAL_AT_CRC, seal_crc(crc32c(entries, count * INDEX_ENTRY_SIZE), to));
 }
 
-static enum err check_file(const uint8_t *data, size_t size, uint64_t base_offset,
-                           uint64_t generation, struct err_info *info)
+enum err index_header_decode(const uint8_t from[INDEX_HEADER_SIZE], struct index_header *ret_header,
+                             struct err_info *info)
 {
-    size_t count = (size - INDEX_HEADER_SIZE - INDEX_SEAL_SIZE) / INDEX_ENTRY_SIZE;
-    const uint8_t *entries = data + INDEX_HEADER_SIZE;
-    const uint8_t *seal = entries + count * INDEX_ENTRY_SIZE;
-
-    ASSERT(size >= INDEX_HEADER_SIZE + INDEX_SEAL_SIZE);
-    if (bytes_get_u32(data + AT_MAGIC) != INDEX_MAGIC ||
-        bytes_get_u32(data + AT_CRC) != crc32c(data + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION)) {
+    if (bytes_get_u32(from + AT_MAGIC) != INDEX_MAGIC ||
+        bytes_get_u32(from + AT_CRC) != crc32c(from + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION)) {
         return err_set(info, ERR_CORRUPT, "the header does not verify");
     }
-    if (bytes_get_u32(data + AT_VERSION) != INDEX_VERSION ||
-        (bytes_get_u32(data + AT_FLAGS) & ~(uint32_t)INDEX_FLAGS_KNOWN) != 0) {
+    if (bytes_get_u32(from + AT_VERSION) != INDEX_VERSION ||
+        (bytes_get_u32(from + AT_FLAGS) & ~(uint32_t)INDEX_FLAGS_KNOWN) != 0) {
         return err_set(info, ERR_VERSION, "format version %" PRIu32 ", flags 0x%" PRIx32,
-                       bytes_get_u32(data + AT_VERSION), bytes_get_u32(data + AT_FLAGS));
+                       bytes_get_u32(from + AT_VERSION), bytes_get_u32(from + AT_FLAGS));
     }
-    if (bytes_get_u64(data + AT_BASE_OFFSET) != base_offset ||
-        bytes_get_u64(data + AT_GENERATION) != generation) {
-        return err_set(info, ERR_CORRUPT, "made for another store");
-    }
-    if (INDEX_HEADER_SIZE + count * INDEX_ENTRY_SIZE + INDEX_SEAL_SIZE != size ||
-        bytes_get_u32(seal + SEAL_AT_MAGIC) != INDEX_SEAL_MAGIC ||
-        bytes_get_u32(seal + SEAL_AT_COUNT) != count ||
-        bytes_get_u32(seal + SEAL_AT_CRC) != seal_crc(entries, count, seal)) {
-        return err_set(info, ERR_CORRUPT, "the seal does not verify");
-    }
+    *ret_header = (struct index_header){
+        .base_offset = bytes_get_u64(from + AT_BASE_OFFSET),
+        .generation = bytes_get_u64(from + AT_GENERATION),
+    };
     return ERR_OK;
 }
 
-static void get_seal(const uint8_t *from, struct index_seal *ret_seal)
+enum err index_seal_decode(const uint8_t from[INDEX_SEAL_SIZE], size_t count, uint32_t entries_crc,
+                           struct index_seal *ret_seal, struct err_info *info)
 {
+    if (bytes_get_u32(from + SEAL_AT_MAGIC) != INDEX_SEAL_MAGIC ||
+        bytes_get_u32(from + SEAL_AT_COUNT) != count ||
+        bytes_get_u32(from + SEAL_AT_CRC) != seal_crc(entries_crc, from)) {
+        return err_set(info, ERR_CORRUPT, "the seal does not verify");
+    }
     *ret_seal = (struct index_seal){
         .store_size = bytes_get_u64(from + SEAL_AT_STORE_SIZE),
         .end_offset = bytes_get_u64(from + SEAL_AT_END_OFFSET),
@@ -235,6 +231,29 @@ static void get_seal(const uint8_t *from, struct index_seal *ret_seal)
         .last_append_time_us = (int64_t)bytes_get_u64(from + SEAL_AT_LAST_APPEND_TIME),
         .last_header_crc = bytes_get_u32(from + SEAL_AT_LAST_HEADER_CRC),
     };
+    return ERR_OK;
+}
+
+static enum err check_file(const uint8_t *data, size_t size, const struct index_header *expected,
+                           struct index_seal *ret_seal, struct err_info *info)
+{
+    size_t count = (size - INDEX_HEADER_SIZE - INDEX_SEAL_SIZE) / INDEX_ENTRY_SIZE;
+    const uint8_t *entries = data + INDEX_HEADER_SIZE;
+    struct index_header header;
+    enum err err = index_header_decode(data, &header, info);
+
+    ASSERT(size >= INDEX_HEADER_SIZE + INDEX_SEAL_SIZE);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (header.base_offset != expected->base_offset || header.generation != expected->generation) {
+        return err_set(info, ERR_CORRUPT, "made for another store");
+    }
+    if (INDEX_HEADER_SIZE + count * INDEX_ENTRY_SIZE + INDEX_SEAL_SIZE != size) {
+        return err_set(info, ERR_CORRUPT, "the seal does not verify");
+    }
+    return index_seal_decode(entries + count * INDEX_ENTRY_SIZE, count,
+                             crc32c(entries, count * INDEX_ENTRY_SIZE), ret_seal, info);
 }
 
 /* Maps the file behind fd; the caller keeps fd. */
@@ -330,6 +349,8 @@ static enum err check_order(const struct index *self, uint64_t base_offset, stru
 enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
                     struct index **ret_index, struct index_seal *ret_seal, struct err_info *info)
 {
+    const struct index_header expected = {.base_offset = base_offset, .generation = generation};
+    struct index_seal seal = {0};
     struct index *self = NULL;
     uint64_t size = 0;
     enum err err;
@@ -353,14 +374,14 @@ enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint6
         return err;
     }
     ASSERT(self != NULL);
-    err = check_file(self->map, self->map_size, base_offset, generation, info);
+    err = check_file(self->map, self->map_size, &expected, &seal, info);
     err = err != ERR_OK ? err : check_order(self, base_offset, info);
     if (err != ERR_OK) {
         index_free(self);
         (void)err_prefix(info, err, "'%s'", path);
         return err;
     }
-    get_seal(self->entries + self->capacity * INDEX_ENTRY_SIZE, ret_seal);
+    *ret_seal = seal;
     *ret_index = self;
     return ERR_OK;
 }

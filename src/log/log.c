@@ -18,6 +18,7 @@
 void log_free(struct log *self)
 {
     segment_list_fini(&self->list);
+    free(self->passed);
     free(self->dir);
     free(self);
 }

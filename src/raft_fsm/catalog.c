@@ -171,6 +171,21 @@ void topic_settings_set(struct topic *topic, const struct topic_settings *settin
     unlock_settings(topic);
 }
 
+void topic_forecast_get(struct topic *topic, struct topic_forecast *ret_forecast)
+{
+    lock_settings(topic);
+    *ret_forecast = topic->forecast;
+    unlock_settings(topic);
+}
+
+void topic_forecast_set(struct topic *topic, const struct topic_forecast *forecast)
+{
+    ASSERT(forecast->from <= forecast->to);
+    lock_settings(topic);
+    topic->forecast = *forecast;
+    unlock_settings(topic);
+}
+
 struct topic *catalog_peek_id(struct catalog *self, uint64_t id)
 {
     struct link *link;

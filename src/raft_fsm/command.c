@@ -22,6 +22,10 @@ enum {
     AT_NODE_ID = 0,
     AT_DISK_ID = 8,
     NODE_BIND_SIZE = 16,
+    AT_TRIM_START = 8,
+    AT_TRIM_BATCH_START = 16,
+    TRIM_SIZE = 24,
+    AGE_SIZE = 8,
     AT_CLAIM_ID = 0,
     AT_CLAIM_TOPIC_ID = 8,
     AT_CLAIM_EPOCH = 16,
@@ -158,6 +162,10 @@ static size_t body_size(const struct command *self)
         return replicated__cursor_change__get_packed_size(&cursor);
     case COMMAND_RAISE_EPOCH:
         return CLAIM_SIZE;
+    case COMMAND_TOPIC_TRIM:
+        return TRIM_SIZE;
+    case COMMAND_AGE:
+        return AGE_SIZE;
     }
     ASSERT(false); /* There is no other type. */
     return 0;
@@ -207,6 +215,14 @@ static void put_body(const struct command *self, uint8_t *to)
         break;
     case COMMAND_RAISE_EPOCH:
         put_claim(&self->claim, to);
+        break;
+    case COMMAND_TOPIC_TRIM:
+        bytes_put_u64(to + AT_TOPIC_ID, self->trim.topic_id);
+        bytes_put_u64(to + AT_TRIM_START, self->trim.start);
+        bytes_put_u64(to + AT_TRIM_BATCH_START, self->trim.batch_start);
+        break;
+    case COMMAND_AGE:
+        bytes_put_u64(to, self->elapsed_us);
         break;
     }
 }
@@ -342,6 +358,28 @@ static enum err read_node(const uint8_t *body, size_t size, struct command_view 
     return ERR_OK;
 }
 
+static enum err read_trim(const uint8_t *body, size_t size, struct topic_trim *ret_trim,
+                          struct err_info *info)
+{
+    if (size != TRIM_SIZE) {
+        return err_set(info, ERR_CORRUPT, "a trim command has a body of %zu bytes", size);
+    }
+    *ret_trim = (struct topic_trim){.topic_id = bytes_get_u64(body + AT_TOPIC_ID),
+                                    .start = bytes_get_u64(body + AT_TRIM_START),
+                                    .batch_start = bytes_get_u64(body + AT_TRIM_BATCH_START)};
+    return ERR_OK;
+}
+
+static enum err read_age(const uint8_t *body, size_t size, uint64_t *ret_elapsed_us,
+                         struct err_info *info)
+{
+    if (size != AGE_SIZE) {
+        return err_set(info, ERR_CORRUPT, "an age command has a body of %zu bytes", size);
+    }
+    *ret_elapsed_us = bytes_get_u64(body);
+    return ERR_OK;
+}
+
 static enum err check_cursor(enum command_type type, const Replicated__CursorChange *message,
                              size_t size, struct err_info *info)
 {
@@ -425,6 +463,10 @@ static enum err read_body(struct command_reader *self, const uint8_t *body, size
         return read_cursor(ret_command->type, body, size, &self->cursor, info);
     case COMMAND_RAISE_EPOCH:
         return read_claim(body, size, &ret_command->claim, info);
+    case COMMAND_TOPIC_TRIM:
+        return read_trim(body, size, &ret_command->trim, info);
+    case COMMAND_AGE:
+        return read_age(body, size, &ret_command->elapsed_us, info);
     case TYPE_PRODUCE_EXPECT:
         ret_command->type = COMMAND_PRODUCE;
         return read_produce_expect(body, size, ret_command, info);

@@ -25,6 +25,9 @@
  *   CURSOR_SET, CURSOR_DELETE    body: protobuf CursorChange
  *   RAISE_EPOCH   body: producer id u64 | topic id u64 (0: none) | epoch u16 | 1 u8 when only from
  *                 that epoch, else 0 | zeros (5 B)
+ *   TOPIC_TRIM    body: topic_id u64 | start u64 | batch_start u64: the first offset of the batch
+ *                 that holds start, or start where that is a batch's first one, or the end
+ *   AGE           body: elapsed_us u64 (raft_fsm/ages.h)
  *
  *   At most COMMAND_COUNT_MAX commands in a payload: a command's number in its entry is a part of
  *   the ids that are made from it (raft_fsm/fsm.h).
@@ -64,6 +67,8 @@ enum command_type {
     COMMAND_CURSOR_DELETE = 8,
     COMMAND_NODE_BIND = 12,
     COMMAND_TOPIC_ALTER = 13,
+    COMMAND_TOPIC_TRIM = 14,
+    COMMAND_AGE = 15,
 };
 
 /* What a cursor must be for a change to be made; the numbers are those of the protocol. */
@@ -93,6 +98,13 @@ struct producer_claim {
     bool has_epoch;
 };
 
+/* A topic's log is to start later. */
+struct topic_trim {
+    uint64_t topic_id;
+    uint64_t start;       /* exact to the record */
+    uint64_t batch_start; /* <= start: where the batch that holds it begins */
+};
+
 /* A command on its way into an entry. */
 struct command {
     enum command_type type;
@@ -111,6 +123,8 @@ struct command {
             const struct topic_change *change;        /* ALTER: borrowed */
         };
         struct node_disk node;              /* NODE_BIND */
+        struct topic_trim trim;             /* TOPIC_TRIM */
+        uint64_t elapsed_us;                /* AGE */
         const struct cursor_change *cursor; /* CURSOR_SET, CURSOR_DELETE; borrowed */
     };
 };
@@ -136,6 +150,8 @@ struct command_view {
             const struct topic_change *change;     /* TOPIC_ALTER */
         };
         struct node_disk node;
+        struct topic_trim trim;
+        uint64_t elapsed_us;
         const struct cursor_change *cursor; /* in the reader, until the next command */
     };
 };

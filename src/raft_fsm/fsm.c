@@ -11,6 +11,9 @@
 _Static_assert(TOPIC_NAME_SIZE_MAX + 1 + 20 < 255, "a topic's directory fits a file name");
 _Static_assert(FSM_DIR_NAME_SIZE > TOPIC_NAME_SIZE_MAX + 1 + 20, "and its buffer");
 
+/* Segments whose files go with a snapshot, at once. */
+enum { FORGET_SEGMENTS = 16 };
+
 enum err fsm_fail(struct fsm *self, enum err err)
 {
     ASSERT(err != ERR_OK);
@@ -386,7 +389,7 @@ static enum err open_topic(struct fsm *self, const struct manifest_topic *promis
         return err_set(info, err == ERR_NOMEM ? err : ERR_CORRUPT, "topic '%s': %s", promised->name,
                        err_text(err));
     }
-    topic->start = promised->start;
+    fsm_set_start(topic, promised);
     topic->end = promised->end;
     memcpy(topic->digest, promised->digest, DIGEST_SIZE);
     fsm_use_settings(self, topic, &promised->settings);
@@ -442,6 +445,7 @@ static enum err open_state(struct fsm *self, const struct manifest *manifest, st
         self->time_us = manifest->time_us;
         self->nodes = manifest->nodes != NULL ? *manifest->nodes : (struct nodes){.count = 0};
         err = producers_copy(manifest->producers, &self->producers);
+        err = err == ERR_OK ? ages_copy(&manifest->ages, &self->ages) : err;
     } else {
         err = producers_new(&self->producers);
     }
@@ -513,6 +517,8 @@ void fsm_close(struct fsm *self)
         topic_unref(self->holed[i]);
     }
     free(self->holed);
+    fsm_forget_passed(self);
+    ages_fini(&self->ages);
     while (self->deleted != NULL) {
         struct deleted_topic *deleted = self->deleted;
 
@@ -564,6 +570,7 @@ static void put_topic(const struct topic *topic, struct manifest_topic *ret_topi
 {
     *ret_topic = (struct manifest_topic){.id = topic->id,
                                          .start = topic->start,
+                                         .log_start = topic->log_start,
                                          .end = topic->end,
                                          .created_time_us = topic->created_time_us,
                                          .settings = topic->settings};
@@ -594,7 +601,10 @@ enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest)
         return ERR_NOMEM;
     }
     qsort(manifest.topics, manifest.topic_count, sizeof *manifest.topics, compare_ids);
-    err = nodes_copy(&self->nodes, &manifest.nodes);
+    err = ages_copy(&self->ages, &manifest.ages);
+    if (err == ERR_OK) {
+        err = nodes_copy(&self->nodes, &manifest.nodes);
+    }
     if (err == ERR_OK) {
         err = producers_copy(self->producers, &manifest.producers);
     }
@@ -612,6 +622,7 @@ enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest)
 enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info)
 {
     struct deleted_topic **at = &self->deleted;
+    bool more;
 
     ASSERT(!self->syncing);
     ASSERT(index <= self->applied_index);
@@ -633,12 +644,13 @@ enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info)
         *at = deleted->next;
         free_deleted(deleted);
     }
-    return ERR_OK;
+    fsm_note_durable(self, index);
+    return fsm_remove_passed(self, FORGET_SEGMENTS, &more, info);
 }
 
 bool fsm_has_deleted(const struct fsm *self)
 {
-    return self->deleted != NULL;
+    return self->deleted != NULL || fsm_has_passed(self);
 }
 
 struct topic *fsm_find_promised(struct fsm *self, uint64_t id)
@@ -670,8 +682,10 @@ void fsm_check(const struct fsm *self)
     for (size_t i = 0; i < count; i++) {
         const struct topic *topic = topics[i];
 
-        ASSERT(topic->start <= topic->end);
-        ASSERT(topic->end <= log_end(topic->log)); /* F1 */
+        ASSERT(topic->start <= topic->log_start && topic->log_start <= topic->end); /* F4 */
+        ASSERT(topic->log_start == topic_start(topic));
+        ASSERT(topic->start <= log_start(topic->log)); /* F7 */
+        ASSERT(topic->end <= log_end(topic->log));     /* F1 */
         ASSERT(fsm_topic_created_index(topic->id) <= self->applied_index);
         ASSERT(!atomic_load(&topic->deleted));
         ASSERT((topic->holes > 0) == log_has_holes(topic->log));

@@ -26,10 +26,13 @@
  *   F1  topic->end <= log_end(topic->log), and equal unless entries are being replayed.
  *   F2  A log holds committed batches only.
  *   F3  Entries are applied in order of index, without a gap.
- *   F4  Every topic's start is the first offset of a batch, or its end.
+ *   F4  Every topic's start is the first offset of a batch, or its end; its log_start, the first
+ *       record that is shown, lies in that batch.
  *   F5  After a failure nothing is applied, synced, filled or installed any more (ERR_FAILED); only
  *       opening again leaves that state.
  *   F6  Of every topic in the catalog the holes are counted, and their sums.
+ *   F7  A topic's log starts where the topic does; its files reach down to what the newest durable
+ *       snapshot says at least, so that what is opened, and replayed, finds all of it.
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_H
 #define QUORLOG_RAFT_FSM_FSM_H
@@ -71,8 +74,10 @@ struct fsm_options {
  *   NODE_BIND      OK, EXISTS, LIMIT
  *   CURSOR_SET     OK, TOPIC_UNKNOWN, CURSOR_CONFLICT, RANGE (beyond the topic's end), LIMIT
  *   CURSOR_DELETE  OK, TOPIC_UNKNOWN, CURSOR_UNKNOWN, CURSOR_CONFLICT
- *   RAISE_EPOCH    OK, TOPIC_UNKNOWN, and what producers_raise says
- * The fields from base_offset on are set when it is OK. */
+ *   TOPIC_TRIM     OK (log_start: where the log starts now, not lower than asked for),
+ * TOPIC_UNKNOWN, RANGE (beyond the topic's end), INVALID AGE            OK, INVALID RAISE_EPOCH OK,
+ * TOPIC_UNKNOWN, and what producers_raise says The fields from base_offset on are set when it is
+ * OK. */
 struct fsm_result {
     enum err err;
     uint64_t topic_id; /* all but INIT_PRODUCER; 0 where there is no topic */
@@ -87,7 +92,8 @@ struct fsm_result {
     uint64_t producer_id; /* INIT_PRODUCER, RAISE_EPOCH */
     uint16_t producer_epoch;
     uint64_t producer_records; /* RAISE_EPOCH with a topic */
-    uint64_t log_end;          /* EXPECT_FAILED: where the log really ends */
+    uint64_t log_end;          /* EXPECT_FAILED, TOPIC_TRIM: where the log really ends */
+    uint64_t log_start;        /* TOPIC_TRIM: as it is now, also after an error */
 };
 
 /* Called for every command of an entry in order: number 0, 1, …; may be NULL. */
@@ -115,6 +121,9 @@ const struct nodes *fsm_nodes(const struct fsm *self); /* borrowed while the fsm
  * that (F5). */
 enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb, void *arg,
                    struct err_info *info);
+
+/* Changes of topics' settings since open. */
+uint64_t fsm_alterations(const struct fsm *self);
 
 /* Records applied since open, those that the log held already included; for statistics. */
 uint64_t fsm_records_applied(const struct fsm *self);
@@ -144,12 +153,22 @@ uint64_t fsm_upkeep_deadline_ms(const struct fsm *self);
 enum err fsm_upkeep(struct fsm *self, uint64_t now_ms, struct fsm_sync **ret_sync,
                     struct err_info *info);
 
-/* A snapshot at `index` is durable: directories of topics deleted at or before it go. Not while a
- * sync is under way. */
+/* A snapshot at `index` is durable: directories of topics deleted at or before it go, and files
+ * below the starts that it has, some of them at a time: fsm_remove_passed goes on. Not while a sync
+ * is under way. */
 enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info);
 
 /* Whether there is something that fsm_forget would remove. */
 bool fsm_has_deleted(const struct fsm *self);
+/* … of topics that are still there. */
+bool fsm_has_passed(const struct fsm *self);
+
+/* Removes files of up to `max` segments that the newest snapshot does not promise any more; whether
+ * there are more of them. ERR_IO: F5. */
+enum err fsm_remove_passed(struct fsm *self, unsigned max, bool *ret_more, struct err_info *info);
+
+/* How old entries are; borrowed while the fsm is open. */
+const struct ages *fsm_ages(const struct fsm *self);
 
 /* A topic by id, also one that is deleted but not yet forgotten, with a reference; NULL if none.
  * For serving the batches that an older manifest promises. */

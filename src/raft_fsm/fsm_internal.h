@@ -6,6 +6,7 @@
  *      fsm_sync.c      making the logs durable
  *      fsm_install.c   another replica's manifest
  *      fsm_fill.c      holes
+ *      fsm_trim.c      starts that move
  *      fsm_upkeep.c    what settings ask for from time to time
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_INTERNAL_H
@@ -39,6 +40,7 @@ struct fsm {
     uint64_t applied_index;
     int64_t time_us;
     uint64_t records_applied;
+    uint64_t alterations;          /* of settings, since open */
     struct deleted_topic *deleted; /* owned list */
     bool holes_allowed;
     struct topic **holed; /* owned, with references: those that have holes, or had */
@@ -46,7 +48,10 @@ struct fsm {
     size_t holed_capacity;
     size_t holed_turn;      /* whose turn is next */
     struct fsm_holes holes; /* F6 */
-    bool failed;            /* F5 */
+    struct topic *passed;   /* owned list, with references: those whose start moved, and whose
+                               files below it are not all gone yet */
+    struct ages ages;
+    bool failed; /* F5 */
     bool syncing;
     struct topic *kept;    /* borrowed list, by kept_next: topics that want upkeep … */
     uint64_t upkeep_at_ms; /* … and when */
@@ -96,6 +101,24 @@ static inline uint64_t fsm_topic_created_index(uint64_t id)
 /* ERR_OK when the last batch below topic->end ends there and has the digest that the topic says, or
  * lies in a hole; ERR_DIVERGED when it has not, text says which; what log_read_header says. */
 enum err fsm_check_end(struct log *log, const struct manifest_topic *topic, struct err_info *info);
+
+/* The topic's start becomes what is said there, at `index`; its files go later. (F7) ERR_NOMEM,
+ * ERR_IO, ERR_NOSPACE, ERR_FAILED: of this node. */
+struct fsm_start {
+    uint64_t index;
+    uint64_t start;
+    uint64_t log_start;
+};
+enum err fsm_move_start(struct fsm *self, struct topic *topic, const struct fsm_start *to,
+                        struct err_info *info);
+
+/* A snapshot at `index` is durable: what it promises of each start. */
+void fsm_note_durable(struct fsm *self, uint64_t index);
+
+void fsm_forget_passed(struct fsm *self);
+
+/* Sets what the manifest says of a topic that was just opened. */
+void fsm_set_start(struct topic *topic, const struct manifest_topic *promised);
 
 /* Counts a topic's holes. (F6) Memory that is short is ERR_NOMEM: they are not known then. */
 enum err fsm_count_holes(struct fsm *self, struct topic *topic);

@@ -21,6 +21,7 @@ void manifest_fini(struct manifest *self)
     producers_free(self->producers);
     free(self->nodes);
     cursors_free(self->cursors);
+    ages_fini(&self->ages);
     *self = (struct manifest){0};
 }
 
@@ -33,6 +34,7 @@ enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifes
     copy.producers = NULL;
     copy.cursors = NULL;
     copy.nodes = NULL;
+    copy.ages = (struct ages){.marks = NULL};
     copy.topics = calloc(self->topic_count + 1, sizeof *copy.topics); /* never of size 0 */
     if (copy.topics == NULL) {
         return ERR_NOMEM;
@@ -40,7 +42,10 @@ enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifes
     if (self->topic_count > 0) {
         memcpy(copy.topics, self->topics, self->topic_count * sizeof *copy.topics);
     }
-    err = self->nodes == NULL ? ERR_OK : nodes_copy(self->nodes, &copy.nodes);
+    err = ages_copy(&self->ages, &copy.ages);
+    if (err == ERR_OK && self->nodes != NULL) {
+        err = nodes_copy(self->nodes, &copy.nodes);
+    }
     if (err == ERR_OK) {
         err = producers_copy(self->producers, &copy.producers);
     }
@@ -95,6 +100,7 @@ struct tree {
     Replicated__TopicState **topic_pointers;
     struct topic_settings_message *settings; /* of the topics that have any */
     size_t settings_used;
+    uint64_t *ages; /* marks: the indexes, then the ages */
     Replicated__ProducerState *producers;
     Replicated__ProducerState **producer_pointers;
     Replicated__ProducerTopicState *windows;
@@ -113,6 +119,7 @@ static void tree_fini(struct tree *tree)
     free(tree->topics);
     free(tree->topic_pointers);
     free(tree->settings);
+    free(tree->ages);
     free(tree->producers);
     free(tree->producer_pointers);
     free(tree->windows);
@@ -223,11 +230,12 @@ static void put_topics(struct tree *tree, const struct manifest *manifest)
         Replicated__TopicState *to = &tree->topics[i];
 
         ASSERT(IMPLIES(i > 0, from->id > manifest->topics[i - 1].id));
-        ASSERT(from->start <= from->end);
+        ASSERT(from->start <= from->log_start && from->log_start <= from->end);
         replicated__topic_state__init(to);
         to->id = from->id;
         to->name = (char *)(uintptr_t)from->name; /* not written to */
         to->start = from->start;
+        to->log_start = from->log_start > from->start ? from->log_start : 0;
         to->end = from->end;
         to->created_time_us = from->created_time_us;
         if (from->end > 0) {
@@ -237,6 +245,25 @@ static void put_topics(struct tree *tree, const struct manifest *manifest)
         put_settings(tree, &from->settings, to);
         tree->topic_pointers[i] = to;
     }
+}
+
+static enum err put_ages(struct tree *tree, const struct ages *ages)
+{
+    ages_check(ages);
+    tree->ages = calloc(2 * ages->count + 1, sizeof *tree->ages); /* never of size 0 */
+    if (tree->ages == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < ages->count; i++) {
+        tree->ages[i] = ages->marks[i].raft_index;
+        tree->ages[ages->count + i] = ages->marks[i].age_us;
+    }
+    tree->manifest.age_us = ages->age_us;
+    tree->manifest.age_indexes = tree->ages;
+    tree->manifest.n_age_indexes = ages->count;
+    tree->manifest.age_marks_us = tree->ages + ages->count;
+    tree->manifest.n_age_marks_us = ages->count;
+    return ERR_OK;
 }
 
 static void put_nodes(struct tree *tree, const struct nodes *nodes)
@@ -327,6 +354,9 @@ enum err manifest_encode(const struct manifest *self, struct slice *ret_bytes)
         err = put_cursors(&tree.cursors, self->cursors);
     }
     if (err == ERR_OK) {
+        err = put_ages(&tree, &self->ages);
+    }
+    if (err == ERR_OK) {
         ASSERT(tree.used.batches == tree.counts.batches);
         ASSERT(tree.cursors.used == tree.cursors.count);
         tree.manifest.applied_index = self->applied_index;
@@ -370,14 +400,18 @@ static enum err get_topic(const Replicated__TopicState *from, struct manifest_to
     if (err != ERR_OK) {
         return err_set(info, ERR_CORRUPT, "a snapshot has a topic whose name no topic may have");
     }
-    if (from->start > from->end || from->digest.len != (from->end > 0 ? DIGEST_SIZE : 0)) {
+    if (from->start > from->end || from->log_start > from->end ||
+        (from->log_start != 0 && from->log_start <= from->start) ||
+        from->digest.len != (from->end > 0 ? DIGEST_SIZE : 0)) {
         return err_set(info, ERR_CORRUPT, "a snapshot has topic '%s' with impossible bounds",
                        from->name);
     }
-    *ret_topic = (struct manifest_topic){.id = from->id,
-                                         .start = from->start,
-                                         .end = from->end,
-                                         .created_time_us = from->created_time_us};
+    *ret_topic =
+        (struct manifest_topic){.id = from->id,
+                                .start = from->start,
+                                .log_start = from->log_start > 0 ? from->log_start : from->start,
+                                .end = from->end,
+                                .created_time_us = from->created_time_us};
     memcpy(ret_topic->name, from->name, size + 1);
     memcpy(ret_topic->digest, from->end > 0 ? from->digest.data : no_digest, DIGEST_SIZE);
     err = topic_settings_take(from->settings, "a snapshot's topic", &ret_topic->settings, info);
@@ -529,6 +563,20 @@ static enum err get_producers(const Replicated__Manifest *from, struct manifest 
     return err;
 }
 
+static enum err get_ages(const Replicated__Manifest *from, struct manifest *manifest,
+                         struct err_info *info)
+{
+    enum err err = from->n_age_indexes == from->n_age_marks_us ? ERR_OK : ERR_CORRUPT;
+
+    manifest->ages.age_us = from->age_us;
+    for (size_t i = 0; i < from->n_age_indexes && err == ERR_OK; i++) {
+        err = from->age_indexes[i] >= manifest->applied_index
+                  ? ERR_CORRUPT
+                  : ages_restore(&manifest->ages, from->age_indexes[i], from->age_marks_us[i]);
+    }
+    return err == ERR_CORRUPT ? err_set(info, err, "a snapshot's ages make no sense") : err;
+}
+
 static enum err get_nodes(const Replicated__Manifest *from, struct manifest *manifest,
                           struct err_info *info)
 {
@@ -643,6 +691,9 @@ enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret
     }
     if (err == ERR_OK) {
         err = get_cursors(message, &manifest, info);
+    }
+    if (err == ERR_OK) {
+        err = get_ages(message, &manifest, info);
     }
     if (err == ERR_OK) {
         *ret_manifest = manifest;

@@ -26,6 +26,8 @@ static bool grows(enum command_type type)
     case COMMAND_CURSOR_SET:
     case COMMAND_CURSOR_DELETE:
     case COMMAND_NODE_BIND:
+    case COMMAND_TOPIC_TRIM:
+    case COMMAND_AGE:
         return false;
     case COMMAND_PRODUCE:
     case COMMAND_TOPIC_CREATE:

@@ -30,6 +30,7 @@ void api_credit(struct session *session, const struct frame *frame);
 void api_cancel(struct session *session, const struct frame *frame);
 void api_topic_create(struct session *session, const struct frame *frame);
 void api_topic_delete(struct session *session, const struct frame *frame);
+void api_topic_trim(struct session *session, const struct frame *frame);
 void api_topic_list(struct session *session, const struct frame *frame);
 void api_topic_describe(struct session *session, const struct frame *frame);
 void api_topic_alter(struct session *session, const struct frame *frame);

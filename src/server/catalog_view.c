@@ -28,6 +28,7 @@ struct view_topic {
     uint64_t end;
     uint64_t size;
     unsigned segments;
+    struct topic_forecast next;
     int64_t created_time_us;
     struct topic_settings settings;
 };
@@ -51,12 +52,13 @@ static void look_at(struct topic *topic, struct view_topic *ret_view)
 
     *ret_view = (struct view_topic){
         .id = topic->id,
-        .start = log_start(topic->log),
+        .start = topic_start(topic),
         .end = log_end(topic->log),
         .size = log_size(topic->log),
         .segments = log_segment_count(topic->log),
         .created_time_us = topic->created_time_us,
     };
+    topic_forecast_get(topic, &ret_view->next);
     (void)snprintf(ret_view->name, sizeof ret_view->name, "%s", topic->name); /* Same size. */
     topic_settings_get(topic, &ret_view->settings);
     /* Without a digest where it cannot be read: the rest is worth telling. */
@@ -140,14 +142,34 @@ static void reply_list(struct view *self)
     request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST_REPLY, &reply.base, NULL);
 }
 
+_Static_assert((int)RETENTION_AGE == (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE &&
+                   (int)RETENTION_BYTES == (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_BYTES &&
+                   (int)RETENTION_RECORDS == (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_RECORDS,
+               "one set of numbers");
+
+static void fill_next(const struct topic_forecast *from, Quorlog__RetentionForecast *ret_next)
+{
+    quorlog__retention_forecast__init(ret_next);
+    ret_next->bound = (Quorlog__RetentionBound)from->bound;
+    ret_next->from = from->from;
+    ret_next->to = from->to;
+    ret_next->in_ms = from->in_ms;
+    ret_next->room = from->room;
+}
+
 static void reply_describe(struct view *self)
 {
     Quorlog__TopicDescribeReply reply = QUORLOG__TOPIC_DESCRIBE_REPLY__INIT;
+    Quorlog__RetentionForecast next;
     struct settings_message settings;
     Quorlog__TopicInfo info;
 
     ASSERT(self->count == 1);
     fill(&self->topics[0], &info);
+    if (self->topics[0].next.bound != RETENTION_NONE) {
+        fill_next(&self->topics[0].next, &next);
+        reply.next = &next;
+    }
     settings_put(&self->topics[0].settings, &settings);
     info.settings = &settings.message;
     reply.topic = &info;

@@ -73,6 +73,8 @@ enum {
       "size of a journal file")                                                                    \
     X(scrub_rate, SIZE, "8M", 0, INT64_C(1) << 40, "bytes",                                        \
       "bytes a second that are read again to find damage; 0: none")                                \
+    X(retention_interval_ms, TIME, "10s", 100, 3600000, "ms",                                      \
+      "the leader looks this often what the topics' retention deletes")                            \
     X(segment_size, SIZE, "64M", 4096, INT64_C(1) << 31, "bytes", "size of a topic's files")       \
     X(disk_reserve, SIZE, "0", 0, INT64_C(1) << 50, "bytes",                                       \
       "with less free than that on the disk nothing is written; 0: a twentieth of the disk, up "   \

@@ -199,6 +199,7 @@ static enum err start_group(struct node *self, struct err_info *info)
                     .election_ms = (unsigned)config->election_ms,
                     .snapshot_size = config->snapshot_size,
                     .scrub_rate = config->scrub_rate,
+                    .retention_interval_ms = (unsigned)config->retention_interval_ms,
                     .trailing_size = config->trailing_size,
                     .inflight_size_max = config->inflight_size,
                     .journal_segment_size = config->journal_segment_size,

@@ -100,13 +100,21 @@ void reading_fail(struct reading *self, struct failure *failure)
 void reading_fail_range(struct reading *self)
 {
     struct failure failure;
-    uint64_t start = log_start(self->topic->log);
+    uint64_t start = topic_start(self->topic);
     uint64_t end = log_end(self->topic->log);
 
-    (void)failure_set(&failure, ERR_RANGE,
-                      "offset %" PRIu64 " is not among those that node %" PRIu64
-                      " can read, from %" PRIu64 " to before %" PRIu64,
-                      self->next, self->front->node->identity.node_id, start, end);
+    if (self->next < start) {
+        (void)failure_set(&failure, ERR_RANGE,
+                          "offset %" PRIu64 " is gone: records below %" PRIu64
+                          " were trimmed or have passed the topic's retention; the log now begins "
+                          "at %" PRIu64 " and ends before %" PRIu64,
+                          self->next, start, start, end);
+    } else {
+        (void)failure_set(&failure, ERR_RANGE,
+                          "offset %" PRIu64 " is not among those that node %" PRIu64
+                          " can read, from %" PRIu64 " to before %" PRIu64,
+                          self->next, self->front->node->identity.node_id, start, end);
+    }
     failure.log_start = start;
     failure.log_end = end;
     reading_fail(self, &failure);
@@ -173,7 +181,7 @@ void reading_send_batches(struct reading *self, const struct slice *body, uint64
     ASSERT(next >= self->next);
     reply.offset = self->next;
     reply.next_offset = next;
-    reply.log_start = log_start(self->topic->log);
+    reply.log_start = topic_start(self->topic);
     reply.log_end = log_end(self->topic->log);
     reply.node_id = self->front->node->identity.node_id;
     reply.applied_index = group_applied_index(self->front->node->group);
@@ -261,7 +269,7 @@ static bool confirm(struct reading *self)
 /* next for everything but a time; false: a worker has to look for it. */
 static bool position(struct reading *self)
 {
-    uint64_t start = log_start(self->topic->log);
+    uint64_t start = topic_start(self->topic);
     uint64_t end = log_end(self->topic->log);
 
     if (self->positioned) {
@@ -323,7 +331,7 @@ static bool decide_read(struct reading *self)
 
     if (atomic_load_explicit(&self->topic->deleted, memory_order_acquire)) {
         fail_unknown_topic(self);
-    } else if (self->next < log_start(self->topic->log)) {
+    } else if (self->next < topic_start(self->topic)) {
         reading_fail_range(self);
     } else if (self->next >= end) {
         return at_end(self, end);

@@ -227,6 +227,7 @@ struct sim_cluster {
     unsigned delete_permille; /* of what sessions do */
     unsigned nemesis_ms;
     bool damage;          /* files of topics are lost */
+    bool retention;       /* topics have bounds */
     unsigned lies;        /* percent of fetched chunks that are not what they should be */
     unsigned open_faults; /* percent of starts in which the disk dies or fails */
 };

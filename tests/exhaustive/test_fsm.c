@@ -1,6 +1,7 @@
 /*
  * The state machine: opening, each command, a long history, snapshots with their file, forgetting
- * deleted topics, installing another node's snapshot, filling holes, making holes of damage.
+ * deleted topics and trimmed records, installing another node's snapshot, filling holes, making
+ * holes of damage.
  *
  * The promise: with the newest snapshot file and the entries behind it a node comes to the state
  * that it would have come to undisturbed, whatever failed; and after a failure it does nothing
@@ -140,6 +141,16 @@ static void end_history(void)
 static void build_long(void)
 {
     history_init(&history, 4711, LONG);
+}
+
+static void build_trimmed(void)
+{
+    static struct mem_io leader;
+
+    mem_io_init(&leader);
+    ck_assert_int_eq(leader.io.mkdir(&leader.io, "/topics", 0700), 0);
+    history_init_trimmed(&history, 4714, LONG, &leader.io, "/topics");
+    mem_io_fini(&leader);
 }
 
 /* ---- a node ---- */
@@ -312,6 +323,17 @@ HISTORY(move_cursor,
                               .topic = "a", .name = "first", .offset = 6, .metadata = "there"}))
 HISTORY(delete_cursor,
         packer_delete_cursor(&packer, &(struct cursor_change){.topic = "a", .name = "first"}))
+
+HISTORY(trim, packer_trim(&packer, &(struct topic_trim){
+                                       .topic_id = topic_id(0), .start = 5, .batch_start = 4}))
+HISTORY(trim_all, packer_trim(&packer, &(struct topic_trim){
+                                           .topic_id = topic_id(0), .start = 8, .batch_start = 8}))
+HISTORY(age, packer_age(&packer, 5000000))
+
+static void prepare_trimmed(struct io *io)
+{
+    prepare(io, build_trimmed);
+}
 
 static const struct topic_settings tuned = {.segment_bytes = 5000, .flush_ms = 20};
 
@@ -590,8 +612,15 @@ static const struct exhaust_scenario scenarios[] = {
     COMMAND(set_cursor),
     COMMAND(move_cursor),
     COMMAND(delete_cursor),
+    COMMAND(trim),
+    COMMAND(trim_all),
+    COMMAND(age),
     {"apply_all", prepare_long, run_apply_all, recover, EXHAUST_STOPS},
     {"apply_with_snapshots", prepare_long, run_apply_with_snapshots, recover, EXHAUST_STOPS},
+    {"trim_with_snapshots", prepare_trimmed, run_apply_with_snapshots, recover, EXHAUST_STOPS},
+    {"trim_and_forget", prepare_trim, run_delete_and_forget, recover, EXHAUST_STOPS},
+    {"trim_all_and_forget", prepare_trim_all, run_delete_and_forget, recover, EXHAUST_STOPS},
+    {"install_trimmed", prepare_trimmed, run_install_and_apply_with_holes, recover, EXHAUST_STOPS},
     {"take_snapshot", prepare_produce, run_take_snapshot, recover, EXHAUST_TWICE},
     {"delete_and_forget", prepare_delete_and_create, run_delete_and_forget, recover, 0},
     {"install", prepare_long, run_install_and_apply_with_holes, recover, EXHAUST_STOPS},

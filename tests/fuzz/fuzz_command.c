@@ -35,6 +35,12 @@ static struct command to_command(const struct command_view *view)
     case COMMAND_RAISE_EPOCH:
         command.claim = view->claim;
         break;
+    case COMMAND_TOPIC_TRIM:
+        command.trim = view->trim;
+        break;
+    case COMMAND_AGE:
+        command.elapsed_us = view->elapsed_us;
+        break;
     case COMMAND_NODE_BIND:
         command.node = view->node;
         break;

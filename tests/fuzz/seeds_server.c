@@ -15,8 +15,9 @@ static void put_request(struct buf *seed, uint16_t type, const char *header, siz
 
 void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 {
-    static const uint8_t types[] = {16, 18, 20, 21, 22, 5,  32, 34, 36,  38, 40, 48, 56,  64, 66,
-                                    68, 70, 80, 82, 84, 86, 96, 98, 100, 1,  4,  2,  255, 17, 42};
+    static const uint8_t types[] = {16, 18,  20, 21, 22, 5,   32, 34, 36, 38, 40,
+                                    48, 56,  64, 66, 68, 70,  80, 82, 84, 86, 96,
+                                    98, 100, 1,  4,  2,  255, 17, 42, 44};
     uint8_t batch[BATCH_HEADER_SIZE + 6] = {'Q', 'L', 'B', '1'};
 
     batch[8] = sizeof batch;

@@ -64,6 +64,7 @@ def check_made(found):
             (1, "t"), (2, 1), (16, wire.message((1, 1), (2, "k")))), request_id=8),
         "produce-compressed": wire.frame(wire.PRODUCE, wire.message((1, "t")), wire.batch(
             zstd_raw(wire.record(b"hello", b"k")), attributes=2), 9),
+        "topic-trim": wire.frame(wire.TOPIC_TRIM, wire.message((1, "t"), (4, 1)), request_id=8),
     }
     for name, data in made.items():
         expect(found[name] == data, f"{name} is {found[name].hex(' ')}, not {data.hex(' ')}")
@@ -86,7 +87,7 @@ def same(name, frame):
         body[24:48] = bytes(24)  # raft_index and raft_term, as the elections went; append_time_us
         body[72:104] = bytes(32)
     varying = {"produce-reply": (3, 4), "topic-create-reply": (2,), "cursor-set-reply": (1, 2, 3),
-               "consume-reply": (6,), "topic-alter-reply": (2, 3),
+               "consume-reply": (6,), "topic-alter-reply": (2, 3), "topic-trim-reply": (2, 3),
                "consume-filtered-reply": (6, 7), "produce-compressed-reply": (3, 4)}
     for number in varying.get(name, ()):  # As the elections went.
         expect(found.pop(number) > 0, f"{name}: field {number}")
@@ -98,7 +99,8 @@ def check_said(port, found):
                "produce": "produce-reply", "consume": "consume-reply", "consume-beyond": "error",
                "cursor-set": "cursor-set-reply", "topic-alter": "topic-alter-reply",
                "consume-filtered": "consume-filtered-reply",
-               "produce-compressed": "produce-compressed-reply"}
+               "produce-compressed": "produce-compressed-reply",
+               "topic-trim": "topic-trim-reply"}
     with wire.Connection(port) as connection:
         for name, reply in replies.items():
             answer = connection.ask(found[name])

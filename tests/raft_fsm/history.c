@@ -140,6 +140,16 @@ void packer_raise(struct packer *self, const struct producer_claim *claim)
     add(self, COMMAND_RAISE_EPOCH)->claim = *claim;
 }
 
+void packer_trim(struct packer *self, const struct topic_trim *trim)
+{
+    add(self, COMMAND_TOPIC_TRIM)->trim = *trim;
+}
+
+void packer_age(struct packer *self, uint64_t elapsed_us)
+{
+    add(self, COMMAND_AGE)->elapsed_us = elapsed_us;
+}
+
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term)
 {
     size_t size = COMMAND_PAYLOAD_HEADER_SIZE;
@@ -358,6 +368,80 @@ void history_init(struct history *self, uint64_t seed, size_t count)
             self->entries[i] = random_entry(self, &guess, i + 1);
         }
     }
+}
+
+struct topic_trim history_trim(const struct topic *topic, uint64_t start)
+{
+    struct topic_trim trim = {.topic_id = topic->id, .start = start, .batch_start = start};
+    struct batch_header header;
+
+    if (start >= topic_start(topic) && start < topic->end) {
+        ck_assert_int_eq(log_read_header(topic->log, start, &header, NULL), ERR_OK);
+        trim.batch_start = header.base_offset;
+    }
+    return trim;
+}
+
+/* Trims some topics: below their start, inside, to their end, beyond it. */
+static void pack_trims(struct history *self, struct fsm *leader, struct packer *packer)
+{
+    struct topic **topics;
+    size_t count;
+
+    ck_assert_int_eq(catalog_list(fsm_catalog(leader), &topics, &count), ERR_OK);
+    for (size_t i = 0; i < count; i++) {
+        unsigned held = (unsigned)(topics[i]->end - topics[i]->log_start);
+        uint64_t start = topics[i]->log_start + history_below(&self->random, held / 2 + 2);
+        struct topic_trim trim;
+
+        switch (history_below(&self->random, 8)) {
+        case 0:
+            start = start > 5 ? start - 5 : 0;
+            break;
+        case 1:
+            start = topics[i]->end;
+            break;
+        default:
+            break;
+        }
+        trim = history_trim(topics[i], start);
+        if (history_below(&self->random, 3) > 0) {
+            packer_trim(packer, &trim);
+        }
+        topic_unref(topics[i]);
+    }
+    free(topics);
+    if (history_below(&self->random, 2) == 0) {
+        packer_age(packer, history_below(&self->random, 20) * UINT64_C(200000000));
+    }
+}
+
+void history_init_trimmed(struct history *self, uint64_t seed, size_t count, struct io *io,
+                          const char *dir)
+{
+    const struct fsm_options options = {
+        .io = io, .dir = dir, .segment_size_max = 4096, .index_interval = 256};
+    struct guess guess = {.time_us = 1000000};
+    struct fsm *leader;
+
+    ck_assert_int_eq(fsm_open(&options, NULL, &leader, NULL), ERR_OK);
+    *self = (struct history){.random = seed};
+    self->entries = calloc(count, sizeof *self->entries);
+    ck_assert_ptr_nonnull(self->entries);
+    while (self->count < count) {
+        uint64_t index = self->count + 1;
+        struct packer packer;
+
+        if (history_below(&self->random, 6) == 0) {
+            packer_begin(&packer, guess.time_us);
+            pack_trims(self, leader, &packer);
+            self->entries[self->count++] = packer_entry(&packer, index, 1 + index / 40);
+        } else {
+            self->entries[self->count++] = random_entry(self, &guess, index);
+        }
+        history_apply(self, leader, self->count);
+    }
+    fsm_close(leader);
 }
 
 void history_fini(struct history *self)

@@ -49,6 +49,8 @@ void packer_init_producer(struct packer *self);
 void packer_set_cursor(struct packer *self, const struct cursor_change *change);
 void packer_delete_cursor(struct packer *self, const struct cursor_change *change);
 void packer_raise(struct packer *self, const struct producer_claim *claim);
+void packer_trim(struct packer *self, const struct topic_trim *trim);
+void packer_age(struct packer *self, uint64_t elapsed_us);
 /* The entry; what was packed is gone. */
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term);
 
@@ -61,7 +63,14 @@ struct history {
     uint64_t random;
 };
 void history_init(struct history *self, uint64_t seed, size_t count);
+/* The same with topics that are trimmed, as a leader does it, and ages. `dir` of `io` is empty, and
+ * then holds what the leader had. */
+void history_init_trimmed(struct history *self, uint64_t seed, size_t count, struct io *io,
+                          const char *dir);
 void history_fini(struct history *self);
+
+/* A trim to `start` as a leader with this log proposes it. */
+struct topic_trim history_trim(const struct topic *topic, uint64_t start);
 
 /* Applies entries until applied index `to`; any error fails the test. */
 void history_apply(const struct history *self, struct fsm *fsm, uint64_t to);

@@ -493,6 +493,44 @@ START_TEST(names)
 }
 END_TEST
 
+START_TEST(trims_and_ages_are_read_again_and_have_one_size)
+{
+    const struct topic_trim trim = {.topic_id = 4097, .start = 77, .batch_start = 70};
+    const uint8_t zeros[32] = {0};
+    struct command_reader reader;
+    struct command_view command;
+    struct packer packer;
+    struct entry entry;
+
+    packer_begin(&packer, 1);
+    packer_trim(&packer, &trim);
+    packer_age(&packer, UINT64_C(1) << 40);
+    entry = packer_entry(&packer, 1, 1);
+    ck_assert_uint_eq(entry.size, 16 + 8 + 24 + 8 + 8);
+    ck_assert_uint_eq(entry_payload(&entry)[20], 14);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 24), 4097);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 32), 77);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 40), 70);
+    ck_assert_uint_eq(entry_payload(&entry)[52], 15);
+    ck_assert_int_eq(command_reader_begin(&reader, entry_payload(&entry), entry.size, NULL),
+                     ERR_OK);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_TOPIC_TRIM);
+    ck_assert_uint_eq(command.trim.topic_id, 4097);
+    ck_assert_uint_eq(command.trim.start, 77);
+    ck_assert_uint_eq(command.trim.batch_start, 70);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_AGE);
+    ck_assert_uint_eq(command.elapsed_us, UINT64_C(1) << 40);
+    entry_unref(&entry);
+    for (size_t size = 0; size <= sizeof zeros; size++) {
+        ck_assert_int_eq(read_one(COMMAND_TOPIC_TRIM, zeros, size),
+                         size == 24 ? ERR_AGAIN : ERR_CORRUPT);
+        ck_assert_int_eq(read_one(COMMAND_AGE, zeros, size), size == 8 ? ERR_AGAIN : ERR_CORRUPT);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("raft_fsm/command");
@@ -512,6 +550,7 @@ int main(void)
     tcase_add_test(codec, an_alter_has_the_bytes_that_it_always_had);
     tcase_add_test(codec, an_alter_is_understood_whole_or_not_at_all);
     tcase_add_test(codec, an_entry_has_a_bounded_number_of_commands);
+    tcase_add_test(codec, trims_and_ages_are_read_again_and_have_one_size);
     tcase_add_test(codec, a_binding_names_a_node_and_its_disk);
     suite_add_tcase(suite, codec);
     tcase_add_test(name, names);

@@ -320,6 +320,49 @@ static void print_next(const Quorlog__RetentionForecast *next)
     }
 }
 
+static json_t *indexes_json(const Quorlog__TopicDescribeReply *reply)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < reply->n_indexes; i++) {
+        const Quorlog__IndexStatus *index = reply->indexes[i];
+        json_t *object = json_pack("{s:o,s:o,s:o,s:o,s:o,s:i}", "index", json_text(index->index),
+                                   "state", json_text(index->state), "indexed_to",
+                                   json_number(index->indexed_to), "left", json_number(index->left),
+                                   "size", json_number(index->size), "files", (int)index->files);
+
+        if (index->left_ms != UINT64_MAX) {
+            (void)json_object_set_new(object, "left_ms", json_number(index->left_ms));
+        }
+        if (index->reason[0] != '\0') {
+            (void)json_object_set_new(object, "reason", json_text(index->reason));
+        }
+        (void)json_array_append_new(array, object); /* Out of memory: json_print aborts. */
+    }
+    return array;
+}
+
+/* A row an index: what it is, how far, how large. */
+static void print_indexes(const Quorlog__TopicDescribeReply *reply)
+{
+    char size[24];
+
+    for (size_t i = 0; i < reply->n_indexes; i++) {
+        const Quorlog__IndexStatus *index = reply->indexes[i];
+
+        printf("index     %s: %s, to offset %llu, %s in %u file%s", index->index, index->state,
+               (unsigned long long)index->indexed_to, human_size(size, index->size), index->files,
+               index->files == 1 ? "" : "s");
+        if (index->left > 0) {
+            printf("; %llu offsets left", (unsigned long long)index->left);
+            if (index->left_ms != UINT64_MAX) {
+                printf(", about %llu s", (unsigned long long)(index->left_ms / 1000 + 1));
+            }
+        }
+        printf("%s%s\n", index->reason[0] != '\0' ? ": " : "", index->reason);
+    }
+}
+
 static json_t *describe_json(const Quorlog__TopicDescribeReply *reply)
 {
     const Quorlog__RetentionForecast *next = reply->next;
@@ -335,6 +378,9 @@ static json_t *describe_json(const Quorlog__TopicDescribeReply *reply)
             (void)json_object_set_new(value, "room", json_number(next->room));
         }
         (void)json_object_set_new(object, "next", value);
+    }
+    if (reply->n_indexes > 0) {
+        (void)json_object_set_new(object, "indexes", indexes_json(reply));
     }
     return object;
 }
@@ -358,6 +404,7 @@ static int run_describe(const struct invocation *invocation)
     } else {
         print_topic(reply->topic, reply->node_id);
         print_next(reply->next);
+        print_indexes(reply);
     }
     quorlog__topic_describe_reply__free_unpacked(reply, NULL);
     return EXIT_OK;

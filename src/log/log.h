@@ -207,6 +207,22 @@ void log_chunk_release(struct log_chunk *chunk);
 enum err log_read(struct log *self, uint64_t offset, uint64_t end_max, size_t size_max,
                   struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info);
 
+/* A segment as others may know it: the offsets that it has, and whether that is all it will have.
+ */
+struct log_extent {
+    uint64_t base_offset;
+    uint64_t end_offset;
+    bool sealed;
+};
+
+/* (any) The segment that holds `offset`. ERR_RANGE, ERR_AGAIN at the end, ERR_HOLE. */
+enum err log_extent_at(struct log *self, uint64_t offset, struct log_extent *ret_extent,
+                       struct err_info *info);
+
+/* (any) How many segments have offsets, and all of them, as far as they can be read, in [from, to).
+ */
+uint64_t log_segments_within(struct log *self, uint64_t from, uint64_t to);
+
 /* (writer) Drops what is below offset: log_start becomes offset at once; segments wholly below it
  * are removed from the disk. start <= offset <= end, else ERR_RANGE. */
 enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *info);

@@ -74,10 +74,12 @@ struct fsm_options {
  *   NODE_BIND      OK, EXISTS, LIMIT
  *   CURSOR_SET     OK, TOPIC_UNKNOWN, CURSOR_CONFLICT, RANGE (beyond the topic's end), LIMIT
  *   CURSOR_DELETE  OK, TOPIC_UNKNOWN, CURSOR_UNKNOWN, CURSOR_CONFLICT
- *   TOPIC_TRIM     OK (log_start: where the log starts now, not lower than asked for),
- * TOPIC_UNKNOWN, RANGE (beyond the topic's end), INVALID AGE            OK, INVALID RAISE_EPOCH OK,
- * TOPIC_UNKNOWN, and what producers_raise says The fields from base_offset on are set when it is
- * OK. */
+ *   RAISE_EPOCH    OK, TOPIC_UNKNOWN, and what producers_raise says
+ *   TOPIC_TRIM     OK (log_start: not lower than asked for), TOPIC_UNKNOWN, INVALID, RANGE (beyond
+ *                  the topic's end)
+ *   AGE            OK, INVALID
+ *
+ * The fields from base_offset on are set when it is OK. */
 struct fsm_result {
     enum err err;
     uint64_t topic_id; /* all but INIT_PRODUCER; 0 where there is no topic */

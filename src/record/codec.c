@@ -268,7 +268,7 @@ enum err codec_plain_size(enum codec codec, const void *data, size_t size, uint6
                           struct err_info *info)
 {
     uint64_t ratio_max = codec == CODEC_LZ4 ? LZ4_RATIO_MAX : ZSTD_RATIO_MAX;
-    uint64_t plain_size;
+    uint64_t plain_size = 0;
     enum err err;
 
     ASSERT(is_compressed(codec));
@@ -290,7 +290,7 @@ enum err codec_plain_size(enum codec codec, const void *data, size_t size, uint6
 enum err codec_decompress(enum codec codec, const void *data, size_t size, size_t size_max,
                           struct buf *to, struct err_info *info)
 {
-    uint64_t plain_size;
+    uint64_t plain_size = 0;
     enum err err = codec_plain_size(codec, data, size, &plain_size, info);
 
     if (err != ERR_OK) {

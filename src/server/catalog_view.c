@@ -33,6 +33,12 @@ struct view_topic {
     struct topic_settings settings;
 };
 
+/* What a description has beside it. */
+struct view_indexes {
+    struct lookup_status items[LOOKUP_INDEXES_MAX];
+    size_t count;
+};
+
 struct view {
     struct request request;
     struct front *front;
@@ -42,6 +48,7 @@ struct view {
     struct work work;
     enum err err;
     bool more;
+    struct view_indexes indexes;
     size_t count;
     struct view_topic topics[]; /* PAGE_MAX, or 1 */
 };
@@ -106,6 +113,8 @@ static void on_work(struct work *work)
     self->err = topic == NULL ? ERR_TOPIC_UNKNOWN : ERR_OK;
     if (topic != NULL) {
         look_at(topic, &self->topics[self->count++]);
+        self->indexes.count =
+            lookup_status(node_lookup(self->front->node), topic, self->indexes.items);
         topic_unref(topic);
     }
 }
@@ -157,8 +166,23 @@ static void fill_next(const struct topic_forecast *from, Quorlog__RetentionForec
     ret_next->room = from->room;
 }
 
+static void fill_index(struct lookup_status *status, Quorlog__IndexStatus *ret_index)
+{
+    quorlog__index_status__init(ret_index);
+    ret_index->index = (char *)lookup_index_name(status->index);
+    ret_index->state = (char *)lookup_state_name(status->state);
+    ret_index->indexed_to = status->indexed_to;
+    ret_index->left = status->left;
+    ret_index->left_ms = status->left_ms;
+    ret_index->size = status->size;
+    ret_index->files = status->files;
+    ret_index->reason = status->reason;
+}
+
 static void reply_describe(struct view *self)
 {
+    Quorlog__IndexStatus indexes[LOOKUP_INDEXES_MAX];
+    Quorlog__IndexStatus *pointers[LOOKUP_INDEXES_MAX];
     Quorlog__TopicDescribeReply reply = QUORLOG__TOPIC_DESCRIBE_REPLY__INIT;
     Quorlog__RetentionForecast next;
     struct settings_message settings;
@@ -174,6 +198,12 @@ static void reply_describe(struct view *self)
     info.settings = &settings.message;
     reply.topic = &info;
     reply.node_id = self->front->node->identity.node_id;
+    for (size_t i = 0; i < self->indexes.count; i++) {
+        fill_index(&self->indexes.items[i], &indexes[i]);
+        pointers[i] = &indexes[i];
+    }
+    reply.indexes = pointers;
+    reply.n_indexes = self->indexes.count;
     request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE_REPLY, &reply.base,
                   NULL);
 }

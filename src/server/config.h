@@ -81,6 +81,10 @@ enum {
       "to 256M")                                                                                   \
     X(fill_rate, SIZE, "64M", 0, INT64_C(1) << 40, "bytes",                                        \
       "bytes a second fetched from other nodes to fill holes; 0: as fast as it goes")              \
+    X(index_build_rate, SIZE, "64M", 0, INT64_C(1) << 40, "bytes",                                 \
+      "bytes a second read to build and check indexes; 0: as fast as it goes")                     \
+    X(index_check_ms, TIME, "1440m", 1000, INT64_C(31) * 86400000, "ms",                           \
+      "each file of an index is read and checked so often")                                        \
     X(transfer_ms, TIME, "2s", 0, 60000, "ms",                                                     \
       "a stopping leader waits so long for another node to take over")                             \
     X(log_level, WORD, "info", 0, 0, "error|warn|info|debug", "what is told on standard error")    \

@@ -177,6 +177,24 @@ static bool fits(const struct elsewhere *self, const struct slice *batches, uint
                     : offset > self->query.offset && offset == next;
 }
 
+void elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next)
+{
+    size_t at = 0;
+
+    *next = *next < end ? *next : end;
+    while (at < batches->size) {
+        struct batch_header header = {0};
+        enum err err = batch_header_decode(batches->data + at, UINT32_MAX, &header, NULL);
+
+        ASSERT(err == ERR_OK); /* They fit. */
+        if (header.base_offset >= end) {
+            batches->size = at;
+            return;
+        }
+        at += header.size;
+    }
+}
+
 /* Of batches that fit: the records in them, where they can be told without decoding. */
 static uint64_t count_records(const struct slice *batches)
 {
@@ -213,7 +231,11 @@ static void on_answered(struct passed *passed, const struct frame *frame)
     }
     if (reply != NULL) {
         next = self->query.by_time ? reply->offset : reply->next_offset;
+        batches.size = self->query.by_time ? 0 : batches.size;
         helps = self->query.by_time || fits(self, &batches, next);
+        if (helps) {
+            elsewhere_cut(self->query.end, &batches, &next);
+        }
         if (helps && self->query.filter != NULL) {
             self->counts = (struct seek_counts){.records = reply->records_scanned,
                                                 .bytes = reply->bytes_scanned,
@@ -227,9 +249,6 @@ static void on_answered(struct passed *passed, const struct frame *frame)
         return;
     }
     end(self);
-    if (self->query.by_time) {
-        batches = (struct slice){.block = NULL};
-    }
     self->answered(self, &batches, next);
 }
 

@@ -30,6 +30,8 @@ struct elsewhere_query {
     bool by_time; /* the offset of the first batch of a time, no batches */
     int64_t time_us;
     uint64_t offset;
+    uint64_t end; /* What this node shows ends here: others may be ahead of it, and what it answers
+                     must not be. */
     uint64_t records_max;                /* UINT64_MAX: no bound */
     const struct reading_filter *filter; /* borrowed until the end; NULL: all records */
     uint32_t bytes_max;
@@ -65,6 +67,9 @@ bool elsewhere_ask(struct elsewhere *self, struct front *front,
 
 /* One that is over is fine. */
 void elsewhere_cancel(struct elsewhere *self);
+
+/* Of whole batches up to *next, those below `end`, a batch's: none lies across it. */
+void elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next);
 
 /* A link came up, or has room. */
 void elsewheres_retry(struct front *front);

@@ -95,6 +95,7 @@ static bool ask_elsewhere(struct reading *self)
         .by_time = seek->by_time,
         .time_us = self->time_us,
         .offset = self->next,
+        .end = log_end(self->topic->log),
         .records_max = self->records_left,
         .filter = seek->filter != NULL ? self->filter : NULL,
         .bytes_max = (uint32_t)seek->size_max,
@@ -186,6 +187,8 @@ void reading_start_work(struct reading *self, bool by_time, size_t size_max)
     ASSERT(self->seek.block == NULL);
     self->seek = (struct seek){
         .log = self->topic->log,
+        .topic = self->topic,
+        .lookup = node_lookup(self->front->node),
         .by_time = by_time,
         .time_us = self->time_us,
         .offset = self->next,

@@ -12,6 +12,7 @@
 #include "base/block.h"
 #include "base/err.h"
 #include "log/log.h"
+#include "lookup/lookup.h"
 #include "record/filter.h"
 
 /* What a filtered read has done. */
@@ -23,7 +24,9 @@ struct seek_counts {
 };
 
 struct seek {
-    struct log *log; /* borrowed: its topic is referenced by whoever owns this */
+    struct log *log;       /* borrowed: its topic is referenced by whoever owns this */
+    struct topic *topic;   /* filtered: the log's, borrowed too */
+    struct lookup *lookup; /* filtered: its indexes, borrowed; NULL: none are asked */
     bool by_time;
     int64_t time_us;
     uint64_t offset; /* where to read; by_time: what was found */
@@ -45,6 +48,26 @@ void seek_run(struct seek *self);
 
 /* A bounded step of a filtered read: seek_filter.c. */
 void seek_filter(struct seek *self);
+
+/* A part of the log, [from, to), that may hold records that match; empty: not known yet, go on at
+ * from. */
+struct seek_range {
+    uint64_t from;
+    uint64_t to;
+    uint64_t segments_skipped; /* that were passed over on the way to it */
+};
+
+/* What the indexes answered, and has not been used yet. */
+struct seek_answer {
+    struct lookup_answer answer;
+    size_t next; /* of answer.offsets */
+    bool valid;
+};
+
+/* Where, in [offset, end), the next records that may match lie; from is end when there are none.
+ * ERR_CORRUPT and others of the log. seek_range.c. */
+enum err seek_next_range(struct seek *self, struct seek_answer *answer, uint64_t offset,
+                         uint64_t end, struct seek_range *ret_range, struct err_info *info);
 
 /* Frees what is left of the outcome. */
 void seek_fini(struct seek *self);

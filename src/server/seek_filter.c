@@ -34,45 +34,8 @@ struct step {
     struct batch_records records;
     struct buf answer;
     bool full; /* the next match has no room */
+    struct seek_answer looked_up;
 };
-
-/* ---- what to look at next ---- */
-
-/* A part of the log, [from, to), and what was passed over on the way to it. */
-struct range {
-    uint64_t from;
-    uint64_t to;
-    uint64_t segments_skipped;
-};
-
-/* Where, at or above the step's offset, the next records that may match lie; from is the log's end
- * when there are none. */
-static enum err next_range(const struct step *self, struct range *ret_range, struct err_info *info)
-{
-    struct seek *seek = self->seek;
-    struct range range = {.from = self->offset, .to = self->log_end};
-    struct batch_header header;
-    enum err err;
-
-    ASSERT(self->offset < self->log_end);
-    if (seek->filter->since_us != 0) {
-        err = log_read_header(seek->log, self->offset, &header, info);
-        if (err != ERR_OK) {
-            return err;
-        }
-        /* Append times never go down: it is looked for once a reading. */
-        if (header.append_time_us < seek->filter->since_us) {
-            err = seek_time(seek->log, seek->filter->since_us, &range.from, info);
-            if (err != ERR_OK) {
-                return err;
-            }
-            range.from = range.from < self->offset ? self->offset : range.from;
-        }
-    }
-    range.from = range.from > self->log_end ? self->log_end : range.from;
-    *ret_range = range;
-    return ERR_OK;
-}
 
 /* ---- batches ---- */
 
@@ -227,18 +190,19 @@ static enum err run(struct step *self, struct err_info *info)
     struct seek *seek = self->seek;
 
     while (!is_over(self)) {
-        struct range range;
+        struct seek_range range;
         struct block *block;
         uint64_t end;
-        enum err err = next_range(self, &range, info);
+        enum err err =
+            seek_next_range(seek, &self->looked_up, self->offset, self->log_end, &range, info);
 
         if (err != ERR_OK) {
             return err;
         }
         seek->counts.segments_skipped += range.segments_skipped;
         self->offset = range.from;
-        if (self->offset >= self->log_end) {
-            break;
+        if (range.from == range.to) {
+            continue; /* The end, or where to ask again. */
         }
         err = log_read(seek->log, self->offset, range.to, PIECE_SIZE, &block, &end, info);
         if (err == ERR_OK) {

@@ -136,7 +136,7 @@ START_TEST(so_long_ago_is_a_time)
         const char *text;
         int64_t seconds;
     } agos[] = {{"0s", 0}, {"90s", 90}, {"10m", 600}, {"2h", 7200}, {"7d", 604800}};
-    static const char *const wrong[] = {"m", "10w", "10mm", "-10m", "1.5h", "10 m", "9999999999s"};
+    static const char *const others[] = {"m", "10w", "10mm", "-10m", "1.5h", "10 m", "9999999999s"};
     int64_t now_us = clock_real()->wall_us(clock_real());
     struct consumer_options options = {0};
     int64_t time_us = 0;
@@ -146,8 +146,8 @@ START_TEST(so_long_ago_is_a_time)
         ck_assert_int_ge(time_us, now_us - agos[i].seconds * 1000000);
         ck_assert_int_le(time_us, now_us - agos[i].seconds * 1000000 + 10 * 1000000);
     }
-    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        ck_assert_int_eq(format_parse_time(wrong[i], &time_us, NULL), ERR_INVALID);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        ck_assert_int_eq(format_parse_time(others[i], &time_us, NULL), ERR_INVALID);
     }
     ck_assert_int_eq(format_parse_start("@1d", &options, NULL), ERR_OK);
     ck_assert_int_eq(options.start, CONSUMER_TIME);

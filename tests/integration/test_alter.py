@@ -81,7 +81,7 @@ def installed(cluster, expected):
     other = next(i for i in cluster.ids() if i != away)
     alter(cluster, other, "--compression", "lz4", "--retention-ms", "default")
     expected.update(compression="lz4", retention_ms=None)
-    run("produce", TOPIC, "-s", cluster.address(other), input=b"".join(
+    run("produce", TOPIC, "--compression", "none", "-s", cluster.address(other), input=b"".join(
         b"%d %s\n" % (i, b"x" * 1000) for i in range(3000)))
 
     def trimmed():

@@ -94,50 +94,57 @@ void producer_set_codec(struct producer *self, uint32_t compression)
         codec_name((enum codec)compression) != NULL ? (enum codec)compression : CODEC_NONE;
 }
 
-/* What is sent of what was built: compressed, if that is wanted and makes it smaller. */
-static enum err choose_body(struct producer *self, const struct buf **ret_body,
-                            enum codec *ret_codec)
+/* The bytes that are sent, from now on the batch's. */
+static enum err set_body(struct batch *batch, const struct buf *body, enum codec codec)
 {
-    enum codec codec = wanted_codec(self);
-    enum err err;
+    struct block *block = block_new(body->size);
 
-    *ret_body = &self->building;
-    *ret_codec = CODEC_NONE;
-    if (codec == CODEC_NONE) {
-        return ERR_OK;
+    if (block == NULL) {
+        return ERR_NOMEM;
     }
-    self->packed.size = 0;
-    err = codec_compress(codec, self->building.data, self->building.size, &self->packed, NULL);
-    if (err == ERR_OK && self->packed.size < self->building.size) {
-        *ret_body = &self->packed;
-        *ret_codec = codec;
+    memcpy(block->data, body->data, body->size);
+    block_unref(batch->body);
+    batch->body = block;
+    batch->codec = codec;
+    return ERR_OK;
+}
+
+enum err producer_pack(struct batch *batch)
+{
+    struct producer *self = batch->producer;
+    enum codec codec = wanted_codec(self);
+    size_t size = batch->body->size;
+    enum err err = ERR_OK;
+
+    ASSERT(!batch->packed && batch->codec == CODEC_NONE);
+    if (codec != CODEC_NONE) {
+        self->packed.size = 0;
+        err = codec_compress(codec, batch->body->data, size, &self->packed, NULL);
+        if (err == ERR_OK && self->packed.size < size) {
+            err = set_body(batch, &self->packed, codec);
+        }
     }
-    return err == ERR_NOMEM ? err : ERR_OK; /* Whatever else it is: plain will do. */
+    if (err == ERR_NOMEM) {
+        return err;
+    }
+    self->buffered -= size - batch->body->size; /* Whatever else it is: plain will do. */
+    batch->body_crc32c = crc32c(batch->body->data, batch->body->size);
+    batch->packed = true;
+    return ERR_OK;
 }
 
 enum err producer_seal(struct producer *self)
 {
-    const struct buf *body;
-    struct batch *batch;
-    enum codec codec;
-    enum err err;
+    struct batch *batch = calloc(1, sizeof *batch);
 
     ASSERT(self->building_count > 0 && self->building.size > 0);
-    err = choose_body(self, &body, &codec);
-    if (err != ERR_OK) {
-        return err;
-    }
-    batch = calloc(1, sizeof *batch);
     if (batch == NULL) {
         return ERR_NOMEM;
     }
-    batch->body = block_new(body->size);
-    if (batch->body == NULL) {
+    if (set_body(batch, &self->building, CODEC_NONE) != ERR_OK) {
         free(batch);
         return ERR_NOMEM;
     }
-    memcpy(batch->body->data, body->data, body->size);
-    batch->codec = codec;
     batch->plain_size = self->building.size;
     batch->producer = self;
     batch->state = BATCH_QUEUED;
@@ -146,7 +153,6 @@ enum err producer_seal(struct producer *self)
     batch->call.reply_type = QUORLOG__FRAME_TYPE__FRAME_PRODUCE_REPLY;
     batch->call.needs_leader = true;
     batch->call.repeatable = producer_is_idempotent(self);
-    batch->body_crc32c = crc32c(batch->body->data, batch->body->size);
     batch->first = self->next_first - self->building_count;
     batch->count = self->building_count;
     batch->deadline_ns = self->building_ns + channel_ms_to_ns(self->options.timeout_ms);

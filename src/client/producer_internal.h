@@ -28,9 +28,10 @@ struct batch {
     struct producer *producer;
     enum batch_state state;
     struct call call;
-    struct block *body; /* as it is sent */
-    enum codec codec;   /* … so compressed */
-    size_t plain_size;  /* of its records */
+    struct block *body; /* as it is sent, once it is packed */
+    bool packed;
+    enum codec codec;  /* … so compressed */
+    size_t plain_size; /* of its records */
     uint32_t body_crc32c;
     uint64_t first;
     uint32_t count;
@@ -108,6 +109,10 @@ uint64_t producer_oldest_deadline_ns(const struct producer *self);
 
 /* A node has told the topic's setting. */
 void producer_set_codec(struct producer *self, uint32_t compression);
+
+/* Before its first try, when the topic's codec is known: the body is compressed, if that is wanted
+ * and makes it smaller. ERR_NOMEM: nothing was changed. */
+enum err producer_pack(struct batch *batch);
 
 /* ---- producer_send.c ---- */
 

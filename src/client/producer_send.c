@@ -324,6 +324,10 @@ static bool send_queued(struct producer *self, uint64_t now_ns)
             if (!fits_node(self, batch)) {
                 return false;
             }
+            if (!batch->packed && producer_pack(batch) != ERR_OK) {
+                back_off(self);
+                return false;
+            }
             if (!batch->numbered && producer_is_idempotent(self)) {
                 batch->numbered = true; /* I1 */
                 batch->base_sequence = self->next_sequence;

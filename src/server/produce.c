@@ -81,21 +81,14 @@ static const struct change_kind produce_kind = {
     .pack = produce_pack,
 };
 
-/* A compressed body is not decompressed here: its records are counted by whoever reads them. But it
- * is known how large they are, and a batch that would be too large plain is too large. */
-static enum err check_body(const struct frame *frame, const struct batch_header *header,
-                           uint32_t batch_size_max, struct err_info *info)
+/* What a compressed body claims, by its frame's header. */
+static enum err check_claim(const struct slice *body, const struct batch_header *header,
+                            uint32_t batch_size_max, struct err_info *info)
 {
-    const uint8_t *body = frame->body + BATCH_HEADER_SIZE;
-    size_t size = frame->body_size - BATCH_HEADER_SIZE;
     enum codec codec = (enum codec)(header->attributes & BATCH_CODEC_MASK);
-    uint64_t plain_size;
-    enum err err;
+    uint64_t plain_size = 0;
+    enum err err = codec_plain_size(codec, body->data, body->size, &plain_size, info);
 
-    if (codec == CODEC_NONE) {
-        return record_count_check(body, size, header->record_count, info);
-    }
-    err = codec_plain_size(codec, body, size, &plain_size, info);
     if (err != ERR_OK) {
         return err == ERR_NOMEM ? err : err_prefix(info, ERR_INVALID, "the batch body");
     }
@@ -103,7 +96,7 @@ static enum err check_body(const struct frame *frame, const struct batch_header 
         return err_set(info, ERR_TOO_LARGE,
                        "the batch holds %" PRIu64 " bytes of records, compressed to %zu; the limit "
                        "is %" PRIu32 ", header included",
-                       plain_size, size, batch_size_max);
+                       plain_size, body->size, batch_size_max);
     }
     if (header->record_count > plain_size / RECORD_SIZE_MIN) {
         return err_set(info, ERR_INVALID,
@@ -112,6 +105,40 @@ static enum err check_body(const struct frame *frame, const struct batch_header 
                        header->record_count, plain_size);
     }
     return ERR_OK;
+}
+
+/* … and whether it is true: a batch that nobody can read would stop all its topic's readers. */
+static enum err check_contents(const struct slice *body, const struct batch_header *header,
+                               uint32_t batch_size_max, struct err_info *info)
+{
+    struct buf plain;
+    enum err err;
+
+    buf_init(&plain, batch_size_max);
+    err = codec_decompress((enum codec)(header->attributes & BATCH_CODEC_MASK), body->data,
+                           body->size, batch_size_max, &plain, info);
+    if (err == ERR_CORRUPT) {
+        err = err_prefix(info, ERR_INVALID, "the batch body");
+    } else if (err == ERR_OK) {
+        err = record_count_check(plain.data, plain.size, header->record_count, info);
+    }
+    buf_fini(&plain);
+    return err;
+}
+
+/* trusted: another node has looked into it before. */
+static enum err check_body(const struct frame *frame, const struct batch_header *header,
+                           uint32_t batch_size_max, bool trusted, struct err_info *info)
+{
+    const struct slice body = {.data = frame->body + BATCH_HEADER_SIZE,
+                               .size = frame->body_size - BATCH_HEADER_SIZE};
+    enum err err;
+
+    if ((header->attributes & BATCH_CODEC_MASK) == CODEC_NONE) {
+        return record_count_check(body.data, body.size, header->record_count, info);
+    }
+    err = check_claim(&body, header, batch_size_max, info);
+    return err == ERR_OK && !trusted ? check_contents(&body, header, batch_size_max, info) : err;
 }
 
 static void begin(struct session *session, const struct frame *frame,
@@ -133,7 +160,8 @@ static void begin(struct session *session, const struct frame *frame,
     err = batch_check_produced(frame->body, frame->body_size, (uint32_t)config->batch_size_max,
                                &header, &failure.info);
     if (err == ERR_OK) {
-        err = check_body(frame, &header, (uint32_t)config->batch_size_max, &failure.info);
+        err = check_body(frame, &header, (uint32_t)config->batch_size_max, session_of_node(session),
+                         &failure.info);
     }
     if (err != ERR_OK) {
         failure.info.code = err;

@@ -64,6 +64,14 @@ def refuses(cluster):
                              ("no size", unsized, "does not give its content's size")):
         code, said, _ = ask(cluster, wire.batch(body, attributes=2)).error()
         expect(text in said, f"{what}: {code} {said}")
+    def raw(data):
+        return (bytes.fromhex("28b52ffd 20") + bytes([len(data)]) +
+                (len(data) << 3 | 1).to_bytes(3, "little") + data)
+    for what, body, text in (("two records", raw(one + one), "record_count"),
+                             ("no records", raw(b"nothing of that kind"), "position"),
+                             ("damaged", fine[:-1] + b"\xff\xff", "the batch body")):
+        code, said, _ = ask(cluster, wire.batch(body, attributes=2)).error()
+        expect(text in said, f"{what}: {code} {said}")
     answer = ask(cluster, wire.batch(fine, attributes=2))
     expect(answer.kind != wire.ERROR, f"a frame by hand: {answer}")
     out = run("consume", "none", "-o", "-1", "-s", cluster.address(2),

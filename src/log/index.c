@@ -58,13 +58,33 @@ struct index *index_new(struct io *io, uint64_t store_size_max, uint32_t interva
     self->fd = -1;
     self->interval = interval < INTERVAL_MIN ? INTERVAL_MIN : interval;
     self->capacity = (size_t)(store_size_max / self->interval) + 2;
-    /* Not calloc: pages that no entry reaches are never touched. */
-    self->entries = malloc(self->capacity * INDEX_ENTRY_SIZE);
-    if (self->entries == NULL) {
+    self->pieces[0] = malloc((size_t)INDEX_PIECE_MIN * INDEX_ENTRY_SIZE); /* I1 needs the first. */
+    if (self->pieces[0] == NULL) {
         free(self);
         return NULL;
     }
     return self;
+}
+
+/* Where entry i stands: in which piece, and at which place of it. The pieces before piece p > 0
+ * have INDEX_PIECE_MIN << (p - 1) entries in all, as many as it has itself. */
+static size_t piece_of(size_t i, size_t *ret_at)
+{
+    size_t piece = 0;
+    size_t first = 0;
+
+    if (i >= INDEX_PIECE_MIN) {
+        piece = (size_t)(64 - __builtin_clzll(i / INDEX_PIECE_MIN));
+        first = (size_t)INDEX_PIECE_MIN << (piece - 1);
+    }
+    ASSERT(piece < INDEX_PIECES_MAX && i >= first);
+    *ret_at = i - first;
+    return piece;
+}
+
+static size_t piece_size(size_t piece)
+{
+    return (size_t)INDEX_PIECE_MIN << (piece == 0 ? 0 : piece - 1);
 }
 
 struct index *index_copy(const struct index *from, uint64_t position, uint64_t store_size_max,
@@ -95,8 +115,9 @@ void index_free(struct index *self)
     }
     if (self->map != NULL) {
         (void)self->io->unmap(self->io, self->map, self->map_size); /* Nothing to lose in it. */
-    } else {
-        free(self->entries);
+    }
+    for (size_t i = 0; i < INDEX_PIECES_MAX; i++) {
+        free(self->pieces[i]);
     }
     io_close(self->io, &self->fd);
     free(self);
@@ -104,9 +125,14 @@ void index_free(struct index *self)
 
 struct index_entry index_get(const struct index *self, size_t i)
 {
-    const uint8_t *at = self->entries + i * INDEX_ENTRY_SIZE;
+    const uint8_t *at = self->entries;
+    size_t place = i;
 
     ASSERT(i < self->capacity);
+    if (at == NULL) {
+        at = self->pieces[piece_of(i, &place)];
+    }
+    at += place * INDEX_ENTRY_SIZE;
     return (struct index_entry){
         .offset = bytes_get_u64(at + ENTRY_AT_OFFSET),
         .position = bytes_get_u64(at + ENTRY_AT_POSITION),
@@ -116,7 +142,9 @@ struct index_entry index_get(const struct index *self, size_t i)
 void index_add(struct index *self, uint64_t offset, uint64_t position)
 {
     size_t count = index_count(self);
-    uint8_t *at = self->entries + count * INDEX_ENTRY_SIZE;
+    size_t piece;
+    size_t place;
+    uint8_t *at;
 
     ASSERT(self->map == NULL);
     ASSERT(position >= STORE_HEADER_SIZE);
@@ -131,6 +159,14 @@ void index_add(struct index *self, uint64_t offset, uint64_t position)
     if (count == self->capacity) {
         return; /* Larger than was expected: sparser at its end, no less right. */
     }
+    piece = piece_of(count, &place);
+    if (self->pieces[piece] == NULL) {
+        self->pieces[piece] = malloc(piece_size(piece) * INDEX_ENTRY_SIZE);
+    }
+    if (self->pieces[piece] == NULL) {
+        return; /* The same. */
+    }
+    at = self->pieces[piece] + place * INDEX_ENTRY_SIZE;
     bytes_put_u64(at + ENTRY_AT_OFFSET, offset);
     bytes_put_u64(at + ENTRY_AT_POSITION, position);
     atomic_store_explicit(&self->count, count + 1, memory_order_release); /* I2 */
@@ -172,16 +208,13 @@ static void put_header(uint8_t *to, uint64_t base_offset, uint64_t generation)
     bytes_put_u32(to + AT_CRC, crc32c(to + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION));
 }
 
-/* Over the entries and what follows the checksum in the seal. */
-static uint32_t seal_crc(const uint8_t *entries, size_t count, const uint8_t *seal)
+/* Over the entries, whose checksum is `crc`, and what follows the checksum in the seal. */
+static uint32_t seal_crc(uint32_t crc, const uint8_t *seal)
 {
-    uint32_t crc = crc32c(entries, count * INDEX_ENTRY_SIZE);
-
     return crc32c_extend(crc, seal + SEAL_AT_STORE_SIZE, INDEX_SEAL_SIZE - SEAL_AT_STORE_SIZE);
 }
 
-static void put_seal(uint8_t *to, const struct index_seal *seal, const uint8_t *entries,
-                     size_t count)
+static void put_seal(uint8_t *to, const struct index_seal *seal, uint32_t crc, size_t count)
 {
     ASSERT(count <= UINT32_MAX);
     bytes_put_u32(to + SEAL_AT_MAGIC, INDEX_SEAL_MAGIC);
@@ -192,37 +225,58 @@ static void put_seal(uint8_t *to, const struct index_seal *seal, const uint8_t *
     bytes_put_u64(to + SEAL_AT_LAST_APPEND_TIME, (uint64_t)seal->last_append_time_us);
     bytes_put_u32(to + SEAL_AT_LAST_HEADER_CRC, seal->last_header_crc);
     bytes_put_u32(to + SEAL_AT_COUNT, (uint32_t)count);
-    bytes_put_u32(to + SEAL_AT_CRC, seal_crc(entries, count, to));
+    bytes_put_u32(to + SEAL_AT_CRC, seal_crc(crc, to));
+}
+
+static enum err check_header(const uint8_t *header, uint64_t base_offset, uint64_t generation,
+                             struct err_info *info)
+{
+    if (bytes_get_u32(header + AT_MAGIC) != INDEX_MAGIC ||
+        bytes_get_u32(header + AT_CRC) !=
+            crc32c(header + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION)) {
+        return err_set(info, ERR_CORRUPT, "the header does not verify");
+    }
+    if (bytes_get_u32(header + AT_VERSION) != INDEX_VERSION ||
+        (bytes_get_u32(header + AT_FLAGS) & ~(uint32_t)INDEX_FLAGS_KNOWN) != 0) {
+        return err_set(info, ERR_VERSION, "format version %" PRIu32 ", flags 0x%" PRIx32,
+                       bytes_get_u32(header + AT_VERSION), bytes_get_u32(header + AT_FLAGS));
+    }
+    if (bytes_get_u64(header + AT_BASE_OFFSET) != base_offset ||
+        bytes_get_u64(header + AT_GENERATION) != generation) {
+        return err_set(info, ERR_CORRUPT, "made for another store");
+    }
+    return ERR_OK;
+}
+
+/* The seal of a file of `size` bytes, but for its checksum. */
+static enum err check_seal(const uint8_t *seal, uint64_t size, struct err_info *info)
+{
+    uint64_t count = bytes_get_u32(seal + SEAL_AT_COUNT);
+
+    ASSERT(size >= INDEX_HEADER_SIZE + INDEX_SEAL_SIZE);
+    if (INDEX_HEADER_SIZE + count * INDEX_ENTRY_SIZE + INDEX_SEAL_SIZE != size ||
+        bytes_get_u32(seal + SEAL_AT_MAGIC) != INDEX_SEAL_MAGIC) {
+        return err_set(info, ERR_CORRUPT, "the seal does not verify");
+    }
+    return ERR_OK;
 }
 
 static enum err check_file(const uint8_t *data, size_t size, uint64_t base_offset,
                            uint64_t generation, struct err_info *info)
 {
-    size_t count = (size - INDEX_HEADER_SIZE - INDEX_SEAL_SIZE) / INDEX_ENTRY_SIZE;
+    const uint8_t *seal = data + size - INDEX_SEAL_SIZE;
     const uint8_t *entries = data + INDEX_HEADER_SIZE;
-    const uint8_t *seal = entries + count * INDEX_ENTRY_SIZE;
+    enum err err = check_header(data, base_offset, generation, info);
 
-    ASSERT(size >= INDEX_HEADER_SIZE + INDEX_SEAL_SIZE);
-    if (bytes_get_u32(data + AT_MAGIC) != INDEX_MAGIC ||
-        bytes_get_u32(data + AT_CRC) != crc32c(data + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION)) {
-        return err_set(info, ERR_CORRUPT, "the header does not verify");
+    if (err == ERR_OK) {
+        err = check_seal(seal, size, info);
     }
-    if (bytes_get_u32(data + AT_VERSION) != INDEX_VERSION ||
-        (bytes_get_u32(data + AT_FLAGS) & ~(uint32_t)INDEX_FLAGS_KNOWN) != 0) {
-        return err_set(info, ERR_VERSION, "format version %" PRIu32 ", flags 0x%" PRIx32,
-                       bytes_get_u32(data + AT_VERSION), bytes_get_u32(data + AT_FLAGS));
+    if (err == ERR_OK &&
+        bytes_get_u32(seal + SEAL_AT_CRC) !=
+            seal_crc(crc32c(entries, size - INDEX_HEADER_SIZE - INDEX_SEAL_SIZE), seal)) {
+        err = err_set(info, ERR_CORRUPT, "the seal does not verify");
     }
-    if (bytes_get_u64(data + AT_BASE_OFFSET) != base_offset ||
-        bytes_get_u64(data + AT_GENERATION) != generation) {
-        return err_set(info, ERR_CORRUPT, "made for another store");
-    }
-    if (INDEX_HEADER_SIZE + count * INDEX_ENTRY_SIZE + INDEX_SEAL_SIZE != size ||
-        bytes_get_u32(seal + SEAL_AT_MAGIC) != INDEX_SEAL_MAGIC ||
-        bytes_get_u32(seal + SEAL_AT_COUNT) != count ||
-        bytes_get_u32(seal + SEAL_AT_CRC) != seal_crc(entries, count, seal)) {
-        return err_set(info, ERR_CORRUPT, "the seal does not verify");
-    }
-    return ERR_OK;
+    return err;
 }
 
 static void get_seal(const uint8_t *from, struct index_seal *ret_seal)
@@ -256,7 +310,7 @@ static enum err map_file(struct io *io, int fd, const char *path, size_t size,
     self->io = io;
     self->fd = -1;
     self->map_size = size;
-    self->entries = (uint8_t *)self->map + INDEX_HEADER_SIZE;
+    self->entries = (const uint8_t *)self->map + INDEX_HEADER_SIZE;
     self->capacity = (size - INDEX_HEADER_SIZE - INDEX_SEAL_SIZE) / INDEX_ENTRY_SIZE;
     atomic_init(&self->count, self->capacity);
     *ret_index = self;
@@ -270,24 +324,35 @@ enum err index_seal(const struct index *self, const char *path, uint64_t base_of
     size_t count = index_count(self);
     uint8_t header[INDEX_HEADER_SIZE];
     uint8_t footer[INDEX_SEAL_SIZE];
-    struct iovec parts[3] = {
+    struct iovec parts[INDEX_PIECES_MAX + 2] = {
         {.iov_base = header, .iov_len = sizeof header},
-        {.iov_base = self->entries, .iov_len = count * INDEX_ENTRY_SIZE},
-        {.iov_base = footer, .iov_len = sizeof footer},
     };
     struct index *sealed = NULL;
+    uint32_t crc = 0;
+    int used = 1;
     enum err err;
     int fd = -1;
 
     ASSERT(self->map == NULL);
+    for (size_t done = 0; done < count; used++) {
+        size_t piece = (size_t)(used - 1);
+        size_t size = count - done < piece_size(piece) ? count - done : piece_size(piece);
+
+        parts[used].iov_base = self->pieces[piece];
+        parts[used].iov_len = size * INDEX_ENTRY_SIZE;
+        crc = crc32c_extend(crc, self->pieces[piece], parts[used].iov_len);
+        done += size;
+    }
     put_header(header, base_offset, generation);
-    put_seal(footer, seal, self->entries, count);
+    put_seal(footer, seal, crc, count);
+    parts[used] = (struct iovec){.iov_base = footer, .iov_len = sizeof footer};
+    used += 1;
     err = io_open(self->io, path, O_RDWR | O_CREAT | O_TRUNC, &fd, info);
     if (err == ERR_OK) {
-        err = io_write(self->io, fd, path, parts, 3, 0, 0, info);
+        err = io_write(self->io, fd, path, parts, used, 0, 0, info);
     }
     if (err == ERR_OK) {
-        err = map_file(self->io, fd, path, sizeof header + parts[1].iov_len + sizeof footer,
+        err = map_file(self->io, fd, path, sizeof header + count * INDEX_ENTRY_SIZE + sizeof footer,
                        &sealed, info);
     }
     if (err != ERR_OK) {
@@ -305,9 +370,15 @@ enum err index_seal(const struct index *self, const char *path, uint64_t base_of
 bool index_equal(const struct index *self, const struct index *other)
 {
     size_t count = index_count(self);
+    bool equal = count == index_count(other);
 
-    return count == index_count(other) &&
-           (count == 0 || memcmp(self->entries, other->entries, count * INDEX_ENTRY_SIZE) == 0);
+    for (size_t i = 0; i < count && equal; i++) {
+        struct index_entry a = index_get(self, i);
+        struct index_entry b = index_get(other, i);
+
+        equal = a.offset == b.offset && a.position == b.position;
+    }
+    return equal;
 }
 
 /* I1: a checksum says that the bytes are those that were written, not that they make sense. */
@@ -327,27 +398,74 @@ static enum err check_order(const struct index *self, uint64_t base_offset, stru
     return ERR_OK;
 }
 
+/* Opens the file, whose size is one that an index can have. */
+static enum err open_file(struct io *io, const char *path, int *ret_fd, uint64_t *ret_size,
+                          struct err_info *info)
+{
+    enum err err = io_open(io, path, O_RDONLY, ret_fd, info);
+    int rv;
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    rv = io->size(io, *ret_fd, ret_size);
+    if (rv < 0) {
+        err = io_error(rv, "stat", path, info);
+    } else if (*ret_size < INDEX_HEADER_SIZE + INDEX_SEAL_SIZE || *ret_size > INT32_MAX) {
+        err = err_set(info, ERR_CORRUPT, "'%s': %" PRIu64 " bytes are no index", path, *ret_size);
+    }
+    if (err != ERR_OK) {
+        io_close(io, ret_fd);
+    }
+    return err;
+}
+
+enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
+                         struct index_seal *ret_seal, struct err_info *info)
+{
+    uint8_t header[INDEX_HEADER_SIZE];
+    uint8_t seal[INDEX_SEAL_SIZE];
+    uint64_t size = 0;
+    size_t done[2] = {0};
+    int fd = -1;
+    enum err err = open_file(io, path, &fd, &size, info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = io_read(io, fd, path, header, sizeof header, 0, &done[0], info);
+    if (err == ERR_OK) {
+        err = io_read(io, fd, path, seal, sizeof seal, size - sizeof seal, &done[1], info);
+    }
+    io_close(io, &fd);
+    if (err == ERR_OK && (done[0] < sizeof header || done[1] < sizeof seal)) {
+        err = err_set(info, ERR_CORRUPT, "'%s': the file became shorter", path);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = check_header(header, base_offset, generation, info);
+    err = err == ERR_OK ? check_seal(seal, size, info) : err;
+    if (err != ERR_OK) {
+        (void)err_prefix(info, err, "'%s'", path);
+        return err;
+    }
+    get_seal(seal, ret_seal);
+    return ERR_OK;
+}
+
 enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
                     struct index **ret_index, struct index_seal *ret_seal, struct err_info *info)
 {
     struct index *self = NULL;
     uint64_t size = 0;
-    enum err err;
-    int fd;
-    int rv;
+    int fd = -1;
+    enum err err = open_file(io, path, &fd, &size, info);
 
-    err = io_open(io, path, O_RDONLY, &fd, info);
     if (err != ERR_OK) {
         return err;
     }
-    rv = io->size(io, fd, &size);
-    if (rv < 0) {
-        err = io_error(rv, "stat", path, info);
-    } else if (size < INDEX_HEADER_SIZE + INDEX_SEAL_SIZE || size > INT32_MAX) {
-        err = err_set(info, ERR_CORRUPT, "'%s': %" PRIu64 " bytes are no index", path, size);
-    } else {
-        err = map_file(io, fd, path, (size_t)size, &self, info);
-    }
+    err = map_file(io, fd, path, (size_t)size, &self, info);
     io_close(io, &fd);
     if (err != ERR_OK) {
         return err;

@@ -52,13 +52,16 @@ static enum err remove_first(struct log *self, struct err_info *info)
         uint64_t size = store_size(next);
 
         err = store_sync(next, info);
-        next->synced_size = err == ERR_OK ? size : next->synced_size;
+        if (err == ERR_OK) {
+            store_set_synced(next, size);
+        }
     }
     if (err == ERR_OK) {
         err = log_sync_dir(self, info);
     }
     if (err == ERR_OK) {
         first = segment_list_pop_front(&self->list);
+        segment_retire(first, false);
         err = log_remove_segment(self, first->base_offset, first->filling, info);
         segment_unref(first);
     }
@@ -152,6 +155,7 @@ static enum err shorten(struct log *self, uint64_t position, struct store **ret_
         }
         return err;
     }
+    segment_retire(segment_list_last(&self->list), true);
     err = segment_path(path, self->dir, old->base_offset, SEGMENT_STORE, info);
     if (err == ERR_OK) {
         err = store_copy(old, path, position, &copy, info);
@@ -213,6 +217,7 @@ static enum err remove_from(struct log *self, size_t count, struct err_info *inf
     while (err == ERR_OK && self->list.count > count) {
         struct segment *last = segment_list_pop_back(&self->list);
 
+        segment_retire(last, false);
         err = log_remove_segment(self, last->base_offset, last->filling, info);
         segment_unref(last);
     }
@@ -301,6 +306,7 @@ static enum err create_reset(struct log *self, uint64_t next_offset, struct segm
         .generation = self->generation + 1,
         .temporary = true,
     };
+    size_t count = segment_list_count_from(&self->list, next_offset);
     struct segment *segment = NULL;
     enum err err;
 
@@ -309,6 +315,9 @@ static enum err create_reset(struct log *self, uint64_t next_offset, struct segm
         return err;
     }
     err = store_sync(segment->store, info);
+    if (err == ERR_OK && count > 0 && self->list.items[count - 1]->base_offset == next_offset) {
+        segment_retire(self->list.items[count - 1], true); /* Its name goes to the new one. */
+    }
     if (err == ERR_OK) {
         err = store_commit(segment->store, info);
     }
@@ -320,7 +329,7 @@ static enum err create_reset(struct log *self, uint64_t next_offset, struct segm
         segment_unref(segment);
         return err;
     }
-    segment->store->synced_size = store_size(segment->store);
+    store_set_synced(segment->store, store_size(segment->store));
     *ret_segment = segment;
     return ERR_OK;
 }
@@ -362,6 +371,7 @@ enum err log_reset(struct log *self, uint64_t next_offset, struct err_info *info
     while (err == ERR_OK && old.count > 0) {
         struct segment *last = segment_list_pop_back(&old);
 
+        segment_retire(last, false);
         err = remove_old(self, last, next_offset, info);
         segment_unref(last);
     }

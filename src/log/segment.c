@@ -60,13 +60,21 @@ bool segment_parse_name(const char *name, uint64_t *ret_base_offset, enum segmen
     return false;
 }
 
+/* What the cache calls. */
+static void close_index(void *context, int fd, void *object)
+{
+    (void)context;
+    (void)fd;
+    index_free(object);
+}
+
 /* An empty one over `store` and `index`, both taken over. */
 static struct segment *segment_new(struct store *store, struct index *index,
                                    const struct segment *before)
 {
     struct segment *self = malloc(sizeof *self);
 
-    ASSERT(store != NULL && index != NULL);
+    ASSERT(store != NULL);
     if (self == NULL) {
         return NULL;
     }
@@ -78,8 +86,11 @@ static struct segment *segment_new(struct store *store, struct index *index,
         .first_append_time_us = INT64_MAX,
         .last_raft_index = before == NULL ? 0 : before->last_raft_index,
         .last_append_time_us = before == NULL ? INT64_MIN : before->last_append_time_us,
+        .index_fd = -1,
+        .index_interval = index == NULL ? 0 : index->interval,
     };
     atomic_init(&self->refs, 1);
+    file_cache_item_init(&self->indexed, FILE_CACHE_MAP, close_index, NULL);
     return self;
 }
 
@@ -94,6 +105,7 @@ enum err segment_create(const struct segment_config *config, const struct segmen
     char path[IO_PATH_SIZE];
     struct store_options options = {
         .io = config->io,
+        .files = config->files,
         .path = path,
         .base_offset = origin->base_offset,
         .generation = origin->generation,
@@ -158,6 +170,43 @@ static enum err check_seal(struct store *store, const struct index_seal *seal,
     return ERR_OK;
 }
 
+/* The index of a sealed segment, new and whole, becomes what readers pin: kept open as long as
+ * there is room for it, or for good where there is no cache. */
+static void give_index(struct segment *self, struct index *index)
+{
+    struct file_cache *files = self->store->files;
+    struct file_cache_item opened = {.kind = FILE_CACHE_MAP, .fd = -1, .object = index};
+    enum file_cache_outcome outcome;
+    bool taken;
+
+    ASSERT(self->sealed && index->map != NULL);
+    self->index_interval = index->interval;
+    if (files == NULL) {
+        self->index = index;
+        return;
+    }
+    self->index = NULL;
+    opened.size = index->map_size;
+    outcome = file_cache_acquire_always(files, &self->indexed);
+    ASSERT(outcome == FILE_CACHE_MISS);
+    outcome = file_cache_install(files, &self->indexed, &opened, &taken);
+    ASSERT(outcome == FILE_CACHE_HIT && taken);
+    file_cache_release(files, &self->indexed);
+}
+
+static struct segment *new_sealed(struct store *store, const struct index_seal *seal)
+{
+    struct segment *self = segment_new(store, NULL, NULL);
+
+    if (self != NULL) {
+        self->sealed = true;
+        self->end_offset = seal->end_offset;
+        self->last_raft_index = seal->last_raft_index;
+        self->last_append_time_us = seal->last_append_time_us;
+    }
+    return self;
+}
+
 enum err segment_open(const struct segment_config *config, struct store *store,
                       struct segment **ret_segment, struct err_info *info)
 {
@@ -179,15 +228,43 @@ enum err segment_open(const struct segment_config *config, struct store *store,
         index_free(index);
         return err;
     }
-    self = segment_new(store, index, NULL);
+    self = new_sealed(store, &seal);
     if (self == NULL) {
         index_free(index);
         return no_memory(store, info);
     }
-    self->sealed = true;
-    self->end_offset = seal.end_offset;
-    self->last_raft_index = seal.last_raft_index;
-    self->last_append_time_us = seal.last_append_time_us;
+    give_index(self, index);
+    *ret_segment = self;
+    return ERR_OK;
+}
+
+enum err segment_open_by_seal(const struct segment_config *config, struct store *store,
+                              uint64_t next_base, struct segment **ret_segment,
+                              struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    struct index_seal seal;
+    struct segment *self;
+    enum err err;
+
+    ASSERT(store->files != NULL);
+    err = segment_path(path, config->dir, store->base_offset, SEGMENT_INDEX, info);
+    if (err == ERR_OK) {
+        err = index_read_seal(config->io, path, store->base_offset, store->generation, &seal, info);
+    }
+    if (err == ERR_OK && (seal.store_size != store_size(store) || seal.end_offset != next_base ||
+                          seal.last_position < STORE_HEADER_SIZE)) {
+        err = err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    self = new_sealed(store, &seal);
+    if (self == NULL) {
+        return no_memory(store, info);
+    }
+    self->seal_only = true;
+    self->index_interval = config->index_interval;
     *ret_segment = self;
     return ERR_OK;
 }
@@ -337,6 +414,9 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
     if (err == ERR_OK && self->end_offset > self->base_offset) {
         err = find_last(self, &seal, info);
     }
+    if (err == ERR_OK && self->reserved) {
+        err = store_give_back(self->store, info);
+    }
     if (err == ERR_OK) {
         err = index_seal(self->index, path, self->base_offset, self->store->generation, &seal,
                          &index, info);
@@ -344,18 +424,229 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
     if (err != ERR_OK) {
         return err;
     }
-    sealed = segment_new(self->store, index, self);
+    sealed = new_sealed(self->store, &seal);
     if (sealed == NULL) {
         index_free(index);
         return no_memory(self->store, info);
     }
     (void)store_ref(self->store);
-    sealed->end_offset = self->end_offset;
+    sealed->last_raft_index = self->last_raft_index; /* Of an empty one, those before it. */
+    sealed->last_append_time_us = self->last_append_time_us;
     sealed->first_append_time_us = self->first_append_time_us;
-    sealed->sealed = true;
+    sealed->index_fd = index->fd;
+    index->fd = -1;
+    if (self->store->files != NULL) {
+        file_cache_count(self->store->files, 1);
+    }
+    give_index(sealed, index);
     *ret_sealed = sealed;
     return ERR_OK;
 }
+
+/* ---- pinning ---- */
+
+/* The path of its index: that of a sealed segment's store ends in ".store". */
+static void put_index_path(const struct segment *self, char buffer[IO_PATH_SIZE])
+{
+    size_t size = strlen(self->store->path);
+    size_t suffix = strlen(suffixes[SEGMENT_STORE]);
+
+    ASSERT(size > suffix && size < IO_PATH_SIZE);
+    ASSERT(strcmp(self->store->path + size - suffix, suffixes[SEGMENT_STORE]) == 0);
+    memcpy(buffer, self->store->path, size - suffix);
+    /* ".index" is as long as ".store". */
+    memcpy(buffer + size - suffix, suffixes[SEGMENT_INDEX], suffix + 1);
+}
+
+/* An index from the headers of the store, as far as they make sense; what lies behind is looked for
+ * from the last entry on, and found to be damaged there. */
+static enum err index_from_headers(const struct segment *self, struct index **ret_index,
+                                   struct err_info *info)
+{
+    uint64_t size = store_size(self->store);
+    struct store_window window = {.store = self->store, .capacity = SCAN_WINDOW_SIZE};
+    struct index *index = index_new(self->store->io, size, self->index_interval);
+    uint64_t position = STORE_HEADER_SIZE;
+    uint64_t offset = self->base_offset;
+    enum err err = ERR_OK;
+
+    window.data = malloc(window.capacity);
+    if (index == NULL || window.data == NULL) {
+        index_free(index);
+        free(window.data);
+        return no_memory(self->store, info);
+    }
+    while (position < size) {
+        struct batch_header header = {0};
+
+        err = store_window_header(&window, position, &header, NULL);
+        if (err != ERR_OK || header.base_offset != offset) {
+            break;
+        }
+        index_add(index, offset, position);
+        position += header.size;
+        offset = batch_end_offset(&header);
+    }
+    free(window.data);
+    *ret_index = index;
+    return ERR_OK;
+}
+
+/* Opens the index of a sealed segment, whose store is pinned. What is wrong with it is no error,
+ * but told in *ret_stale. */
+static enum err open_index(const struct segment *self, struct index **ret_index, bool *ret_stale,
+                           struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    struct index *index = NULL;
+    struct index_seal seal = {0};
+    enum err err;
+
+    put_index_path(self, path);
+    err = index_open(self->store->io, path, self->base_offset, self->store->generation, &index,
+                     &seal, info);
+    if (err == ERR_OK) {
+        err = check_seal(self->store, &seal, info);
+        if (err == ERR_OK &&
+            (seal.end_offset != self->end_offset || seal.last_raft_index != self->last_raft_index ||
+             seal.last_append_time_us != self->last_append_time_us)) {
+            err = ERR_CORRUPT;
+        }
+        if (err != ERR_OK) {
+            index_free(index);
+        }
+    }
+    *ret_stale = err != ERR_OK;
+    if (err == ERR_OK) {
+        *ret_index = index;
+        return ERR_OK;
+    }
+    /* It is derived data, whatever is wrong with it. */
+    return err == ERR_NOMEM || err == ERR_LIMIT ? err : index_from_headers(self, ret_index, info);
+}
+
+/* After a MISS. */
+static enum err install_index(struct segment *self, struct err_info *info)
+{
+    struct file_cache *files = self->store->files;
+    struct file_cache_item opened = {.kind = FILE_CACHE_MAP, .fd = -1};
+    struct index *index = NULL;
+    enum file_cache_outcome outcome;
+    bool stale;
+    bool taken;
+    enum err err = open_index(self, &index, &stale, info);
+
+    if (err != ERR_OK) {
+        outcome = file_cache_abandon(files, &self->indexed);
+        return outcome == FILE_CACHE_HIT ? ERR_OK : err;
+    }
+    opened.object = index;
+    opened.size = index->map != NULL ? index->map_size : index_count(index) * INDEX_ENTRY_SIZE;
+    outcome = file_cache_install(files, &self->indexed, &opened, &taken);
+    ASSERT(outcome == FILE_CACHE_HIT); /* An index does not go: what is not there is made again. */
+    if (!taken) {
+        index_free(index);
+    }
+    return ERR_OK;
+}
+
+static enum err pin_index(const struct segment *self, const struct index **ret_index,
+                          struct err_info *info)
+{
+    /* What is guarded by the cache's lock changes; the segment does not. */
+    struct segment *changing = (struct segment *)(uintptr_t)self;
+    enum file_cache_outcome outcome;
+    enum err err = ERR_OK;
+
+    if (self->index != NULL) {
+        *ret_index = self->index;
+        return ERR_OK;
+    }
+    ASSERT(self->sealed);
+    outcome = file_cache_acquire(self->store->files, &changing->indexed);
+    if (outcome == FILE_CACHE_MISS) {
+        err = install_index(changing, info);
+    }
+    if (err == ERR_OK) {
+        *ret_index = self->indexed.object;
+    }
+    return err;
+}
+
+static void unpin_index(const struct segment *self)
+{
+    if (self->index == NULL) {
+        file_cache_release(self->store->files, &((struct segment *)(uintptr_t)self)->indexed);
+    }
+}
+
+enum err segment_pin(const struct segment *self, const struct index **ret_index,
+                     struct err_info *info)
+{
+    const struct index *index = NULL;
+    enum err err = store_pin(self->store, NULL, info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = pin_index(self, &index, info);
+    if (err != ERR_OK) {
+        store_unpin(self->store);
+        return err;
+    }
+    if (ret_index != NULL) {
+        *ret_index = index;
+    }
+    return ERR_OK;
+}
+
+void segment_unpin(const struct segment *self)
+{
+    unpin_index(self);
+    store_unpin(self->store);
+}
+
+void segment_trust(struct segment *self)
+{
+    struct index *index = NULL;
+    bool stale = true;
+
+    if (!self->seal_only) {
+        return;
+    }
+    ASSERT(self->sealed);
+    if (store_pin(self->store, NULL, NULL) == ERR_OK) {
+        if (open_index(self, &index, &stale, NULL) == ERR_OK) {
+            index_free(index);
+        }
+        store_unpin(self->store);
+    }
+    if (stale) {
+        self->last_raft_index = 0;
+        self->last_append_time_us = INT64_MIN;
+    }
+    self->seal_only = false;
+}
+
+void segment_retire(struct segment *self, bool listed)
+{
+    unsigned refs = atomic_load_explicit(&self->refs, memory_order_acquire);
+    unsigned store_refs = atomic_load_explicit(&self->store->refs, memory_order_acquire);
+
+    store_retire(self->store, listed || refs > 1 || store_refs > 1);
+}
+
+void segment_close_index_fd(const struct segment *self, int *fd)
+{
+    if (*fd >= 0) {
+        io_close(self->store->io, fd);
+        if (self->store->files != NULL) {
+            file_cache_count(self->store->files, -1);
+        }
+    }
+}
+
+/* ---- */
 
 /* When the first batch of the store was appended. */
 static enum err read_first_time(const struct store *store, int64_t *ret_us, struct err_info *info)
@@ -377,13 +668,19 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
 {
     int64_t first_us = self->first_append_time_us;
     uint64_t size_max = cut->position > config->size_max ? cut->position : config->size_max;
-    struct index *index = index_copy(self->index, cut->position, size_max, config->index_interval);
+    const struct index *from;
+    struct index *index;
     struct segment *segment;
     bool empty = cut->end_offset == self->base_offset;
-    enum err err = ERR_OK;
+    enum err err = pin_index(self, &from, info);
 
     ASSERT(cut->position >= STORE_HEADER_SIZE);
     ASSERT(cut->end_offset >= self->base_offset && cut->end_offset <= self->end_offset);
+    if (err != ERR_OK) {
+        return err;
+    }
+    index = index_copy(from, cut->position, size_max, config->index_interval);
+    unpin_index(self);
     if (index == NULL) {
         return no_memory(store, info);
     }
@@ -414,11 +711,17 @@ enum err segment_measure(const struct segment *self, uint64_t end_max, struct se
     uint64_t position = STORE_HEADER_SIZE;
     uint64_t offset = self->base_offset;
 
-    window.data = malloc(window.capacity);
-    if (window.data == NULL) {
+    enum err err = store_pin(self->store, NULL, info);
+
+    if (err == ERR_LIMIT) {
+        return err_set(info, ERR_NOMEM, "'%s': too many files are open", self->store->path);
+    }
+    window.data = err == ERR_OK ? malloc(window.capacity) : NULL;
+    if (err == ERR_OK && window.data == NULL) {
+        store_unpin(self->store);
         return no_memory(self->store, info);
     }
-    while (position < store_size(self->store) && offset < end_max) {
+    while (err == ERR_OK && position < store_size(self->store) && offset < end_max) {
         struct batch_header header = {0};
 
         if (store_window_header(&window, position, &header, NULL) != ERR_OK ||
@@ -432,6 +735,9 @@ enum err segment_measure(const struct segment *self, uint64_t end_max, struct se
         offset = batch_end_offset(&header);
     }
     free(window.data);
+    if (err == ERR_OK) {
+        store_unpin(self->store);
+    }
     ASSERT(offset >= self->base_offset);
     *ret_last = last;
     *ret_cut = (struct segment_cut){
@@ -459,11 +765,18 @@ void segment_unref(struct segment *self)
     }
     before = atomic_fetch_sub_explicit(&self->refs, 1, memory_order_acq_rel);
     ASSERT(before > 0);
-    if (before == 1) {
-        index_free(self->index);
-        store_unref(self->store);
-        free(self);
+    if (before > 1) {
+        return;
     }
+    if (self->store != NULL) { /* else it was never the store's segment */
+        segment_close_index_fd(self, &self->index_fd);
+        if (self->store->files != NULL) {
+            file_cache_forget(self->store->files, &self->indexed);
+        }
+    }
+    index_free(self->index);
+    store_unref(self->store);
+    free(self);
 }
 
 enum err segment_append(struct segment *self, const struct batch_header *header,
@@ -509,8 +822,10 @@ static enum err extend(const struct segment_query *query, struct store_window *w
     return ERR_OK;
 }
 
-enum err segment_find(const struct segment *self, const struct segment_query *query,
-                      struct segment_run *ret_run, struct err_info *info)
+/* With the index at hand. */
+static enum err find_run(const struct segment *self, const struct index *index,
+                         const struct segment_query *query, struct segment_run *ret_run,
+                         struct err_info *info)
 {
     uint8_t bytes[FIND_WINDOW_SIZE];
     struct store_window window = {.store = self->store, .data = bytes, .capacity = sizeof bytes};
@@ -521,7 +836,7 @@ enum err segment_find(const struct segment *self, const struct segment_query *qu
     enum err err;
 
     ASSERT(query->offset >= self->base_offset && query->offset < query->end_max);
-    (void)index_find(self->index, query->offset, &at); /* None: from the beginning. */
+    (void)index_find(index, query->offset, &at); /* None: from the beginning. */
     for (;;) {
         err = store_window_header(&window, at.position, &header, info);
         if (err != ERR_OK) {
@@ -556,6 +871,20 @@ enum err segment_find(const struct segment *self, const struct segment_query *qu
     return extend(&inside, &window, ret_run, info);
 }
 
+enum err segment_find(const struct segment *self, const struct segment_query *query,
+                      struct segment_run *ret_run, struct err_info *info)
+{
+    const struct index *index;
+    enum err err = segment_pin(self, &index, info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = find_run(self, index, query, ret_run, info);
+    segment_unpin(self);
+    return err;
+}
+
 /* Everything in the block was read; is it what the headers promised? */
 static enum err verify_run(const struct segment *self, const struct segment_run *run,
                            const uint8_t *data, struct err_info *info)
@@ -587,45 +916,60 @@ static enum err verify_run(const struct segment *self, const struct segment_run 
     return ERR_OK;
 }
 
-enum err segment_read(const struct segment *self, const struct segment_query *query,
-                      struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info)
+/* Reads and verifies what was found. */
+static enum err read_run(const struct segment *self, const struct segment_run *run,
+                         struct block **ret_batches, struct err_info *info)
 {
-    struct segment_run run = {0};
     struct block *block;
     enum err err;
 
-    err = segment_find(self, query, &run, info);
-    if (err != ERR_OK) {
-        return err;
-    }
-    ASSERT(run.size <= store_size(self->store)); /* So nothing is allocated that is not there. */
-    block = block_new((size_t)run.size);
+    ASSERT(run->size <= store_size(self->store)); /* So nothing is allocated that is not there. */
+    block = block_new((size_t)run->size);
     if (block == NULL) {
         return no_memory(self->store, info);
     }
-    err = store_read(self->store, run.position, block->data, (size_t)run.size, info);
+    err = store_read(self->store, run->position, block->data, (size_t)run->size, info);
     if (err == ERR_OK) {
-        err = verify_run(self, &run, block->data, info);
+        err = verify_run(self, run, block->data, info);
     }
     if (err != ERR_OK) {
         block_unref(block);
         return err;
     }
     *ret_batches = block;
-    *ret_end_offset = run.end_offset;
     return ERR_OK;
 }
 
+enum err segment_read(const struct segment *self, const struct segment_query *query,
+                      struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info)
+{
+    struct segment_run run = {0};
+    enum err err = store_pin(self->store, NULL, info); /* Once, for all that follows. */
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = segment_find(self, query, &run, info);
+    if (err == ERR_OK) {
+        err = read_run(self, &run, ret_batches, info);
+    }
+    store_unpin(self->store);
+    if (err == ERR_OK) {
+        *ret_end_offset = run.end_offset;
+    }
+    return err;
+}
+
 /* I1: each entry is met by the walk at its offset. */
-static void check_entry(const struct segment *self, size_t *next, const struct batch_header *header,
+static void check_entry(const struct index *index, size_t *next, const struct batch_header *header,
                         uint64_t position)
 {
     struct index_entry entry;
 
-    if (*next == index_count(self->index)) {
+    if (*next == index_count(index)) {
         return;
     }
-    entry = index_get(self->index, *next);
+    entry = index_get(index, *next);
     ASSERT(entry.position >= position);
     if (entry.position == position) {
         ASSERT(entry.offset == header->base_offset);
@@ -639,11 +983,16 @@ void segment_check(const struct segment *self)
     struct batch_header last = {.append_time_us = INT64_MIN};
     uint64_t position = STORE_HEADER_SIZE;
     uint64_t offset = self->base_offset;
+    const struct index *index;
     uint64_t file_size = 0;
     size_t next = 0;
+    int fd;
 
-    ASSERT(self->sealed == (self->index->map != NULL)); /* I3 */
-    ASSERT(self->store->io->size(self->store->io, self->store->fd, &file_size) == 0);
+    ASSERT(segment_pin(self, &index, NULL) == ERR_OK);
+    ASSERT(IMPLIES(!self->sealed, index->map == NULL)); /* I3 */
+    ASSERT(store_pin(self->store, &fd, NULL) == ERR_OK);
+    ASSERT(self->store->io->size(self->store->io, fd, &file_size) == 0);
+    store_unpin(self->store);
     window.data = malloc(window.capacity);
     ASSERT(window.data != NULL);
     while (position < store_size(self->store)) {
@@ -654,7 +1003,7 @@ void segment_check(const struct segment *self)
         ASSERT(header.base_offset == offset); /* I2 */
         ASSERT(header.raft_index >= last.raft_index);
         ASSERT(header.append_time_us >= last.append_time_us);
-        check_entry(self, &next, &header, position);
+        check_entry(index, &next, &header, position);
         last = header;
         position += header.size;
         offset = batch_end_offset(&header);
@@ -663,7 +1012,8 @@ void segment_check(const struct segment *self)
     ASSERT(position == store_size(self->store));
     ASSERT(file_size >= position); /* More only behind a write that failed. */
     ASSERT(offset == self->end_offset);
-    ASSERT(next == index_count(self->index));
+    ASSERT(next == index_count(index));
     ASSERT(IMPLIES(offset > self->base_offset, last.raft_index == self->last_raft_index));
     ASSERT(IMPLIES(offset > self->base_offset, next > 0));
+    segment_unpin(self);
 }

@@ -1,12 +1,21 @@
 #include "log/file_cache.h"
 
+#include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <utlist.h>
 
 #include "base/assert.h"
 
+enum {
+    MAX_DEFAULT = 1024,
+    LIMIT_FACTOR = 8, /* of descriptors_max; a process that may open many need not do so */
+    MAPPED_DEFAULT = 256 << 20,
+};
+
 struct file_cache {
+    atomic_uint refs;
     pthread_mutex_t lock; /* Guards all below, and the items. Never held over a system call (I1). */
     struct file_cache_options options;
     struct file_cache_item *idle[FILE_CACHE_KIND_COUNT]; /* open, not pinned; oldest use first */
@@ -39,13 +48,44 @@ struct file_cache *file_cache_new(const struct file_cache_options *options)
         return NULL;
     }
     ASSERT(pthread_mutex_init(&self->lock, NULL) == 0);
+    atomic_init(&self->refs, 1);
     self->options = *options;
     return self;
 }
 
-void file_cache_free(struct file_cache *self)
+struct file_cache *file_cache_new_for(uint64_t files_max, uint64_t max)
 {
+    /* A quarter is for connections, the journal, and what is open for a moment only. */
+    uint64_t limit = files_max - files_max / 4;
+    struct file_cache_options options = {.mapped_max = MAPPED_DEFAULT};
+
+    max = max == 0 ? MAX_DEFAULT : max;
+    limit = limit < max * LIMIT_FACTOR ? limit : max * LIMIT_FACTOR;
+    limit = limit == 0 ? 1 : limit;
+    max = max < limit / 2 ? max : limit / 2;
+    options.descriptors_max = max == 0 ? 1 : (size_t)max;
+    options.descriptors_limit = (size_t)limit;
+    return file_cache_new(&options);
+}
+
+struct file_cache *file_cache_ref(struct file_cache *self)
+{
+    unsigned before = atomic_fetch_add_explicit(&self->refs, 1, memory_order_relaxed);
+
+    ASSERT(before > 0 && before < UINT_MAX);
+    return self;
+}
+
+void file_cache_unref(struct file_cache *self)
+{
+    unsigned before;
+
     if (self == NULL) {
+        return;
+    }
+    before = atomic_fetch_sub_explicit(&self->refs, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    if (before > 1) {
         return;
     }
     ASSERT(self->idle[FILE_CACHE_DESCRIPTOR] == NULL && self->idle[FILE_CACHE_MAP] == NULL);
@@ -77,7 +117,7 @@ bool file_cache_is_crowded(struct file_cache *self)
     bool crowded;
 
     lock(self);
-    crowded = self->pinned > self->options.descriptors_max / 2;
+    crowded = self->pinned > self->options.descriptors_limit / 2;
     unlock(self);
     return crowded;
 }
@@ -87,8 +127,7 @@ bool file_cache_is_full(struct file_cache *self)
     bool full;
 
     lock(self);
-    full = self->pinned > self->options.descriptors_max +
-                              (self->options.descriptors_limit - self->options.descriptors_max) / 2;
+    full = self->pinned > self->options.descriptors_limit - self->options.descriptors_limit / 4;
     unlock(self);
     return full;
 }

@@ -18,8 +18,8 @@
  * Any thread. Invariants:
  *   I1  The lock is never held while a file is touched: nobody waits here for a disk.
  *   I2  Descriptors (of open items, reserved ones, counted ones) are at most descriptors_max, or
- *       nothing more of them is idle. A miss that would pass descriptors_limit is refused.
- *   I3  The mapped bytes of open items are at most mapped_max, or nothing more of them is idle.
+ *       none of them is idle. A miss that would pass descriptors_limit is refused.
+ *   I3  The mapped bytes of open items are at most mapped_max, or none of them is idle.
  */
 #ifndef QUORLOG_LOG_FILE_CACHE_H
 #define QUORLOG_LOG_FILE_CACHE_H
@@ -33,17 +33,22 @@
 struct file_cache;
 
 struct file_cache_options {
-    size_t descriptors_max;   /* at least 1 */
-    size_t descriptors_limit; /* at least descriptors_max: what must open in spite of it, may up to
-                                 here */
-    uint64_t mapped_max;      /* bytes of mapped indexes */
+    size_t descriptors_max; /* at least 1: beyond it what is idle is closed */
+    size_t
+        descriptors_limit; /* at least descriptors_max: what is in use, or dirty, may up to here */
+    uint64_t mapped_max;   /* bytes of mapped indexes */
 };
 
-/* NULL when memory is short. */
+/* One reference, owned by the caller. NULL when memory is short. */
 struct file_cache *file_cache_new(const struct file_cache_options *options);
 
-/* NULL is fine. Nothing is open any more. */
-void file_cache_free(struct file_cache *self);
+/* The one of a process that may open files_max files, of which max at most are to be idle; 0: 1024.
+ */
+struct file_cache *file_cache_new_for(uint64_t files_max, uint64_t max);
+
+struct file_cache *file_cache_ref(struct file_cache *self);
+/* NULL is fine. With the last reference nothing is open any more. */
+void file_cache_unref(struct file_cache *self);
 
 struct file_cache_stats {
     uint64_t hits;
@@ -59,8 +64,7 @@ struct file_cache_stats {
 };
 void file_cache_stats(struct file_cache *self, struct file_cache_stats *ret_stats);
 
-/* Whether half of what should be open at most cannot be closed: time to sync what is dirty. Cheap.
- */
+/* Whether half of what may be open cannot be closed: time to sync what is dirty. Cheap. */
 bool file_cache_is_crowded(struct file_cache *self);
 
 /* Whether so much cannot be closed that the next files could be refused. Cheap. */

@@ -18,7 +18,7 @@
 void log_free(struct log *self)
 {
     segment_list_fini(&self->list);
-    file_cache_free(self->own_files);
+    file_cache_unref(self->files);
     free(self->dir);
     free(self);
 }

@@ -61,7 +61,7 @@ struct log;
 
 struct log_options {
     struct io *io;             /* borrowed until close */
-    struct file_cache *files;  /* borrowed until close: what may be open, of all logs that have it
+    struct file_cache *files;  /* a reference is taken: what may be open, of all logs that have it
                                   together; NULL: a small one of its own */
     const char *dir;           /* in, copied; exists */
     uint64_t start;            /* First offset of a log that has no segment yet; of one that has,

@@ -27,8 +27,8 @@ enum { LOG_SEGMENT_SIZE_MIN = 4096 };
 
 struct log {
     struct segment_config config;
-    struct file_cache *own_files; /* owned; NULL: it was given one */
-    char *dir;                    /* owned */
+    struct file_cache *files; /* owned reference */
+    char *dir;                /* owned */
     uint32_t batch_size_max;
     uint32_t write_back_size;
     uint64_t size_max_opened; /* bytes of a store file, as log_open was told */

@@ -552,19 +552,20 @@ static struct log *log_new(const struct log_options *options)
 {
     struct log *self = calloc(1, sizeof *self);
     char *dir = strdup(options->dir);
-    struct file_cache *files = options->files == NULL ? file_cache_new(&own_files) : NULL;
+    struct file_cache *files =
+        options->files == NULL ? file_cache_new(&own_files) : file_cache_ref(options->files);
 
-    if (self == NULL || dir == NULL || (options->files == NULL && files == NULL)) {
-        file_cache_free(files);
+    if (self == NULL || dir == NULL || files == NULL) {
+        file_cache_unref(files);
         free(self);
         free(dir);
         return NULL;
     }
     self->dir = dir;
-    self->own_files = files;
+    self->files = files;
     self->config = (struct segment_config){
         .io = options->io,
-        .files = options->files != NULL ? options->files : files,
+        .files = files,
         .dir = dir,
         .size_max =
             options->segment_size_max == 0 ? SEGMENT_SIZE_DEFAULT : options->segment_size_max,

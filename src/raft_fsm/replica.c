@@ -199,6 +199,7 @@ static enum err open_fsm(struct replica *self, const struct snapshot *snapshot,
         .io = self->host.io,
         .dir = dir,
         .diag = self->host.diag,
+        .files = self->options.files,
         .segment_size_max = self->options.segment_size_max,
         .holes_allowed = has_peers(snapshot, contents),
     };
@@ -500,6 +501,9 @@ enum err replica_tick(struct replica *self, struct err_info *info)
     }
     if (err == ERR_OK) {
         err = replica_install_tick(self, info);
+    }
+    if (err == ERR_OK) {
+        err = fsm_tick(self->fsm, info);
     }
     if (err == ERR_OK) {
         err = replica_fill_tick(self, info);

@@ -162,13 +162,15 @@ err_after_calloc:
     return err;
 }
 
-/* Enough was applied; or the disk is short, and a deleted topic's files, which the last snapshot
- * still promises, would go. */
+/* Enough was applied; or too many files are open because they were not synced; or the disk is
+ * short, and a deleted topic's files, which the last snapshot still promises, would go. */
 static bool is_due(const struct replica *self)
 {
+    bool newer = raft_driver_applied_index(self->driver) > self->snapshot_index;
+
     return self->size_since_snapshot >= self->options.snapshot_size ||
-           (replica_is_short(self) && fsm_has_deleted(self->fsm) &&
-            raft_driver_applied_index(self->driver) > self->snapshot_index);
+           (newer && fsm_is_crowded(self->fsm)) ||
+           (newer && replica_is_short(self) && fsm_has_deleted(self->fsm));
 }
 
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info)

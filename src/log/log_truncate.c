@@ -181,7 +181,7 @@ static enum err shorten(struct log *self, uint64_t position, struct store **ret_
     return ERR_OK;
 }
 
-/* The segments behind the place are gone; now the one it lies in. */
+/* The segments behind the place are gone; now the one it lies in, which is pinned up to here. */
 static enum err cut_last(struct log *self, uint64_t offset, const struct place *place,
                          struct err_info *info)
 {
@@ -201,6 +201,7 @@ static enum err cut_last(struct log *self, uint64_t offset, const struct place *
     if (err == ERR_OK) {
         err = segment_cut(&self->config, old, store, &cut, &active, info);
     }
+    segment_unpin(old);
     if (err != ERR_OK) {
         store_unref(store);
         return err;
@@ -255,16 +256,24 @@ static enum err cut_hole(struct log *self, uint64_t offset, struct err_info *inf
 static enum err cut_segment(struct log *self, uint64_t offset, const struct place *place,
                             struct err_info *info)
 {
-    enum err err = remove_from(self, place->segment + 1, info);
+    const struct segment *segment = self->list.items[place->segment];
+    enum err err = segment_pin(segment, NULL, info); /* Its index is needed without its file. */
 
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = remove_from(self, place->segment + 1, info);
     if (err == ERR_OK) {
-        err = log_remove_file(self, self->list.items[place->segment]->base_offset, SEGMENT_INDEX,
-                              info);
+        err = log_remove_file(self, segment->base_offset, SEGMENT_INDEX, info);
     }
     if (err == ERR_OK) {
         err = log_sync_dir(self, info);
     }
-    return err == ERR_OK ? cut_last(self, offset, place, info) : err;
+    if (err != ERR_OK) {
+        segment_unpin(segment);
+        return err;
+    }
+    return cut_last(self, offset, place, info);
 }
 
 /* Whether no segment holds offset, which is below the end. */

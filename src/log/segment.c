@@ -19,6 +19,9 @@ enum {
     BATCH_AT_CRC = 4,
 };
 
+/* What an index is made for, whatever a segment's bound is now: it may be another one tomorrow. */
+#define INDEXED_SIZE_MAX (UINT64_C(4) << 30)
+
 static const char *const suffixes[SEGMENT_FILE_COUNT] = {
     [SEGMENT_STORE] = ".store",
     [SEGMENT_INDEX] = ".index",
@@ -87,7 +90,6 @@ static struct segment *segment_new(struct store *store, struct index *index,
         .last_raft_index = before == NULL ? 0 : before->last_raft_index,
         .last_append_time_us = before == NULL ? INT64_MIN : before->last_append_time_us,
         .index_fd = -1,
-        .index_interval = index == NULL ? 0 : index->interval,
     };
     atomic_init(&self->refs, 1);
     file_cache_item_init(&self->indexed, FILE_CACHE_MAP, close_index, NULL);
@@ -124,7 +126,7 @@ enum err segment_create(const struct segment_config *config, const struct segmen
     if (err != ERR_OK) {
         return err;
     }
-    index = index_new(config->io, config->size_max, config->index_interval);
+    index = index_new(config->io, INDEXED_SIZE_MAX, config->index_interval);
     self = index == NULL ? NULL : segment_new(store, index, origin->before);
     if (self == NULL) {
         err = no_memory(store, info);
@@ -180,7 +182,6 @@ static void give_index(struct segment *self, struct index *index)
     bool taken;
 
     ASSERT(self->sealed && index->map != NULL);
-    self->index_interval = index->interval;
     if (files == NULL) {
         self->index = index;
         return;
@@ -194,12 +195,14 @@ static void give_index(struct segment *self, struct index *index)
     file_cache_release(files, &self->indexed);
 }
 
-static struct segment *new_sealed(struct store *store, const struct index_seal *seal)
+static struct segment *new_sealed(const struct segment_config *config, struct store *store,
+                                  const struct index_seal *seal)
 {
     struct segment *self = segment_new(store, NULL, NULL);
 
     if (self != NULL) {
         self->sealed = true;
+        self->index_interval = config->index_interval;
         self->end_offset = seal->end_offset;
         self->last_raft_index = seal->last_raft_index;
         self->last_append_time_us = seal->last_append_time_us;
@@ -228,7 +231,7 @@ enum err segment_open(const struct segment_config *config, struct store *store,
         index_free(index);
         return err;
     }
-    self = new_sealed(store, &seal);
+    self = new_sealed(config, store, &seal);
     if (self == NULL) {
         index_free(index);
         return no_memory(store, info);
@@ -259,12 +262,11 @@ enum err segment_open_by_seal(const struct segment_config *config, struct store 
     if (err != ERR_OK) {
         return err;
     }
-    self = new_sealed(store, &seal);
+    self = new_sealed(config, store, &seal);
     if (self == NULL) {
         return no_memory(store, info);
     }
     self->seal_only = true;
-    self->index_interval = config->index_interval;
     *ret_segment = self;
     return ERR_OK;
 }
@@ -346,8 +348,7 @@ enum err segment_recover(const struct segment_config *config, struct store *stor
     struct segment *self = NULL;
     enum err err;
 
-    index = index_new(config->io, size > config->size_max ? size : config->size_max,
-                      config->index_interval);
+    index = index_new(config->io, INDEXED_SIZE_MAX, config->index_interval);
     window.data = malloc(window.capacity);
     if (index != NULL && window.data != NULL) {
         self = segment_new(store, index, before);
@@ -424,7 +425,7 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
     if (err != ERR_OK) {
         return err;
     }
-    sealed = new_sealed(self->store, &seal);
+    sealed = new_sealed(config, self->store, &seal);
     if (sealed == NULL) {
         index_free(index);
         return no_memory(self->store, info);
@@ -667,7 +668,6 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
                      struct segment **ret_segment, struct err_info *info)
 {
     int64_t first_us = self->first_append_time_us;
-    uint64_t size_max = cut->position > config->size_max ? cut->position : config->size_max;
     const struct index *from;
     struct index *index;
     struct segment *segment;
@@ -679,7 +679,7 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
     if (err != ERR_OK) {
         return err;
     }
-    index = index_copy(from, cut->position, size_max, config->index_interval);
+    index = index_copy(from, cut->position, INDEXED_SIZE_MAX, config->index_interval);
     unpin_index(self);
     if (index == NULL) {
         return no_memory(store, info);

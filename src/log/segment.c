@@ -480,7 +480,7 @@ static enum err index_from_headers(const struct segment *self, struct index **re
     while (position < size) {
         struct batch_header header = {0};
 
-        err = store_window_header(&window, position, &header, NULL);
+        err = store_window_header(&window, position, &header, info);
         if (err != ERR_OK || header.base_offset != offset) {
             break;
         }
@@ -489,6 +489,10 @@ static enum err index_from_headers(const struct segment *self, struct index **re
         offset = batch_end_offset(&header);
     }
     free(window.data);
+    if (err != ERR_OK && err != ERR_CORRUPT) { /* That may be another time. */
+        index_free(index);
+        return err;
+    }
     *ret_index = index;
     return ERR_OK;
 }

@@ -1,4 +1,4 @@
-#include "log/segment.h"
+#include "log/segment_internal.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -12,11 +12,6 @@
 
 enum {
     NAME_DIGITS = 20,
-    /* What one read brings in: recovery goes through everything, a look-up through few headers. */
-    SCAN_WINDOW_SIZE = 256 * 1024,
-    FIND_WINDOW_SIZE = 16 * 1024,
-    /* Of header_crc32c in a batch. */
-    BATCH_AT_CRC = 4,
 };
 
 /* What an index is made for, whatever a segment's bound is now: it may be another one tomorrow. */
@@ -63,14 +58,6 @@ bool segment_parse_name(const char *name, uint64_t *ret_base_offset, enum segmen
     return false;
 }
 
-/* What the cache calls. */
-static void close_index(void *context, int fd, void *object)
-{
-    (void)context;
-    (void)fd;
-    index_free(object);
-}
-
 /* An empty one over `store` and `index`, both taken over. */
 static struct segment *segment_new(struct store *store, struct index *index,
                                    const struct segment *before)
@@ -92,13 +79,8 @@ static struct segment *segment_new(struct store *store, struct index *index,
         .index_fd = -1,
     };
     atomic_init(&self->refs, 1);
-    file_cache_item_init(&self->indexed, FILE_CACHE_MAP, close_index, NULL);
+    file_cache_item_init(&self->indexed, FILE_CACHE_MAP, segment_close_index, NULL);
     return self;
-}
-
-static enum err no_memory(const struct store *store, struct err_info *info)
-{
-    return err_set(info, ERR_NOMEM, "'%s': out of memory", store->path);
 }
 
 enum err segment_create(const struct segment_config *config, const struct segment_origin *origin,
@@ -129,7 +111,7 @@ enum err segment_create(const struct segment_config *config, const struct segmen
     index = index_new(config->io, INDEXED_SIZE_MAX, config->index_interval);
     self = index == NULL ? NULL : segment_new(store, index, origin->before);
     if (self == NULL) {
-        err = no_memory(store, info);
+        err = segment_no_memory(store, info);
         index_free(index);
         store_unref(store);
         return err;
@@ -137,62 +119,6 @@ enum err segment_create(const struct segment_config *config, const struct segmen
     self->filling = origin->filling;
     *ret_segment = self;
     return ERR_OK;
-}
-
-/* Does the seal speak of this store as it is now? */
-static enum err check_seal(struct store *store, const struct index_seal *seal,
-                           struct err_info *info)
-{
-    uint8_t bytes[BATCH_HEADER_SIZE];
-    struct store_window window = {.store = store, .data = bytes, .capacity = sizeof bytes};
-    struct batch_header last;
-    enum err err;
-
-    if (seal->store_size != store_size(store)) {
-        return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
-    }
-    if (seal->last_position == 0) {
-        return seal->store_size == STORE_HEADER_SIZE && seal->end_offset == store->base_offset
-                   ? ERR_OK
-                   : err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
-    }
-    if (seal->last_position < STORE_HEADER_SIZE) {
-        return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
-    }
-    err = store_window_header(&window, seal->last_position, &last, info);
-    if (err != ERR_OK) {
-        return err;
-    }
-    if (bytes_get_u32(bytes + BATCH_AT_CRC) != seal->last_header_crc ||
-        seal->last_position + last.size != seal->store_size ||
-        batch_end_offset(&last) != seal->end_offset || last.raft_index != seal->last_raft_index ||
-        last.append_time_us != seal->last_append_time_us) {
-        return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
-    }
-    return ERR_OK;
-}
-
-/* The index of a sealed segment, new and whole, becomes what readers pin: kept open as long as
- * there is room for it, or for good where there is no cache. */
-static void give_index(struct segment *self, struct index *index)
-{
-    struct file_cache *files = self->store->files;
-    struct file_cache_item opened = {.kind = FILE_CACHE_MAP, .fd = -1, .object = index};
-    enum file_cache_outcome outcome;
-    bool taken;
-
-    ASSERT(self->sealed && index->map != NULL);
-    if (files == NULL) {
-        self->index = index;
-        return;
-    }
-    self->index = NULL;
-    opened.size = index->map_size;
-    outcome = file_cache_acquire_always(files, &self->indexed);
-    ASSERT(outcome == FILE_CACHE_MISS);
-    outcome = file_cache_install(files, &self->indexed, &opened, &taken);
-    ASSERT(outcome == FILE_CACHE_HIT && taken);
-    file_cache_release(files, &self->indexed);
 }
 
 static struct segment *new_sealed(const struct segment_config *config, struct store *store,
@@ -225,7 +151,7 @@ enum err segment_open(const struct segment_config *config, struct store *store,
                          info);
     }
     if (err == ERR_OK) {
-        err = check_seal(store, &seal, info);
+        err = segment_check_seal(store, &seal, info);
     }
     if (err != ERR_OK) {
         index_free(index);
@@ -234,9 +160,9 @@ enum err segment_open(const struct segment_config *config, struct store *store,
     self = new_sealed(config, store, &seal);
     if (self == NULL) {
         index_free(index);
-        return no_memory(store, info);
+        return segment_no_memory(store, info);
     }
-    give_index(self, index);
+    segment_give_index(self, index);
     *ret_segment = self;
     return ERR_OK;
 }
@@ -264,7 +190,7 @@ enum err segment_open_by_seal(const struct segment_config *config, struct store 
     }
     self = new_sealed(config, store, &seal);
     if (self == NULL) {
-        return no_memory(store, info);
+        return segment_no_memory(store, info);
     }
     self->seal_only = true;
     *ret_segment = self;
@@ -343,7 +269,7 @@ enum err segment_recover(const struct segment_config *config, struct store *stor
                          struct err_info *info)
 {
     uint64_t size = store_size(store);
-    struct store_window window = {.store = store, .capacity = SCAN_WINDOW_SIZE};
+    struct store_window window = {.store = store, .capacity = SEGMENT_SCAN_SIZE};
     struct index *index;
     struct segment *self = NULL;
     enum err err;
@@ -356,7 +282,7 @@ enum err segment_recover(const struct segment_config *config, struct store *stor
     if (self == NULL) {
         index_free(index);
         free(window.data);
-        return no_memory(store, info);
+        return segment_no_memory(store, info);
     }
     err = scan(self, &window, &ret_tail->position, info);
     free(window.data);
@@ -428,7 +354,7 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
     sealed = new_sealed(config, self->store, &seal);
     if (sealed == NULL) {
         index_free(index);
-        return no_memory(self->store, info);
+        return segment_no_memory(self->store, info);
     }
     (void)store_ref(self->store);
     sealed->last_raft_index = self->last_raft_index; /* Of an empty one, those before it. */
@@ -439,219 +365,10 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
     if (self->store->files != NULL) {
         file_cache_count(self->store->files, 1);
     }
-    give_index(sealed, index);
+    segment_give_index(sealed, index);
     *ret_sealed = sealed;
     return ERR_OK;
 }
-
-/* ---- pinning ---- */
-
-/* The path of its index: that of a sealed segment's store ends in ".store". */
-static void put_index_path(const struct segment *self, char buffer[IO_PATH_SIZE])
-{
-    size_t size = strlen(self->store->path);
-    size_t suffix = strlen(suffixes[SEGMENT_STORE]);
-
-    ASSERT(size > suffix && size < IO_PATH_SIZE);
-    ASSERT(strcmp(self->store->path + size - suffix, suffixes[SEGMENT_STORE]) == 0);
-    memcpy(buffer, self->store->path, size - suffix);
-    /* ".index" is as long as ".store". */
-    memcpy(buffer + size - suffix, suffixes[SEGMENT_INDEX], suffix + 1);
-}
-
-/* An index from the headers of the store, as far as they make sense; what lies behind is looked for
- * from the last entry on, and found to be damaged there. */
-static enum err index_from_headers(const struct segment *self, struct index **ret_index,
-                                   struct err_info *info)
-{
-    uint64_t size = store_size(self->store);
-    struct store_window window = {.store = self->store, .capacity = SCAN_WINDOW_SIZE};
-    struct index *index = index_new(self->store->io, size, self->index_interval);
-    uint64_t position = STORE_HEADER_SIZE;
-    uint64_t offset = self->base_offset;
-    enum err err = ERR_OK;
-
-    window.data = malloc(window.capacity);
-    if (index == NULL || window.data == NULL) {
-        index_free(index);
-        free(window.data);
-        return no_memory(self->store, info);
-    }
-    while (position < size) {
-        struct batch_header header = {0};
-
-        err = store_window_header(&window, position, &header, info);
-        if (err != ERR_OK || header.base_offset != offset) {
-            break;
-        }
-        index_add(index, offset, position);
-        position += header.size;
-        offset = batch_end_offset(&header);
-    }
-    free(window.data);
-    if (err != ERR_OK && err != ERR_CORRUPT) { /* That may be another time. */
-        index_free(index);
-        return err;
-    }
-    *ret_index = index;
-    return ERR_OK;
-}
-
-/* Opens the index of a sealed segment, whose store is pinned. What is wrong with it is no error,
- * but told in *ret_stale. */
-static enum err open_index(const struct segment *self, struct index **ret_index, bool *ret_stale,
-                           struct err_info *info)
-{
-    char path[IO_PATH_SIZE];
-    struct index *index = NULL;
-    struct index_seal seal = {0};
-    enum err err;
-
-    put_index_path(self, path);
-    err = index_open(self->store->io, path, self->base_offset, self->store->generation, &index,
-                     &seal, info);
-    if (err == ERR_OK) {
-        err = check_seal(self->store, &seal, info);
-        if (err == ERR_OK &&
-            (seal.end_offset != self->end_offset || seal.last_raft_index != self->last_raft_index ||
-             seal.last_append_time_us != self->last_append_time_us)) {
-            err = ERR_CORRUPT;
-        }
-        if (err != ERR_OK) {
-            index_free(index);
-        }
-    }
-    *ret_stale = err != ERR_OK;
-    if (err == ERR_OK) {
-        *ret_index = index;
-        return ERR_OK;
-    }
-    /* It is derived data, whatever is wrong with it. */
-    return err == ERR_NOMEM || err == ERR_LIMIT ? err : index_from_headers(self, ret_index, info);
-}
-
-/* After a MISS. */
-static enum err install_index(struct segment *self, struct err_info *info)
-{
-    struct file_cache *files = self->store->files;
-    struct file_cache_item opened = {.kind = FILE_CACHE_MAP, .fd = -1};
-    struct index *index = NULL;
-    enum file_cache_outcome outcome;
-    bool stale;
-    bool taken;
-    enum err err = open_index(self, &index, &stale, info);
-
-    if (err != ERR_OK) {
-        outcome = file_cache_abandon(files, &self->indexed);
-        return outcome == FILE_CACHE_HIT ? ERR_OK : err;
-    }
-    opened.object = index;
-    opened.size = index->map != NULL ? index->map_size : index_count(index) * INDEX_ENTRY_SIZE;
-    outcome = file_cache_install(files, &self->indexed, &opened, &taken);
-    ASSERT(outcome == FILE_CACHE_HIT); /* An index does not go: what is not there is made again. */
-    if (!taken) {
-        index_free(index);
-    }
-    return ERR_OK;
-}
-
-static enum err pin_index(const struct segment *self, const struct index **ret_index,
-                          struct err_info *info)
-{
-    /* What is guarded by the cache's lock changes; the segment does not. */
-    struct segment *changing = (struct segment *)(uintptr_t)self;
-    enum file_cache_outcome outcome;
-    enum err err = ERR_OK;
-
-    if (self->index != NULL) {
-        *ret_index = self->index;
-        return ERR_OK;
-    }
-    ASSERT(self->sealed);
-    outcome = file_cache_acquire(self->store->files, &changing->indexed);
-    if (outcome == FILE_CACHE_MISS) {
-        err = install_index(changing, info);
-    }
-    if (err == ERR_OK) {
-        *ret_index = self->indexed.object;
-    }
-    return err;
-}
-
-static void unpin_index(const struct segment *self)
-{
-    if (self->index == NULL) {
-        file_cache_release(self->store->files, &((struct segment *)(uintptr_t)self)->indexed);
-    }
-}
-
-enum err segment_pin(const struct segment *self, const struct index **ret_index,
-                     struct err_info *info)
-{
-    const struct index *index = NULL;
-    enum err err = store_pin(self->store, NULL, info);
-
-    if (err != ERR_OK) {
-        return err;
-    }
-    err = pin_index(self, &index, info);
-    if (err != ERR_OK) {
-        store_unpin(self->store);
-        return err;
-    }
-    if (ret_index != NULL) {
-        *ret_index = index;
-    }
-    return ERR_OK;
-}
-
-void segment_unpin(const struct segment *self)
-{
-    unpin_index(self);
-    store_unpin(self->store);
-}
-
-void segment_trust(struct segment *self)
-{
-    struct index *index = NULL;
-    bool stale = true;
-
-    if (!self->seal_only) {
-        return;
-    }
-    ASSERT(self->sealed);
-    if (store_pin(self->store, NULL, NULL) == ERR_OK) {
-        if (open_index(self, &index, &stale, NULL) == ERR_OK) {
-            index_free(index);
-        }
-        store_unpin(self->store);
-    }
-    if (stale) {
-        self->last_raft_index = 0;
-        self->last_append_time_us = INT64_MIN;
-    }
-    self->seal_only = false;
-}
-
-void segment_retire(struct segment *self, bool listed)
-{
-    unsigned refs = atomic_load_explicit(&self->refs, memory_order_acquire);
-    unsigned store_refs = atomic_load_explicit(&self->store->refs, memory_order_acquire);
-
-    store_retire(self->store, listed || refs > 1 || store_refs > 1);
-}
-
-void segment_close_index_fd(const struct segment *self, int *fd)
-{
-    if (*fd >= 0) {
-        io_close(self->store->io, fd);
-        if (self->store->files != NULL) {
-            file_cache_count(self->store->files, -1);
-        }
-    }
-}
-
-/* ---- */
 
 /* When the first batch of the store was appended. */
 static enum err read_first_time(const struct store *store, int64_t *ret_us, struct err_info *info)
@@ -676,7 +393,7 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
     struct index *index;
     struct segment *segment;
     bool empty = cut->end_offset == self->base_offset;
-    enum err err = pin_index(self, &from, info);
+    enum err err = segment_pin_index(self, &from, info);
 
     ASSERT(cut->position >= STORE_HEADER_SIZE);
     ASSERT(cut->end_offset >= self->base_offset && cut->end_offset <= self->end_offset);
@@ -684,9 +401,9 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
         return err;
     }
     index = index_copy(from, cut->position, INDEXED_SIZE_MAX, config->index_interval);
-    unpin_index(self);
+    segment_unpin_index(self);
     if (index == NULL) {
-        return no_memory(store, info);
+        return segment_no_memory(store, info);
     }
     if (!empty && first_us == INT64_MAX) {
         err = read_first_time(store, &first_us, info);
@@ -694,7 +411,7 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
     segment = err == ERR_OK ? segment_new(store, index, cut->before) : NULL;
     if (segment == NULL) {
         index_free(index);
-        return err == ERR_OK ? no_memory(store, info) : err;
+        return err == ERR_OK ? segment_no_memory(store, info) : err;
     }
     segment->end_offset = cut->end_offset;
     segment->first_append_time_us = empty ? INT64_MAX : first_us;
@@ -710,7 +427,7 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
 enum err segment_measure(const struct segment *self, uint64_t end_max, struct segment_cut *ret_cut,
                          struct batch_header *ret_last, struct err_info *info)
 {
-    struct store_window window = {.store = self->store, .capacity = SCAN_WINDOW_SIZE};
+    struct store_window window = {.store = self->store, .capacity = SEGMENT_SCAN_SIZE};
     struct batch_header last = {.append_time_us = INT64_MIN};
     uint64_t position = STORE_HEADER_SIZE;
     uint64_t offset = self->base_offset;
@@ -723,7 +440,7 @@ enum err segment_measure(const struct segment *self, uint64_t end_max, struct se
     window.data = err == ERR_OK ? malloc(window.capacity) : NULL;
     if (err == ERR_OK && window.data == NULL) {
         store_unpin(self->store);
-        return no_memory(self->store, info);
+        return segment_no_memory(self->store, info);
     }
     while (err == ERR_OK && position < store_size(self->store) && offset < end_max) {
         struct batch_header header = {0};
@@ -795,230 +512,4 @@ enum err segment_append(struct segment *self, const struct batch_header *header,
         take(self, header, position);
     }
     return err;
-}
-
-/* Goes on from the batch found, over all that still fit. */
-static enum err extend(const struct segment_query *query, struct store_window *window,
-                       struct segment_run *run, struct err_info *info)
-{
-    uint64_t size = store_size(window->store);
-
-    while (run->size < query->size_max && run->end_offset < query->end_max &&
-           run->position + run->size < size) {
-        struct batch_header header;
-        enum err err = store_window_header(window, run->position + run->size, &header, info);
-
-        if (err != ERR_OK) {
-            return err;
-        }
-        if (header.base_offset != run->end_offset) {
-            (void)err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
-                          header.base_offset, run->end_offset);
-            return store_error(window->store, run->position + run->size, ERR_CORRUPT, info);
-        }
-        if (header.size > query->size_max - run->size ||
-            batch_end_offset(&header) > query->end_max) {
-            break;
-        }
-        run->size += header.size;
-        run->end_offset = batch_end_offset(&header);
-    }
-    return ERR_OK;
-}
-
-/* With the index at hand. */
-static enum err find_run(const struct segment *self, const struct index *index,
-                         const struct segment_query *query, struct segment_run *ret_run,
-                         struct err_info *info)
-{
-    uint8_t bytes[FIND_WINDOW_SIZE];
-    struct store_window window = {.store = self->store, .data = bytes, .capacity = sizeof bytes};
-    struct index_entry at = {.offset = self->base_offset, .position = STORE_HEADER_SIZE};
-    struct segment_query inside = *query;
-    struct batch_header header = {0};
-    uint64_t end;
-    enum err err;
-
-    ASSERT(query->offset >= self->base_offset && query->offset < query->end_max);
-    (void)index_find(index, query->offset, &at); /* None: from the beginning. */
-    for (;;) {
-        err = store_window_header(&window, at.position, &header, info);
-        if (err != ERR_OK) {
-            return err;
-        }
-        if (header.base_offset != at.offset) {
-            (void)err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
-                          header.base_offset, at.offset);
-            return store_error(self->store, at.position, ERR_CORRUPT, info);
-        }
-        if (batch_end_offset(&header) > query->offset) {
-            break;
-        }
-        at.offset = batch_end_offset(&header);
-        at.position += header.size;
-    }
-    end = atomic_load_explicit(&self->end_offset, memory_order_acquire);
-    if (batch_end_offset(&header) > end) { /* A seal is believed; what it speaks of was not read. */
-        (void)err_set(info, ERR_CORRUPT,
-                      "a batch up to offset %" PRIu64 " in a segment up to %" PRIu64,
-                      batch_end_offset(&header), end);
-        return store_error(self->store, at.position, ERR_CORRUPT, info);
-    }
-    inside.end_max = inside.end_max < end ? inside.end_max : end;
-    *ret_run = (struct segment_run){
-        .position = at.position,
-        .size = header.size,
-        .base_offset = header.base_offset,
-        .end_offset = batch_end_offset(&header),
-        .first = header,
-    };
-    return extend(&inside, &window, ret_run, info);
-}
-
-enum err segment_find(const struct segment *self, const struct segment_query *query,
-                      struct segment_run *ret_run, struct err_info *info)
-{
-    const struct index *index;
-    enum err err = segment_pin(self, &index, info);
-
-    if (err != ERR_OK) {
-        return err;
-    }
-    err = find_run(self, index, query, ret_run, info);
-    segment_unpin(self);
-    return err;
-}
-
-/* Everything in the block was read; is it what the headers promised? */
-static enum err verify_run(const struct segment *self, const struct segment_run *run,
-                           const uint8_t *data, struct err_info *info)
-{
-    uint64_t offset = run->base_offset;
-    size_t at = 0;
-
-    while (at < run->size) {
-        struct batch_header header = {0};
-        enum err err = ERR_OK;
-
-        if (run->size - at < BATCH_HEADER_SIZE) {
-            err = err_set(info, ERR_CORRUPT, "the bytes changed while they were read");
-        } else {
-            err = batch_header_decode(data + at, STORE_BATCH_SIZE_MAX, &header, info);
-        }
-        if (err == ERR_OK && (header.base_offset != offset || header.size > run->size - at)) {
-            err = err_set(info, ERR_CORRUPT, "the bytes changed while they were read");
-        }
-        if (err == ERR_OK) {
-            err = batch_check_body(&header, data + at + BATCH_HEADER_SIZE, info);
-        }
-        if (err != ERR_OK) {
-            return store_error(self->store, run->position + at, err, info);
-        }
-        at += header.size;
-        offset = batch_end_offset(&header);
-    }
-    return ERR_OK;
-}
-
-/* Reads and verifies what was found. */
-static enum err read_run(const struct segment *self, const struct segment_run *run,
-                         struct block **ret_batches, struct err_info *info)
-{
-    struct block *block;
-    enum err err;
-
-    ASSERT(run->size <= store_size(self->store)); /* So nothing is allocated that is not there. */
-    block = block_new((size_t)run->size);
-    if (block == NULL) {
-        return no_memory(self->store, info);
-    }
-    err = store_read(self->store, run->position, block->data, (size_t)run->size, info);
-    if (err == ERR_OK) {
-        err = verify_run(self, run, block->data, info);
-    }
-    if (err != ERR_OK) {
-        block_unref(block);
-        return err;
-    }
-    *ret_batches = block;
-    return ERR_OK;
-}
-
-enum err segment_read(const struct segment *self, const struct segment_query *query,
-                      struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info)
-{
-    struct segment_run run = {0};
-    enum err err = store_pin(self->store, NULL, info); /* Once, for all that follows. */
-
-    if (err != ERR_OK) {
-        return err;
-    }
-    err = segment_find(self, query, &run, info);
-    if (err == ERR_OK) {
-        err = read_run(self, &run, ret_batches, info);
-    }
-    store_unpin(self->store);
-    if (err == ERR_OK) {
-        *ret_end_offset = run.end_offset;
-    }
-    return err;
-}
-
-/* I1: each entry is met by the walk at its offset. */
-static void check_entry(const struct index *index, size_t *next, const struct batch_header *header,
-                        uint64_t position)
-{
-    struct index_entry entry;
-
-    if (*next == index_count(index)) {
-        return;
-    }
-    entry = index_get(index, *next);
-    ASSERT(entry.position >= position);
-    if (entry.position == position) {
-        ASSERT(entry.offset == header->base_offset);
-        *next += 1;
-    }
-}
-
-void segment_check(const struct segment *self)
-{
-    struct store_window window = {.store = self->store, .capacity = SCAN_WINDOW_SIZE};
-    struct batch_header last = {.append_time_us = INT64_MIN};
-    uint64_t position = STORE_HEADER_SIZE;
-    uint64_t offset = self->base_offset;
-    const struct index *index;
-    uint64_t file_size = 0;
-    size_t next = 0;
-    int fd;
-
-    ASSERT(segment_pin(self, &index, NULL) == ERR_OK);
-    ASSERT(IMPLIES(!self->sealed, index->map == NULL)); /* I3 */
-    ASSERT(store_pin(self->store, &fd, NULL) == ERR_OK);
-    ASSERT(self->store->io->size(self->store->io, fd, &file_size) == 0);
-    store_unpin(self->store);
-    window.data = malloc(window.capacity);
-    ASSERT(window.data != NULL);
-    while (position < store_size(self->store)) {
-        struct batch_header header = {0};
-
-        ASSERT(store_window_header(&window, position, &header, NULL) == ERR_OK);
-        ASSERT(store_window_check_body(&window, position, &header, NULL) == ERR_OK);
-        ASSERT(header.base_offset == offset); /* I2 */
-        ASSERT(header.raft_index >= last.raft_index);
-        ASSERT(header.append_time_us >= last.append_time_us);
-        check_entry(index, &next, &header, position);
-        last = header;
-        position += header.size;
-        offset = batch_end_offset(&header);
-    }
-    free(window.data);
-    ASSERT(position == store_size(self->store));
-    ASSERT(file_size >= position); /* More only behind a write that failed. */
-    ASSERT(offset == self->end_offset);
-    ASSERT(next == index_count(index));
-    ASSERT(IMPLIES(offset > self->base_offset && !self->seal_only,
-                   last.raft_index == self->last_raft_index));
-    ASSERT(IMPLIES(offset > self->base_offset, next > 0));
-    segment_unpin(self);
 }

@@ -116,7 +116,7 @@ step_seeds() {
     local seed=${CI_SEED:-} flags
 
     [ -n "$seed" ] || seed=$(commit_number)000
-    for flags in --fifo '--reorder --long-stalls --news' '--fifo --long-stalls --reads'; do
+    for flags in '--fifo --deaf' '--reorder --long-stalls --news' '--fifo --long-stalls --reads'; do
         # shellcheck disable=SC2086 # Flags are words.
         try "$out/gcc/tests/sim/sim_driver" --seed "$seed" --count "$((CI_SEEDS * 5))" --jobs "$jobs" $flags ||
             return

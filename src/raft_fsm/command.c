@@ -521,3 +521,30 @@ enum err command_reader_next(struct command_reader *self, struct command_view *r
     *ret_command = command;
     return ERR_OK;
 }
+
+bool command_next_binding(const uint8_t *payload, size_t size, size_t *position,
+                          struct node_disk *ret_node)
+{
+    size_t at = *position == 0 ? (size_t)COMMAND_PAYLOAD_HEADER_SIZE : *position;
+
+    if (size < COMMAND_PAYLOAD_HEADER_SIZE || payload[AT_VERSION] != PAYLOAD_VERSION) {
+        return false;
+    }
+    while (at <= size && size - at >= COMMAND_HEADER_SIZE) {
+        const uint8_t *body = payload + at + COMMAND_HEADER_SIZE;
+        uint64_t body_size = bytes_get_u32(payload + at + AT_SIZE);
+        uint8_t type = payload[at + AT_TYPE];
+
+        if (bytes_round_up(body_size, 8) > size - at - COMMAND_HEADER_SIZE) {
+            return false;
+        }
+        at += COMMAND_HEADER_SIZE + bytes_round_up(body_size, 8);
+        if (type == COMMAND_NODE_BIND && body_size == NODE_BIND_SIZE) {
+            *ret_node =
+                (struct node_disk){.id = bytes_get_u64(body), .disk_id = bytes_get_u64(body + 8)};
+            *position = at;
+            return true;
+        }
+    }
+    return false;
+}

@@ -163,4 +163,10 @@ enum err command_reader_begin(struct command_reader *self, const uint8_t *payloa
 enum err command_reader_next(struct command_reader *self, struct command_view *ret_command,
                              struct err_info *info);
 
+/* The next NODE_BIND of a payload, nothing else of it being looked at: for entries that are not
+ * applied yet. *position is 0 at first. False when there is none; what no encoder makes ends the
+ * walk. */
+bool command_next_binding(const uint8_t *payload, size_t size, size_t *position,
+                          struct node_disk *ret_node);
+
 #endif

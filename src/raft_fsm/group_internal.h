@@ -64,7 +64,8 @@ struct group {
     atomic_uint_fast64_t applied_index;
     struct membership members; /* that the links follow; raft thread */
 
-    struct nodes disks;              /* as the state machine has them; guarded by lock */
+    struct nodes disks;              /* as the replica knows them; guarded by lock */
+    uint64_t disks_version;          /* of that; raft thread */
     struct membership guests;        /* see group_members.c; raft thread */
     struct group_events link_events; /* what the links call: events, with what we add */
 };

@@ -139,10 +139,13 @@ void group_members_guest(struct group *self, uint64_t id, const char *address)
 
 void group_members_follow(struct group *self, const struct membership *membership)
 {
-    if (replica_disk_count(self->replica) != self->disks.count) {
+    uint64_t version = replica_disks_version(self->replica);
+
+    if (version != self->disks_version) {
         group_lock(self);
         replica_disks(self->replica, &self->disks);
         group_unlock(self);
+        self->disks_version = version;
     }
     if (memcmp(&self->members, membership, sizeof self->members) != 0) {
         self->members = *membership;

@@ -10,7 +10,9 @@
  *      | magic    | version  | crc32c   | size u32 | SnapshotFile, size B  |
  *      | "QLSF"   | u32 (1)  | [16, end)|          | (protobuf)            |
  *      +----------+----------+----------+----------+- - - - - - - - - - - -+
- *      replaced as a whole (temporary file, sync, rename, sync of the directory).
+ *      replaced as a whole (temporary file, sync, rename, sync of the directory). A later version
+ * has to cover the version with its checksum, or move it: a file that verifies as this one does,
+ * with another version, is damaged.
  */
 #ifndef QUORLOG_RAFT_FSM_MANIFEST_H
 #define QUORLOG_RAFT_FSM_MANIFEST_H

@@ -66,8 +66,13 @@ static void append(void *arg, const struct entry *entries, unsigned count)
 {
     struct replica *self = arg;
     struct journal_task *task = journal_task_new(JOURNAL_APPEND, count);
+    uint64_t version = self->nodes_ahead.version;
+    enum err err =
+        nodes_ahead_append(&self->nodes_ahead, entries, count, fsm_applied_index(self->fsm));
 
-    ASSERT(task != NULL); /* The driver cannot go back; the supervisor starts us again. */
+    /* The driver cannot go back; the supervisor starts us again. */
+    ASSERT(task != NULL && err == ERR_OK);
+    self->changed = self->changed || self->nodes_ahead.version != version;
     for (unsigned i = 0; i < count; i++) {
         task->entries[i] = entries[i];
         entry_ref(&entries[i]);
@@ -301,13 +306,18 @@ static enum err start_driver(struct replica *self, struct journal *journal,
     bool reset = false;
     enum err err;
 
-    err = raft_driver_new(&options, &host, &self->driver);
+    err = nodes_ahead_append(&self->nodes_ahead, contents->entries, contents->count,
+                             fsm_applied_index(self->fsm));
+    if (err == ERR_OK) {
+        err = raft_driver_new(&options, &host, &self->driver);
+    }
     if (err != ERR_OK) {
         return err_set(info, err, "the raft core cannot be made: %s", err_text(err));
     }
     err = raft_driver_start(self->driver, replica_now_ms(self), &disk, &reset, info);
     if (err == ERR_OK && reset) {
         /* Before any task that start posted: those are held. */
+        nodes_ahead_clear(&self->nodes_ahead);
         err = journal_reset(journal, snapshot->index + 1, info);
     }
     return err;
@@ -328,6 +338,7 @@ static void give_back(struct replica *self)
         self->held = next;
     }
     raft_driver_free(self->driver);
+    nodes_ahead_fini(&self->nodes_ahead);
     if (self->fsm != NULL) {
         fsm_close(self->fsm);
     }
@@ -398,6 +409,7 @@ enum err replica_open(const struct replica_options *options, const struct replic
     (void)snprintf(self->dir, sizeof self->dir, "%s", options->dir);             /* fits */
     self->host = *host;
     self->ballot.fd = -1;
+    nodes_ahead_init(&self->nodes_ahead);
     self->queue_tail = &self->queue;
     self->pending_tail = &self->pending;
     replica_init_held(&self->held_acks);

@@ -223,10 +223,10 @@ struct member_step {
  * lead. Fails as any call here. */
 enum err replica_member_step(struct replica *self, struct member_step *step, struct err_info *info);
 
-/* The disk that a node's id is bound to by the state machine; 0: none yet. How many are, and all of
- * them. */
+/* The disk that a node's id is bound to, by the state machine or by an entry that is not applied
+ * yet (nodes_ahead.h); 0: none yet. A number that grows with every change, and all of them. */
 uint64_t replica_disk_id(const struct replica *self, uint64_t node_id);
-unsigned replica_disk_count(const struct replica *self);
+uint64_t replica_disks_version(const struct replica *self);
 void replica_disks(const struct replica *self, struct nodes *ret_nodes);
 
 /* A node showed its disk: the leader sees to it that a member's is bound, before it may vote. */

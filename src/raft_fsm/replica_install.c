@@ -153,6 +153,7 @@ enum err replica_install_reset_done(struct replica *self, struct err_info *info)
     self->size_since_snapshot = 0;
     diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "install_done", "index=%llu",
                (unsigned long long)index);
+    nodes_ahead_clear(&self->nodes_ahead);
     /* The driver may ask for the next install in this very call. */
     self->installing.state = INSTALLING_IDLE;
     snapshot_fini(&self->installing.snapshot);

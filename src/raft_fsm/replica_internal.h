@@ -6,6 +6,7 @@
 
 #include "base/container.h"
 #include "raft_fsm/ballot.h"
+#include "raft_fsm/nodes_ahead.h"
 #include "raft_fsm/replica.h"
 #include "raft_fsm/room.h"
 
@@ -187,6 +188,7 @@ struct replica {
     unsigned fetches_served; /* fetch jobs under way */
     struct handover handover;
     struct binding binding;
+    struct nodes_ahead nodes_ahead;
 
     bool opening;              /* tasks are kept back until the journal is ready */
     struct journal_task *held; /* those tasks */

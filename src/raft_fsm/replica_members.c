@@ -150,17 +150,26 @@ enum err replica_member_step(struct replica *self, struct member_step *step, str
 
 uint64_t replica_disk_id(const struct replica *self, uint64_t node_id)
 {
-    return nodes_find(fsm_nodes(self->fsm), node_id);
+    uint64_t disk_id = nodes_find(fsm_nodes(self->fsm), node_id);
+
+    return disk_id != 0 ? disk_id : nodes_ahead_find(&self->nodes_ahead, node_id);
 }
 
-unsigned replica_disk_count(const struct replica *self)
+uint64_t replica_disks_version(const struct replica *self)
 {
-    return fsm_nodes(self->fsm)->count;
+    /* Both only grow. */
+    return fsm_nodes(self->fsm)->count + self->nodes_ahead.version;
 }
 
 void replica_disks(const struct replica *self, struct nodes *ret_nodes)
 {
     *ret_nodes = *fsm_nodes(self->fsm);
+    for (size_t i = 0; i < self->nodes_ahead.count; i++) {
+        const struct node_disk *node = &self->nodes_ahead.items[i].node;
+
+        /* Bound already, or beyond the limit: it will come to nothing. */
+        (void)nodes_bind(ret_nodes, node->id, node->disk_id);
+    }
 }
 
 void replica_learn_disk(struct replica *self, uint64_t node_id, uint64_t disk_id)

@@ -207,7 +207,7 @@ START_TEST(disks_of_members_are_bound_once_there_are_others)
     replica_learn_disk(host.replica, 3, 0xdef); /* No member. */
     ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
     pump();
-    ck_assert_uint_eq(replica_disk_count(host.replica), 0);
+    ck_assert_uint_eq(replica_disks_version(host.replica), 0);
     step(&asked, MEMBER_GOAL_ADD, 2);
     ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
     ck_assert_int_eq(replica_flush(host.replica, &info), ERR_OK);

@@ -171,6 +171,46 @@ START_TEST(a_node_that_was_added_and_never_came_does_not_vote_and_is_removed_aga
 }
 END_TEST
 
+static bool all_are_bound(void)
+{
+    bool bound = true;
+
+    for (unsigned i = 1; i <= LAB_NODES; i++) {
+        struct replica_status status = lab_status(i);
+
+        for (unsigned k = 1; k <= LAB_NODES; k++) {
+            replica_learn_disk(lab.nodes[i].replica, k, 100 + k);
+            bound = bound && replica_disk_id(lab.nodes[i].replica, k) == 100 + k;
+        }
+        bound = bound && status.applied_index == status.last_index;
+    }
+    return bound;
+}
+
+/* It may be asked for its vote, and count others', long before it is told what is committed. */
+START_TEST(a_replica_that_was_just_started_knows_the_disks_of_entries_it_has_not_applied)
+{
+    struct replica_status status;
+    struct nodes disks;
+
+    lab_init();
+    lab_run_until(has_leader);
+    lab_run_until(all_are_bound);
+    lab_stop(2);
+    lab_start(2);
+    status = lab_status(2);
+    ck_assert_uint_lt(status.applied_index, status.last_index);
+    replica_disks(lab.nodes[2].replica, &disks);
+    ck_assert_uint_eq(disks.count, LAB_NODES);
+    for (unsigned i = 1; i <= LAB_NODES; i++) {
+        ck_assert_uint_eq(replica_disk_id(lab.nodes[2].replica, i), 100 + i);
+    }
+    lab_run(1000);
+    lab_assert_equal();
+    lab_fini();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("raft_fsm/replica_members");
@@ -183,6 +223,8 @@ int main(void)
     tcase_add_test(tcase, a_node_that_does_not_hear_takes_nothing_over_and_the_leader_goes_on);
     tcase_add_test(tcase, what_would_leave_too_few_voters_is_refused_with_the_reason);
     tcase_add_test(tcase, a_node_that_was_added_and_never_came_does_not_vote_and_is_removed_again);
+    tcase_add_test(tcase,
+                   a_replica_that_was_just_started_knows_the_disks_of_entries_it_has_not_applied);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

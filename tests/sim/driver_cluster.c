@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "sim/driver_heap.h"
 
 #define U(value) ((unsigned long long)(value))
 
 enum {
     CHAOS_MS = 60000,
+    DEAF_MS = CHAOS_MS + 20000,     /* with `deaf`: a node is told to lead and hears nothing more */
     SETTLED_MS = CHAOS_MS + 30000,  /* from here on there must be progress */
     PROGRESS_MS = CHAOS_MS + 40000, /* until here */
     CLOSING_MS = CHAOS_MS + 48000,  /* then all must converge */
@@ -86,6 +88,7 @@ static void init(struct cluster *self, const struct cluster_options *options,
     unsigned voters;
 
     *self = (struct cluster){.options = *options, .stats = stats};
+    heap_count();
     prng_init(prng, options->seed);
     events_init(&self->events);
     oracle_init(&self->oracle, options->seed, &self->now_ms);
@@ -110,13 +113,27 @@ static void init(struct cluster *self, const struct cluster_options *options,
     events_push(&self->events, 2500, EVENT_NEMESIS, 0, 0, NULL);
 }
 
-static void fini(struct cluster *self)
+/* Ends all nodes; what libraft was given is then given back (R12). */
+static void finish(struct cluster *self)
 {
     for (unsigned i = 1; i <= CLUSTER_NODES; i++) {
         node_fini(&self->nodes[i]);
     }
+    if (heap_used() != 0) {
+        oracle_violation(&self->oracle, "%zu allocations of libraft are never freed", heap_used());
+    }
     events_fini(&self->events);
     oracle_fini(&self->oracle);
+}
+
+/* Nobody's messages reach it, its own arrive, until that is over. */
+static void deafen(struct cluster *self, unsigned id, bool deaf)
+{
+    for (unsigned i = 1; i <= CLUSTER_NODES; i++) {
+        self->net.blocked[i][id] = deaf;
+    }
+    self->deaf = id;
+    cluster_trace(self, "n%u %s", id, deaf ? "is deaf" : "hears again");
 }
 
 /* As a process that is stopped, and goes on as if nothing had been. */
@@ -147,6 +164,25 @@ static void read_everywhere(struct cluster *self)
     }
 }
 
+/* Whoever is told to lead will be deaf, if the others are a majority without it. */
+static void transfer_to_the_deaf(struct cluster *self)
+{
+    struct node *leader = cluster_leader(self);
+    struct membership membership;
+    unsigned voters = 0;
+
+    if (leader == NULL) {
+        return;
+    }
+    raft_driver_membership(leader->driver, &membership);
+    for (unsigned i = 0; i < membership.count; i++) {
+        voters += membership.members[i].role == MEMBER_VOTER ? 1 : 0;
+    }
+    if (voters >= 3) {
+        node_transfer(leader, 0);
+    }
+}
+
 static void client(struct cluster *self)
 {
     struct prng *prng = &self->prng;
@@ -157,6 +193,9 @@ static void client(struct cluster *self)
     }
     if (node != NULL && node->driver != NULL && !self->closing && self->now_ms >= node->paused_ms) {
         node_propose(node);
+    }
+    if (self->options.deaf && self->deaf == 0 && self->now_ms >= DEAF_MS && !self->closing) {
+        transfer_to_the_deaf(self);
     }
     if (self->options.reads) {
         read_everywhere(self);
@@ -244,7 +283,12 @@ static void dispatch(struct cluster *self, const struct event *event)
         }
     } else if (event->type != EVENT_MESSAGE ||
                !self->net.blocked[event->message->from][event->message->to]) {
+        bool told = event->type == EVENT_MESSAGE && event->message->type == MESSAGE_TIMEOUT_NOW;
+
         node_take(&self->nodes[event->node], event);
+        if (told && self->options.deaf && self->deaf == 0 && self->now_ms >= DEAF_MS) {
+            deafen(self, event->node, true);
+        }
     }
     if (event->message != NULL) {
         message_fini(event->message);
@@ -265,6 +309,9 @@ static bool over(struct cluster *self, uint64_t *mark)
     }
     if (!self->closing && self->now_ms >= PROGRESS_MS) {
         self->closing = true;
+        if (self->deaf != 0) {
+            deafen(self, self->deaf, false);
+        }
         if (self->oracle.last < *mark + PROGRESS_MIN) {
             trace_nodes(self);
             oracle_violation(&self->oracle, "no progress: from entry %llu to %llu in 10 s",
@@ -306,6 +353,6 @@ void cluster_run(const struct cluster_options *options, struct cluster_stats *st
     stats->seeds++;
     stats->committed += self->oracle.last;
     stats->virtual_ms += self->now_ms;
-    fini(self);
+    finish(self);
     free(self);
 }

@@ -10,6 +10,9 @@
  * With `reads`, clients ask nodes for read indexes, those that lead and those that only think so;
  * an index must cover everything that any node had applied when the read began. Nodes pause, too,
  * and a read is the first that they meet afterwards.
+ *
+ * With `deaf`, one node that was told to lead hears nothing more while the others have to make
+ * progress: what it says must not keep them from it.
  */
 #ifndef QUORLOG_TESTS_SIM_DRIVER_CLUSTER_H
 #define QUORLOG_TESTS_SIM_DRIVER_CLUSTER_H
@@ -50,6 +53,7 @@ struct cluster_options {
     bool reorder; /* else FIFO */
     bool long_stalls;
     bool reads;         /* linearizable ones, all the time */
+    bool deaf;          /* see above */
     unsigned news_ms;   /* as in raft_driver_options */
     unsigned rules_off; /* as in raft_driver_options */
     bool trace;         /* to stdout */
@@ -103,7 +107,8 @@ struct cluster {
     struct node nodes[NET_NODES_MAX]; /* [1 … CLUSTER_NODES] */
     struct cluster_stats *stats;      /* borrowed; added to */
     bool healed;
-    bool closing; /* no proposals any more */
+    bool closing;  /* no proposals any more */
+    unsigned deaf; /* The node that is, or was, deaf; 0: none yet. */
 
     /* What is drawn once for all nodes of a seed. */
     unsigned heartbeat_ms;

@@ -11,8 +11,12 @@
 _Static_assert(TOPIC_NAME_SIZE_MAX + 1 + 20 < 255, "a topic's directory fits a file name");
 _Static_assert(FSM_DIR_NAME_SIZE > TOPIC_NAME_SIZE_MAX + 1 + 20, "and its buffer");
 
-/* Idle ones, of a state machine that is alone: a tool, a simulated node. */
-enum { FILES_DEFAULT = 16 };
+/* Of a state machine that is alone: a tool, a simulated node. */
+static const struct file_cache_options own_files = {
+    .descriptors_max = 16,
+    .descriptors_limit = 1024,
+    .mapped_max = 16 << 20,
+};
 
 enum err fsm_fail(struct fsm *self, enum err err)
 {
@@ -481,8 +485,8 @@ enum err fsm_open(const struct fsm_options *options, const struct manifest *mani
     self->index_interval = options->index_interval;
     self->write_back_size = options->write_back_size;
     self->holes_allowed = options->holes_allowed;
-    self->files = options->files != NULL ? file_cache_ref(options->files)
-                                         : file_cache_new_for(UINT32_MAX, FILES_DEFAULT);
+    self->files =
+        options->files != NULL ? file_cache_ref(options->files) : file_cache_new(&own_files);
     self->ticked_us = INT64_MIN;
     self->dir = strdup(options->dir);
     err = self->dir == NULL || self->files == NULL

@@ -155,7 +155,7 @@ static int mem_open(struct io *io, const char *path, int flags, mode_t mode)
     const int known = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_DIRECT | O_SYNC | O_DSYNC |
                       O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW;
     struct mem_io *self = from(io);
-    int rv = ask_path(self, MEM_IO_OPEN, path);
+    int rv = ask(self, &(struct mem_io_op){.kind = MEM_IO_OPEN, .path = path, .flags = flags});
     struct mem_node *dir;
     struct mem_node *node;
     const char *name;

@@ -60,6 +60,7 @@ struct mem_io_op {
     const char *path;  /* As the caller gave it, or the file was opened by; "" for unmap. */
     uint64_t position; /* pread, pwritev, write_back, allocate, reserve */
     uint64_t size;     /* Also truncate and map. */
+    int flags;         /* open */
     uint64_t partial;  /* Out, pwritev: when it fails, write so many bytes before; initially 0. */
 };
 

@@ -196,6 +196,29 @@ bool index_find(const struct index *self, uint64_t offset, struct index_entry *r
     return true;
 }
 
+bool index_find_from(const struct index *self, uint64_t offset, struct index_entry *ret_entry)
+{
+    size_t low = 0;
+    size_t high = index_count(self);
+    size_t count = high;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (index_get(self, middle).offset < offset) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low == count) {
+        return false;
+    }
+    *ret_entry = index_get(self, low);
+    ASSERT(ret_entry->offset >= offset);
+    return true;
+}
+
 /* ---- the file ---- */
 
 static void put_header(uint8_t *to, uint64_t base_offset, uint64_t generation)

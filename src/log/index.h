@@ -97,6 +97,9 @@ void index_add(struct index *self, uint64_t offset, uint64_t position);
 /* (any) The last entry at or below offset; false when there is none. */
 bool index_find(const struct index *self, uint64_t offset, struct index_entry *ret_entry);
 
+/* (any) The first entry at or above offset; false when there is none. */
+bool index_find_from(const struct index *self, uint64_t offset, struct index_entry *ret_entry);
+
 static inline size_t index_count(const struct index *self)
 {
     return atomic_load_explicit(&self->count, memory_order_acquire);

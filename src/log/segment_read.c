@@ -131,20 +131,76 @@ static enum err verify_run(const struct segment *self, const struct segment_run 
     return ERR_OK;
 }
 
-/* Reads and verifies what was found. */
-static enum err read_run(const struct segment *self, const struct segment_run *run,
+/* How many bytes to read at once for a run that begins with the batch found: all that may be in it,
+ * and hardly more. */
+static uint64_t run_bound(const struct segment *self, const struct index *index,
+                          const struct segment_query *query, const struct segment_run *first)
+{
+    uint64_t bound = store_size(self->store) - first->position;
+    struct index_entry behind;
+
+    ASSERT(first->size <= bound);
+    if (bound > query->size_max) {
+        bound = query->size_max > first->size ? query->size_max : first->size;
+    }
+    if (index_find_from(index, query->end_max, &behind) &&
+        behind.position - first->position < bound && behind.position > first->position) {
+        bound = behind.position - first->position;
+    }
+    return bound < first->size ? first->size : bound;
+}
+
+/* As extend, over `size` bytes that were read: what is cut off there is not looked at. */
+static enum err extend_in_memory(const struct segment *self, const struct segment_query *query,
+                                 const struct block *block, struct segment_run *run,
+                                 struct err_info *info)
+{
+    uint64_t behind = store_size(self->store) - run->position;
+
+    ASSERT(block->size <= behind);
+    while (run->end_offset < query->end_max && block->size - run->size >= BATCH_HEADER_SIZE) {
+        struct batch_header header = {0};
+        enum err err =
+            batch_header_decode(block->data + run->size, STORE_BATCH_SIZE_MAX, &header, info);
+
+        if (err == ERR_OK && header.base_offset != run->end_offset) {
+            err = err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
+                          header.base_offset, run->end_offset);
+        }
+        if (err == ERR_OK && header.size > behind - run->size) {
+            err = err_set(info, ERR_CORRUPT, "the file ends inside a batch of %" PRIu32 " bytes",
+                          header.size);
+        }
+        if (err != ERR_OK) {
+            return store_error(self->store, run->position + run->size, err, info);
+        }
+        if (header.size > block->size - run->size || batch_end_offset(&header) > query->end_max) {
+            break;
+        }
+        run->size += header.size;
+        run->end_offset = batch_end_offset(&header);
+    }
+    return ERR_OK;
+}
+
+/* Reads the run that begins with the batch found, in one go, and verifies it. */
+static enum err read_run(const struct segment *self, const struct index *index,
+                         const struct segment_query *query, struct segment_run *run,
                          struct block **ret_batches, struct err_info *info)
 {
-    struct block *block;
+    /* No more than there is, so nothing is allocated for what a header only says. */
+    struct block *block = block_new((size_t)run_bound(self, index, query, run));
     enum err err;
 
-    ASSERT(run->size <= store_size(self->store)); /* So nothing is allocated that is not there. */
-    block = block_new((size_t)run->size);
     if (block == NULL) {
         return segment_no_memory(self->store, info);
     }
-    err = store_read(self->store, run->position, block->data, (size_t)run->size, info);
+    err = store_read(self->store, run->position, block->data, block->size, info);
     if (err == ERR_OK) {
+        err = extend_in_memory(self, query, block, run, info);
+    }
+    if (err == ERR_OK) {
+        block->size = (size_t)run->size;
         err = verify_run(self, run, block->data, info);
     }
     if (err != ERR_OK) {
@@ -158,17 +214,23 @@ static enum err read_run(const struct segment *self, const struct segment_run *r
 enum err segment_read(const struct segment *self, const struct segment_query *query,
                       struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info)
 {
+    uint64_t end = atomic_load_explicit(&self->end_offset, memory_order_acquire);
+    struct segment_query inside = *query;
     struct segment_run run = {0};
-    enum err err = store_pin(self->store, NULL, info); /* Once, for all that follows. */
+    const struct index *index;
+    enum err err = segment_pin(self, &index, info); /* Once, for all that follows. */
 
     if (err != ERR_OK) {
         return err;
     }
-    err = segment_find(self, query, &run, info);
+    inside.end_max = query->end_max < end ? query->end_max : end;
+    inside.size_max = 0; /* The first one, for now. */
+    err = find_run(self, index, &inside, &run, info);
     if (err == ERR_OK) {
-        err = read_run(self, &run, ret_batches, info);
+        inside.size_max = query->size_max;
+        err = read_run(self, index, &inside, &run, ret_batches, info);
     }
-    store_unpin(self->store);
+    segment_unpin(self);
     if (err == ERR_OK) {
         *ret_end_offset = run.end_offset;
     }

@@ -190,8 +190,10 @@ static enum err reopen(const struct store *self, int *ret_fd, struct err_info *i
     }
     if (err != ERR_OK) {
         io_close(self->io, ret_fd);
+        return err;
     }
-    return err;
+    (void)self->io->advise_sequential(self->io, *ret_fd); /* Only a hint. */
+    return ERR_OK;
 }
 
 /* After a MISS. */

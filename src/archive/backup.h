@@ -49,6 +49,7 @@ struct backup_topic {
     uint64_t id;
     char name[TOPIC_NAME_SIZE_MAX + 1];
     uint64_t start;
+    uint64_t log_start; /* while it is written: nobody gives records below it, but their batch */
     uint64_t end;
     uint8_t digest[DIGEST_SIZE]; /* at end, as the manifest has it */
     struct backup_file *files;   /* owned */

@@ -108,6 +108,7 @@ static enum err choose_topics(struct backup_writer *self, const struct backup_so
         if (is_wanted(source, from->name)) {
             topic->id = from->id;
             topic->start = from->start;
+            topic->log_start = from->log_start;
             topic->end = from->end;
             memcpy(topic->name, from->name, sizeof topic->name);
             memcpy(topic->digest, from->digest, DIGEST_SIZE);
@@ -475,8 +476,13 @@ enum err backup_next(struct backup_writer *self, bool *ret_wanted, struct backup
         }
         if (err == ERR_OK && self->chain.offset < current(self)->end) {
             *ret_wanted = true;
-            *ret_want = (struct backup_want){
-                .name = current(self)->name, .offset = self->chain.offset, .end = self->until};
+            /* The first batch may hold records that were trimmed: it is had by the first that was
+             * not. */
+            *ret_want = (struct backup_want){.name = current(self)->name,
+                                             .offset = self->chain.offset < current(self)->log_start
+                                                           ? current(self)->log_start
+                                                           : self->chain.offset,
+                                             .end = self->until};
             return ERR_OK;
         }
         err = err == ERR_OK ? leave(self, info) : err;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "quorlog.pb-c.h"
 
 enum { CONNECT_TIMEOUT_MS = 3000 };
 
@@ -140,4 +141,36 @@ int caller_wait(struct client *client, enum err started, struct call *call)
     }
     client_wait(client, &call->done);
     return call->err == ERR_OK ? EXIT_OK : fail("%s", call->text);
+}
+
+/* The entry that this node has applied; UINT64_MAX when it does not say. */
+static uint64_t ask_applied(struct client *client)
+{
+    struct call call = {0};
+    Quorlog__StatusReply *status = NULL;
+    uint64_t applied = UINT64_MAX;
+
+    if (client_status(client, true, caller_on_reply, &call) == ERR_OK) {
+        client_wait(client, &call.done);
+    }
+    if (call.reply != NULL) {
+        status = quorlog__status_reply__unpack(NULL, call.reply_size, call.reply);
+    }
+    if (status != NULL && status->n_nodes == 1) {
+        applied = status->nodes[0]->applied;
+    }
+    if (status != NULL) {
+        quorlog__status_reply__free_unpacked(status, NULL);
+    }
+    free(call.reply);
+    return applied;
+}
+
+void caller_wait_applied(struct client *client, uint64_t raft_index)
+{
+    enum { TRIES_MAX = 100, PAUSE_MS = 10 };
+
+    for (int i = 0; i < TRIES_MAX && ask_applied(client) < raft_index; i++) {
+        uv_sleep(PAUSE_MS);
+    }
 }

@@ -41,6 +41,10 @@ void caller_on_reply(void *arg, const struct client_error *error, const uint8_t 
  * stderr and returns EXIT_FAILED; else EXIT_OK, and the caller frees call->reply. */
 int caller_wait(struct client *client, enum err started, struct call *call);
 
+/* Waits, for a second at most, until the connected node has applied this entry: a follower knows a
+ * moment after the leader, and whoever asks it next finds what was done. */
+void caller_wait_applied(struct client *client, uint64_t raft_index);
+
 /* uv_poll_init for a descriptor that other programs share, a terminal's above all: it stays as it
  * is, blocking or not. Returns what uv_poll_init does: not 0 for files, which never wait. */
 int poll_init_shared(uv_loop_t *loop, uv_poll_t *poll, int fd);

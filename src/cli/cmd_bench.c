@@ -18,7 +18,12 @@
 #include "cli/json.h"
 #include "quorlog.pb-c.h"
 
-enum { CONNECTIONS_MAX = 256, INFLIGHT_MAX = 65536 };
+enum {
+    CONNECTIONS_MAX = 256,
+    INFLIGHT_MAX = 65536,
+    WORDS_SIZE = 4 << 20, /* more than what a codec looks back on */
+    VALUE_STEP = 7919,    /* a prime: values do not begin where others did */
+};
 
 static const struct option_spec produce_options[] = {
     CALLER_OPTIONS,
@@ -28,6 +33,7 @@ static const struct option_spec produce_options[] = {
     {"inflight", 'i', "N", false, "records under way on each connection; default 256"},
     {"connections", 'C', "N", false, "default 1"},
     {"batch-size", 0, "BYTES", false, "largest batch; default 256K"},
+    {"compression", 0, "none|lz4|zstd", false, "of the batches; values are words then"},
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},
 };
@@ -109,13 +115,17 @@ struct bench {
     uint64_t inflight;
     uint64_t connections;
     uint64_t batch_size;
+    enum client_compression compression;
     uv_loop_t loop;
     uv_timer_t ticker; /* keeps the loop turning */
     struct lane lanes[CONNECTIONS_MAX];
-    uint8_t *value;
+    uint8_t *values;      /* a value is `size` bytes of them, from any place in the first … */
+    uint64_t value_count; /* … so many */
     bool counting;
     bool stopping;
     uint64_t records;
+    uint64_t plain_bytes; /* of batches … */
+    uint64_t sent_bytes;  /* … as they were sent */
     uint64_t first_ns;
     uint64_t last_ns;
     struct histogram latency;
@@ -125,11 +135,12 @@ struct bench {
 static void fill(struct lane *lane)
 {
     struct bench *bench = lane->bench;
-    const struct record record = {.value = bench->value, .value_size = bench->size};
+    struct record record = {.value_size = bench->size};
 
     while (!bench->stopping && lane->sent - lane->reported < bench->inflight) {
         enum err err;
 
+        record.value = bench->values + lane->sent * VALUE_STEP % bench->value_count;
         lane->sent_ns[lane->sent % INFLIGHT_MAX] = now_ns();
         err = producer_send(lane->producer, &record);
         if (err == ERR_BUSY) {
@@ -167,6 +178,8 @@ static void on_report(void *arg, const struct producer_report *report)
         bench->stopping = true;
     } else if (bench->counting) {
         bench->records += report->count;
+        bench->plain_bytes += report->plain_size;
+        bench->sent_bytes += report->sent_size;
     }
     fill(lane);
 }
@@ -185,6 +198,7 @@ static int open_lanes(struct bench *bench)
             .topic = bench->topic,
             .batch_size_max = bench->batch_size,
             .inflight_max = 16,
+            .compression = bench->compression,
         };
 
         lane->bench = bench;
@@ -265,6 +279,11 @@ static double cpu_per_million(const struct bench *bench, const struct costs *bef
     return to <= from || bench->records == 0 ? 0 : (double)(to - from) / (double)bench->records;
 }
 
+static double compression_ratio(const struct bench *bench)
+{
+    return bench->sent_bytes == 0 ? 1 : (double)bench->plain_bytes / (double)bench->sent_bytes;
+}
+
 static void print_result(const struct bench *bench, const struct costs *before,
                          const struct costs *after)
 {
@@ -287,15 +306,15 @@ static void print_result(const struct bench *bench, const struct costs *before,
                                                   "memory", json_number(after->nodes[i].memory)));
         }
         json_print(json_pack(
-            "{s:s,s:o,s:f,s:o,s:o,s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o,s:o}", "durability",
+            "{s:s,s:o,s:f,s:o,s:o,s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o,s:o}", "durability",
             "fsync on a majority", "records", json_number(bench->records), "seconds", seconds,
             "size", json_number(bench->size), "inflight", json_number(bench->inflight),
             "connections", json_number(bench->connections), "records_per_s", rate, "mb_per_s",
             rate * (double)bench->size / 1e6, "p50_ms", ms(histogram_quantile(h, 0.5)), "p99_ms",
             ms(histogram_quantile(h, 0.99)), "p999_ms", ms(histogram_quantile(h, 0.999)), "max_ms",
             ms(h->max), "records_per_journal_write",
-            writes > 0 ? (double)bench->records / (double)writes : 0, "leader",
-            json_number(after->leader_id), "nodes", nodes));
+            writes > 0 ? (double)bench->records / (double)writes : 0, "compression_ratio",
+            compression_ratio(bench), "leader", json_number(after->leader_id), "nodes", nodes));
         return;
     }
     json_decref(nodes);
@@ -307,6 +326,11 @@ static void print_result(const struct bench *bench, const struct costs *before,
            bench->connections == 1 ? "" : "s", (unsigned long long)bench->inflight, seconds, rate,
            rate * (double)bench->size / 1e6, ms(histogram_quantile(h, 0.5)),
            ms(histogram_quantile(h, 0.99)), ms(histogram_quantile(h, 0.999)), ms(h->max));
+    if (bench->compression != CLIENT_COMPRESSION_DEFAULT) {
+        printf("compression  %.2f: %llu bytes of records were sent as %llu\n",
+               compression_ratio(bench), (unsigned long long)bench->plain_bytes,
+               (unsigned long long)bench->sent_bytes);
+    }
     if (writes > 0) {
         printf("journal      %.1f records per durable write of the leader\n",
                (double)bench->records / (double)writes);
@@ -364,9 +388,13 @@ static int parse_produce(struct bench *bench)
 {
     const struct invocation *invocation = bench->invocation;
     const char *topic = option_value(invocation, "topic");
+    const char *compression = option_value(invocation, "compression");
     struct err_info info;
     enum err err;
 
+    if (compression != NULL && !client_compression_parse(compression, &bench->compression)) {
+        return usage("option '--compression': '%s' is none of none, lz4 and zstd", compression);
+    }
     (void)snprintf(bench->topic, sizeof bench->topic, "%s", topic != NULL ? topic : "bench");
     err = option_number(invocation, "size", 100, 1, 8 << 20, &bench->size, &info);
     if (err == ERR_OK) {
@@ -387,15 +415,43 @@ static int parse_produce(struct bench *bench)
 }
 
 /* Bytes that do not compress; a call for each eight, as it is a system call. */
-static void fill_value(struct bench *bench)
+static void fill_random(struct bench *bench)
 {
-    bench->value = malloc(bench->size);
-    ASSERT(bench->value != NULL);
     for (uint64_t i = 0; i < bench->size; i += sizeof(uint64_t)) {
         uint64_t some = clock_real()->random(clock_real());
         uint64_t left = bench->size - i;
 
-        memcpy(bench->value + i, &some, left < sizeof some ? left : sizeof some);
+        memcpy(bench->values + i, &some, left < sizeof some ? left : sizeof some);
+    }
+}
+
+/* Words of a language of 4096 of them, as what is logged is. */
+static void fill_words(struct bench *bench, uint64_t size)
+{
+    uint64_t state = clock_real()->random(clock_real());
+
+    for (uint64_t i = 0; i < size; i++) {
+        uint64_t word = state >> 52;
+
+        state = i % 8 == 7 ? state * UINT64_C(6364136223846793005) + 1 : state;
+        bench->values[i] =
+            i % 8 == 7 ? ' ' : (uint8_t)('a' + (word * UINT64_C(0x9e3779b1) >> i % 8 * 4) % 26);
+    }
+}
+
+/* Without compression each record has the same value. */
+static void fill_values(struct bench *bench)
+{
+    bool words = bench->compression != CLIENT_COMPRESSION_DEFAULT;
+    uint64_t size = bench->size + (words ? WORDS_SIZE : 0);
+
+    bench->value_count = words ? WORDS_SIZE : 1;
+    bench->values = malloc(size);
+    ASSERT(bench->values != NULL);
+    if (words) {
+        fill_words(bench, size);
+    } else {
+        fill_random(bench);
     }
 }
 
@@ -425,10 +481,10 @@ static int run_produce(const struct invocation *invocation)
         free(bench);
         return code;
     }
-    fill_value(bench);
+    fill_values(bench);
     code = caller_open(invocation, &control);
     if (code != EXIT_OK) {
-        free(bench->value);
+        free(bench->values);
         free(bench);
         return code;
     }
@@ -443,7 +499,7 @@ static int run_produce(const struct invocation *invocation)
     close_lanes(bench);
     (void)uv_loop_close(&bench->loop); /* Nothing is open. */
     caller_close(control);
-    free(bench->value);
+    free(bench->values);
     free(bench);
     return code;
 }

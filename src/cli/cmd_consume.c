@@ -12,6 +12,7 @@
 #include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/consume_cursor.h"
+#include "cli/consume_filter.h"
 #include "cli/format.h"
 
 static const struct option_spec options[] = {
@@ -28,6 +29,7 @@ static const struct option_spec options[] = {
     {"at-least", 0, "TOKEN", false, "see at least what the produce with this token wrote"},
     {"linearizable", 0, NULL, false, "see all that was acknowledged before, by whomever"},
     {"max-lag", 0, "MS", false, "see all that was acknowledged so long before"},
+    CONSUME_FILTER_OPTIONS,
     CONSUME_CURSOR_OPTIONS,
     {NULL, 0, NULL, false, NULL},
 };
@@ -50,6 +52,10 @@ static const char details[] =
     "                    cannot is left for another; if all cannot until --timeout, it fails\n"
     "                    (LAGGING).\n"
     "\n"
+    "--key, --header, --grep, --since and --until say which records are wanted: those that all of\n"
+    "them fit. The node looks for them and sends no others; how many it looked at is told on\n"
+    "stderr at the end. TIME is 2026-11-22T10:00:00Z, seconds since 1970, or so long ago: 10m.\n"
+    "\n"
     "With --cursor it goes on where the cursor stands, takes it over from whoever had it (which\n"
     "then ends with an error), and moves it behind what was written to the output: now and then,\n"
     "and at the end, at SIGINT and SIGTERM too. At least once: after a crash what was printed and\n"
@@ -64,6 +70,8 @@ static const char details[] =
     "  quorlog consume events\n"
     "  quorlog consume events -o -10 --follow\n"
     "  quorlog consume events -o @2026-11-22T10:00:00Z -f '%o %t %v\\n'\n"
+    "  quorlog consume events --key alice --latest\n"
+    "  quorlog consume events --header kind=order --grep paid --since 2h\n"
     "  quorlog consume events -s 127.0.0.1:7438 --at-least 57 --json\n"
     "  quorlog consume events --cursor billing --share 1/3 --follow\n"
     "  quorlog consume events -s 127.0.0.1:7438 --linearizable\n";
@@ -74,6 +82,7 @@ struct consume {
     bool plain;         /* values, a line each */
     struct consumer *consumer;
     struct consume_cursor cursor;
+    struct consume_filter filter;
     bool placed; /* the consumer's position counts */
     bool done;
     bool output_failed;
@@ -92,13 +101,10 @@ static void stop_output(struct consume *self)
     self->code = output_failed(errno);
 }
 
-static void on_record(void *arg, const struct record *record)
+static void print_record(void *arg, const struct record *record)
 {
     struct consume *self = arg;
 
-    if (self->output_failed) {
-        return;
-    }
     if (self->plain) {
         (void)fwrite(record->value, 1, record->value_size, stdout); /* Checked below. */
         (void)putchar('\n');
@@ -112,6 +118,21 @@ static void on_record(void *arg, const struct record *record)
     }
 }
 
+static void on_record(void *arg, const struct record *record)
+{
+    struct consume *self = arg;
+
+    if (self->output_failed) {
+        return;
+    }
+    if (!consume_filter_wants_latest(&self->filter)) {
+        print_record(self, record);
+    } else if (consume_filter_keep(&self->filter, record) != ERR_OK) {
+        self->done = true;
+        self->code = fail("%s", err_text(ERR_NOMEM));
+    }
+}
+
 static void on_ended(void *arg, const struct client_error *error, uint64_t next_offset)
 {
     struct consume *self = arg;
@@ -120,6 +141,8 @@ static void on_ended(void *arg, const struct client_error *error, uint64_t next_
     self->done = true;
     if (error->err != ERR_OK && !self->output_failed) {
         self->code = fail("%s", error->text);
+    } else if (!self->output_failed) {
+        consume_filter_give(&self->filter, print_record, self);
     }
 }
 
@@ -199,6 +222,7 @@ static int parse(const struct invocation *invocation, struct consume *self,
     const char *offset = option_value(invocation, "offset");
     struct err_info info;
     enum err err;
+    int code;
 
     self->topic = invocation->arguments[0];
     consumer_options->topic = self->topic;
@@ -222,8 +246,12 @@ static int parse(const struct invocation *invocation, struct consume *self,
         err = err_set(&info, ERR_INVALID, "--format and --json exclude each other");
     }
     self->plain = self->format == NULL && !option_given(invocation, "json");
-    return err == ERR_OK ? consume_cursor_parse(&self->cursor, invocation, consumer_options)
-                         : usage("%s", info.text);
+    if (err != ERR_OK) {
+        return usage("%s", info.text);
+    }
+    code = consume_filter_parse(&self->filter, invocation, consumer_options);
+    return code == EXIT_OK ? consume_cursor_parse(&self->cursor, invocation, consumer_options)
+                           : code;
 }
 
 static int run(const struct invocation *invocation)
@@ -260,6 +288,7 @@ static int run(const struct invocation *invocation)
     watch_reader(&self, client_loop(client));
     client_wait(client, &self.done);
     show(&self);
+    consume_filter_report(&self.filter, self.consumer);
     consumer_free(self.consumer);
     self.consumer = NULL;
     uv_close((uv_handle_t *)&self.flush, NULL);
@@ -268,6 +297,7 @@ static int run(const struct invocation *invocation)
     }
     code = consume_cursor_close(&self.cursor, self.code);
     caller_close(client);
+    consume_filter_fini(&self.filter);
     return code;
 }
 

@@ -32,6 +32,8 @@ static const struct option_spec options[] = {
     {"key", 'k', "KEY", false, "key of all records"},
     {"key-separator", 'K', "SEP", false, "the key is what stands before SEP in each line"},
     {"header", 'H', "NAME=VALUE", true, "a header of all records; may be repeated"},
+    {"compression", 0, "none|lz4|zstd", false,
+     "of batches, on the wire and on disk; default: as the topic says"},
     {"create", 0, NULL, false, "create the topic if there is none"},
     {"acks", 0, "majority|all", false, "wait until it is on so many voters' disks; majority"},
     {"expect-offset", 0, "N", false, "write only if the topic ends at N; implies --atomic"},
@@ -82,6 +84,7 @@ struct produce {
     uint64_t lines;      /* taken, those that are skipped not included */
     char failure[640];
 
+    enum client_compression compression;
     bool acks_all;
     bool atomic;
     bool has_expect;
@@ -534,6 +537,7 @@ static int produce_all(struct produce *self, const struct invocation *invocation
 {
     struct producer_options producer_options = {.topic = self->topic,
                                                 .timeout_ms = timeout_ms,
+                                                .compression = self->compression,
                                                 .acks_all = self->acks_all,
                                                 .atomic = self->atomic,
                                                 .has_expect = self->has_expect,
@@ -575,6 +579,7 @@ static int produce_all(struct produce *self, const struct invocation *invocation
 static int parse_promises(struct produce *self, const struct invocation *invocation)
 {
     const char *acks = option_value(invocation, "acks");
+    const char *compression = option_value(invocation, "compression");
     struct err_info info;
     enum err err =
         option_number(invocation, "expect-offset", 0, 0, INT64_MAX, &self->expect_offset, &info);
@@ -584,6 +589,9 @@ static int parse_promises(struct produce *self, const struct invocation *invocat
     }
     if (acks != NULL && strcmp(acks, "all") != 0 && strcmp(acks, "majority") != 0) {
         return usage("option '--acks': '%s' is neither 'majority' nor 'all'", acks);
+    }
+    if (compression != NULL && !client_compression_parse(compression, &self->compression)) {
+        return usage("option '--compression': '%s' is none of none, lz4 and zstd", compression);
     }
     self->acks_all = acks != NULL && strcmp(acks, "all") == 0;
     self->has_expect = option_given(invocation, "expect-offset");

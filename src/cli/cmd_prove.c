@@ -15,7 +15,7 @@
 #include "cli/json.h"
 #include "cli/question.h"
 #include "quorlog.pb-c.h"
-#include "record.pb-c.h"
+#include "record/batch_records.h"
 
 static const struct option_spec options[] = {
     CALLER_OPTIONS,
@@ -237,48 +237,43 @@ static int run_make(const struct invocation *invocation)
 
 /* ---- checking ---- */
 
+static void print_one(const struct proof *proof, bool json, const struct record *record)
+{
+    if (json) {
+        format_print_json(proof->topic, record);
+    } else {
+        format_print(stdout,
+                     record->key != NULL ? "offset  %o\ntime    %t\nkey     %k\nvalue   %v\n"
+                                         : "offset  %o\ntime    %t\nvalue   %v\n",
+                     record);
+    }
+}
+
 /* The record of the proof, out of its batch. */
 static int print_record(const struct proof *proof, bool json)
 {
-    Record__RecordSet *set = record__record_set__unpack(NULL, proof->body.size, proof->body.data);
-    size_t place = proof->offset - proof->header.base_offset;
-    struct record_header *headers;
+    struct batch_records records;
     struct record record;
-    const Record__Record *from;
+    bool found = false;
+    enum err err;
 
-    if (set == NULL || set->n_records != proof->header.record_count) {
-        record__record_set__free_unpacked(set, NULL); /* NULL is fine. */
+    batch_records_init(&records);
+    err = batch_records_start(&records, &proof->header, proof->body.data, 0, NULL);
+    while (err == ERR_OK && (err = batch_records_next(&records, &record)) == ERR_OK) {
+        if (record.offset == proof->offset) {
+            print_one(proof, json, &record);
+            found = true;
+        }
+    }
+    batch_records_fini(&records);
+    if (err != ERR_AGAIN) {
         return fail("the proof holds, but its batch does not hold the records that it should");
     }
-    from = set->records[place];
-    headers = calloc(from->n_headers + 1, sizeof *headers);
-    ASSERT(headers != NULL); /* Smaller than what was unpacked. */
-    for (size_t i = 0; i < from->n_headers; i++) {
-        headers[i] = (struct record_header){.name = from->headers[i]->name,
-                                            .value = from->headers[i]->value.data,
-                                            .value_size = from->headers[i]->value.len};
+    if (!found) {
+        return fail("the proof holds, but record %llu is not in its batch any more: compaction has "
+                    "dropped it",
+                    (unsigned long long)proof->offset);
     }
-    record = (struct record){
-        .value = from->value.data,
-        .value_size = from->value.len,
-        .key = from->has_key ? (from->key.data != NULL ? from->key.data : (uint8_t *)"") : NULL,
-        .key_size = from->key.len,
-        .headers = headers,
-        .header_count = from->n_headers,
-        .timestamp_us = from->timestamp_us,
-        .offset = proof->offset,
-        .append_time_us = proof->header.append_time_us,
-    };
-    if (json) {
-        format_print_json(proof->topic, &record);
-    } else {
-        format_print(stdout,
-                     record.key != NULL ? "offset  %o\ntime    %t\nkey     %k\nvalue   %v\n"
-                                        : "offset  %o\ntime    %t\nvalue   %v\n",
-                     &record);
-    }
-    free(headers);
-    record__record_set__free_unpacked(set, NULL);
     return EXIT_OK;
 }
 

@@ -3,16 +3,17 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <uv.h>
 
 #include "base/assert.h"
 #include "cli/caller.h"
 #include "cli/commands.h"
 #include "cli/json.h"
+#include "cli/topic_settings.h"
 #include "quorlog.pb-c.h"
 
 static const struct option_spec create_options[] = {
     CALLER_OPTIONS,
+    TOPIC_SETTING_OPTIONS,
     {"if-missing", 0, NULL, false, "an existing topic is fine"},
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},
@@ -66,58 +67,32 @@ static json_t *hex_json(const ProtobufCBinaryData *data)
 static json_t *topic_json(const Quorlog__TopicInfo *topic)
 {
     char time[40];
+    json_t *object;
 
-    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:i,s:s,s:o}", "name", json_text(topic->name), "id",
-                     json_number(topic->id), "start", json_number(topic->start), "end",
-                     json_number(topic->end), "size", json_number(topic->size), "segments",
-                     (int)topic->segments, "created", human_time(time, topic->created_time_us),
-                     "digest", hex_json(&topic->digest));
+    object = json_pack("{s:o,s:o,s:o,s:o,s:o,s:i,s:s,s:o}", "name", json_text(topic->name), "id",
+                       json_number(topic->id), "start", json_number(topic->start), "end",
+                       json_number(topic->end), "size", json_number(topic->size), "segments",
+                       (int)topic->segments, "created", human_time(time, topic->created_time_us),
+                       "digest", hex_json(&topic->digest));
+    if (topic->settings != NULL) {
+        /* Out of memory: json_print aborts. */
+        (void)json_object_set_new(object, "settings", topic_settings_json(topic->settings));
+    }
+    return object;
 }
 
 /* ---- create ---- */
 
-static enum err start_create(struct client *client, const struct invocation *invocation,
-                             struct call *call)
-{
-    return client_topic_create(client, invocation->arguments[0], caller_on_reply, call);
-}
-
-/* The entry that this node has applied; UINT64_MAX when it does not say. */
-static uint64_t ask_applied(struct client *client)
-{
-    struct call call = {0};
-    Quorlog__StatusReply *status = NULL;
-    uint64_t applied = UINT64_MAX;
-
-    if (client_status(client, true, caller_on_reply, &call) == ERR_OK) {
-        client_wait(client, &call.done);
-    }
-    if (call.reply != NULL) {
-        status = quorlog__status_reply__unpack(NULL, call.reply_size, call.reply);
-    }
-    if (status != NULL && status->n_nodes == 1) {
-        applied = status->nodes[0]->applied;
-    }
-    if (status != NULL) {
-        quorlog__status_reply__free_unpacked(status, NULL);
-    }
-    free(call.reply);
-    return applied;
-}
-
 /* A follower knows of the topic a moment after the leader: whoever asks it next finds it there. */
 static void wait_applied(struct client *client, const struct call *created)
 {
-    enum { TRIES_MAX = 100, PAUSE_MS = 10 };
     Quorlog__TopicCreateReply *reply =
         quorlog__topic_create_reply__unpack(NULL, created->reply_size, created->reply);
 
     if (reply == NULL) {
         return; /* It was created; nothing more is promised. */
     }
-    for (int i = 0; i < TRIES_MAX && ask_applied(client) < reply->raft_index; i++) {
-        uv_sleep(PAUSE_MS);
-    }
+    caller_wait_applied(client, reply->raft_index);
     quorlog__topic_create_reply__free_unpacked(reply, NULL);
 }
 
@@ -126,18 +101,26 @@ enum { CREATE_TRIES_MAX = 5 };
 static int run_create(const struct invocation *invocation)
 {
     const char *name = invocation->arguments[0];
+    struct client_alteration alteration = {0};
+    struct err_info info = {.text = ""};
     struct client *client;
     struct call call = {0};
-    int code = caller_open(invocation, &client);
     unsigned tries = 0;
-    enum err err;
+    enum err err = topic_settings_parse(invocation, &alteration, &info);
+    int code;
 
+    if (err != ERR_OK) {
+        return usage("%s", info.text);
+    }
+    code = caller_open(invocation, &client);
     if (code != EXIT_OK) {
         return code;
     }
     do {
         call = (struct call){0};
-        err = start_create(client, invocation, &call);
+        err = client_topic_create_with(client, name,
+                                       alteration.which_count > 0 ? &alteration.settings : NULL,
+                                       caller_on_reply, &call);
         if (err == ERR_OK) {
             client_wait(client, &call.done);
             err = call.err;
@@ -270,6 +253,136 @@ static void print_topic(const Quorlog__TopicInfo *topic, uint64_t node_id)
            (unsigned long long)node_id, human_time(time, topic->created_time_us));
     print_hex(&topic->digest);
     printf("%s\n", topic->digest.len == 0 ? "- (no records)" : "");
+    if (topic->settings != NULL) {
+        topic_settings_print(topic->settings);
+    }
+}
+
+/* "3 h 12 min" */
+static const char *human_duration(char buffer[40], uint64_t ms)
+{
+    uint64_t s = ms / 1000;
+
+    if (s < 60) {
+        (void)snprintf(buffer, 40, "%llu s", (unsigned long long)s);
+    } else if (s < 3600) {
+        (void)snprintf(buffer, 40, "%llu min %llu s", (unsigned long long)s / 60,
+                       (unsigned long long)s % 60);
+    } else if (s < 86400) {
+        (void)snprintf(buffer, 40, "%llu h %llu min", (unsigned long long)s / 3600,
+                       (unsigned long long)s / 60 % 60);
+    } else {
+        (void)snprintf(buffer, 40, "%llu d %llu h", (unsigned long long)s / 86400,
+                       (unsigned long long)s / 3600 % 24);
+    }
+    return buffer;
+}
+
+static const char *bound_name(Quorlog__RetentionBound bound)
+{
+    switch ((int)bound) {
+    case QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE:
+        return "age";
+    case QUORLOG__RETENTION_BOUND__RETENTION_BOUND_BYTES:
+        return "bytes";
+    case QUORLOG__RETENTION_BOUND__RETENTION_BOUND_RECORDS:
+        return "records";
+    default:
+        return "none";
+    }
+}
+
+/* What retention deletes next, when and why. */
+static void print_next(const Quorlog__RetentionForecast *next)
+{
+    char text[40];
+
+    if (next == NULL || next->to <= next->from) {
+        return;
+    }
+    if (next->to - next->from == 1) {
+        printf("next      offset %llu goes ", (unsigned long long)next->from);
+    } else {
+        printf("next      offsets %llu…%llu go ", (unsigned long long)next->from,
+               (unsigned long long)next->to - 1);
+    }
+    if (next->in_ms == 0 && next->room == 0) {
+        printf("now: the topic has passed its bound of %s\n", bound_name(next->bound));
+    } else if (next->bound == QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE) {
+        printf("in %s at the earliest: the bound is their age\n",
+               human_duration(text, next->in_ms));
+    } else if (next->bound == QUORLOG__RETENTION_BOUND__RETENTION_BOUND_BYTES) {
+        printf("when %s more are written: the bound is the topic's size\n",
+               human_size(text, next->room));
+    } else {
+        printf("when %llu more record%s written: the bound is their number\n",
+               (unsigned long long)next->room + 1, next->room == 0 ? " is" : "s are");
+    }
+}
+
+static json_t *indexes_json(const Quorlog__TopicDescribeReply *reply)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < reply->n_indexes; i++) {
+        const Quorlog__IndexStatus *index = reply->indexes[i];
+        json_t *object = json_pack("{s:o,s:o,s:o,s:o,s:o,s:i}", "index", json_text(index->index),
+                                   "state", json_text(index->state), "indexed_to",
+                                   json_number(index->indexed_to), "left", json_number(index->left),
+                                   "size", json_number(index->size), "files", (int)index->files);
+
+        if (index->left_ms != UINT64_MAX) {
+            (void)json_object_set_new(object, "left_ms", json_number(index->left_ms));
+        }
+        if (index->reason[0] != '\0') {
+            (void)json_object_set_new(object, "reason", json_text(index->reason));
+        }
+        (void)json_array_append_new(array, object); /* Out of memory: json_print aborts. */
+    }
+    return array;
+}
+
+/* A row an index: what it is, how far, how large. */
+static void print_indexes(const Quorlog__TopicDescribeReply *reply)
+{
+    char size[24];
+
+    for (size_t i = 0; i < reply->n_indexes; i++) {
+        const Quorlog__IndexStatus *index = reply->indexes[i];
+
+        printf("index     %s: %s, to offset %llu, %s in %u file%s", index->index, index->state,
+               (unsigned long long)index->indexed_to, human_size(size, index->size), index->files,
+               index->files == 1 ? "" : "s");
+        if (index->left > 0) {
+            printf("; %llu offsets left", (unsigned long long)index->left);
+            if (index->left_ms != UINT64_MAX) {
+                printf(", about %llu s", (unsigned long long)(index->left_ms / 1000 + 1));
+            }
+        }
+        printf("%s%s\n", index->reason[0] != '\0' ? ": " : "", index->reason);
+    }
+}
+
+static json_t *describe_json(const Quorlog__TopicDescribeReply *reply)
+{
+    const Quorlog__RetentionForecast *next = reply->next;
+    json_t *object = topic_json(reply->topic);
+
+    if (next != NULL) {
+        json_t *value = json_pack("{s:s,s:o,s:o}", "bound", bound_name(next->bound), "from",
+                                  json_number(next->from), "to", json_number(next->to));
+
+        if (next->bound == QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE) {
+            (void)json_object_set_new(value, "in_ms", json_number(next->in_ms));
+        } else {
+            (void)json_object_set_new(value, "room", json_number(next->room));
+        }
+        (void)json_object_set_new(object, "next", value);
+    }
+    if (reply->n_indexes > 0) {
+        (void)json_object_set_new(object, "indexes", indexes_json(reply));
+    }
+    return object;
 }
 
 static int run_describe(const struct invocation *invocation)
@@ -287,9 +400,11 @@ static int run_describe(const struct invocation *invocation)
         return malformed();
     }
     if (option_given(invocation, "json")) {
-        json_print(topic_json(reply->topic));
+        json_print(describe_json(reply));
     } else {
         print_topic(reply->topic, reply->node_id);
+        print_next(reply->next);
+        print_indexes(reply);
     }
     quorlog__topic_describe_reply__free_unpacked(reply, NULL);
     return EXIT_OK;
@@ -299,7 +414,8 @@ const struct command_spec command_topic_create = {
     .name = "topic create",
     .synopsis = "TOPIC",
     .summary = "create a topic",
-    .details = "A name has 1 to 200 characters of A-Z a-z 0-9 . _ - and does not begin with '-'.\n",
+    .details = "A name has 1 to 200 characters of A-Z a-z 0-9 . _ - and does not begin with '-'.\n"
+               "Settings may be changed later: quorlog topic alter.\n",
     .options = create_options,
     .arguments_min = 1,
     .arguments_max = 1,
@@ -331,7 +447,7 @@ const struct command_spec command_topic_list = {
 const struct command_spec command_topic_describe = {
     .name = "topic describe",
     .synopsis = "TOPIC",
-    .summary = "show a topic: offsets, size, digest",
+    .summary = "show a topic: offsets, size, digest, settings",
     .details =
         "The digest is that of the last batch: replicas with equal ends have equal digests.\n"
         "Ask each node with --server to compare them.\n",

@@ -354,6 +354,10 @@ static void take_checked(struct comparison *self, unsigned at, struct deep *deep
     struct ask *ask = &deep->asks[at];
     Quorlog__DigestReply *reply;
 
+    if (ask->err == ERR_RANGE && ask->log_start > deep->next[at]) {
+        deep->next[at] = ask->log_start; /* It was trimmed meanwhile: on with what is left. */
+        return;
+    }
     if (ask->err != ERR_OK) {
         take_failure(self, at, ask, deep->next[at]);
         return;

@@ -32,6 +32,7 @@ static void on_answer(void *arg, const struct client_error *error,
     ask->fleet->unanswered--;
     ask->err = error->err;
     (void)snprintf(ask->text, sizeof ask->text, "%s", error->text); /* Cut is fine. */
+    ask->log_start = error->log_start;
     ask->log_end = error->log_end;
     if (answer == NULL) {
         return;

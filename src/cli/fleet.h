@@ -23,8 +23,9 @@ struct ask {
     bool done;
     enum err err; /* OK: header and body hold the answer */
     char text[512];
-    uint64_t log_end; /* with ERR_RANGE */
-    uint8_t *header;  /* owned: a packed message */
+    uint64_t log_start; /* with ERR_RANGE, as log_end */
+    uint64_t log_end;
+    uint8_t *header; /* owned: a packed message */
     size_t header_size;
     uint8_t *body; /* owned */
     size_t body_size;

@@ -1,9 +1,11 @@
 #include "cli/format.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "cli/json.h"
 #include "cli/options.h"
 
@@ -102,18 +104,43 @@ void format_print_json(const char *topic, const struct record *record)
     json_print(object);
 }
 
-static enum err parse_time(const char *text, int64_t *ret_time_us, struct err_info *info)
+/* "10m": so long before now. False: it is none. */
+static bool parse_ago(const char *text, int64_t *ret_time_us)
+{
+    static const struct {
+        char letter;
+        int64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    size_t digits = strspn(text, "0123456789");
+    int64_t now_us = clock_real()->wall_us(clock_real());
+
+    if (digits == 0 || digits > 9 || strlen(text) != digits + 1) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (text[digits] == units[i].letter) {
+            *ret_time_us = now_us - strtoll(text, NULL, 10) * units[i].seconds * 1000000;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum err format_parse_time(const char *text, int64_t *ret_time_us, struct err_info *info)
 {
     struct tm utc = {0};
     const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &utc);
     uint64_t seconds;
     int64_t micros = 0;
 
+    if (end == NULL && parse_ago(text, ret_time_us)) {
+        return ERR_OK;
+    }
     if (end == NULL) {
         if (parse_number(text, "time", 0, INT64_MAX / 1000000, &seconds, NULL) != ERR_OK) {
             return err_set(info, ERR_INVALID,
-                           "'@%s' is not a time: write @2026-11-22T10:00:00Z, or seconds since "
-                           "1970",
+                           "'%s' is not a time: write 2026-11-22T10:00:00Z, seconds since 1970, or "
+                           "so long ago: 90s, 10m, 2h, 7d",
                            text);
         }
         *ret_time_us = (int64_t)seconds * 1000000;
@@ -128,7 +155,7 @@ static enum err parse_time(const char *text, int64_t *ret_time_us, struct err_in
         }
     }
     if (strcmp(end, "Z") != 0) {
-        return err_set(info, ERR_INVALID, "'@%s': a time ends with Z (UTC)", text);
+        return err_set(info, ERR_INVALID, "'%s': a time ends with Z (UTC)", text);
     }
     *ret_time_us = (int64_t)timegm(&utc) * 1000000 + micros;
     return ERR_OK;
@@ -146,8 +173,10 @@ enum err format_parse_start(const char *text, struct consumer_options *options,
         return ERR_OK;
     }
     if (text[0] == '@') {
+        enum err err = format_parse_time(text + 1, &options->time_us, info);
+
         options->start = CONSUMER_TIME;
-        return parse_time(text + 1, &options->time_us, info);
+        return err == ERR_OK ? err : err_prefix(info, err, "'%s'", text);
     }
     options->start = text[0] == '-' ? CONSUMER_TAIL : CONSUMER_OFFSET;
     if (parse_number(text + (text[0] == '-' ? 1 : 0), "offset", 0, INT64_MAX, &options->offset,

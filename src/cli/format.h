@@ -19,9 +19,13 @@ void format_print(FILE *to, const char *format, const struct record *record);
 /* {"topic","offset","key","value","headers","append_time","timestamp"}, on a line. */
 void format_print_json(const char *topic, const struct record *record);
 
+/* A moment: RFC 3339 with Z, seconds since 1970, or so long ago, as 90s, 10m, 2h or 7d.
+ * Microseconds since 1970. ERR_INVALID with text. */
+enum err format_parse_time(const char *text, int64_t *ret_time_us, struct err_info *info);
+
 /*
- * Where to start: "start", "end", a number N, -N (before the end), "@TIME" (RFC 3339 with Z or
- * seconds since 1970). ERR_INVALID with text.
+ * Where to start: "start", "end", a number N, -N (before the end), "@TIME" (as
+ * format_parse_time takes it). ERR_INVALID with text.
  */
 enum err format_parse_start(const char *text, struct consumer_options *options,
                             struct err_info *info);

@@ -201,6 +201,9 @@ static unsigned suffix_shift(char suffix)
     case 'g':
     case 'G':
         return 30;
+    case 't':
+    case 'T':
+        return 40;
     default:
         return 0;
     }
@@ -217,6 +220,7 @@ enum err parse_number(const char *text, const char *what, uint64_t min, uint64_t
     number = strtoull(text, &end, 10);
     shift = suffix_shift(*end);
     end += shift > 0 ? 1 : 0;
+    end += shift > 0 && strncmp(end, "iB", 2) == 0 ? 2 : 0;
     if (text[0] < '0' || text[0] > '9' || *end != '\0') {
         return err_set(info, ERR_INVALID, "%s: '%s' is not a whole number", what, text);
     }
@@ -226,6 +230,36 @@ enum err parse_number(const char *text, const char *what, uint64_t min, uint64_t
                        (unsigned long long)min, (unsigned long long)max);
     }
     *ret_number = number << shift;
+    return ERR_OK;
+}
+
+enum err parse_duration(const char *text, const char *what, uint64_t min, uint64_t max,
+                        uint64_t *ret_ms, struct err_info *info)
+{
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } units[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    unsigned long long number;
+    uint64_t unit_ms = 0;
+    char *end;
+
+    errno = 0;
+    number = strtoull(text, &end, 10);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        unit_ms = strcmp(end, units[i].name) == 0 ? units[i].ms : unit_ms;
+    }
+    if (text[0] < '0' || text[0] > '9' || unit_ms == 0) {
+        return err_set(info, ERR_INVALID,
+                       "%s: '%s' is not a time: write milliseconds, or 10s, 5m, 12h, 7d", what,
+                       text);
+    }
+    if (errno == ERANGE || number > UINT64_MAX / unit_ms || number * unit_ms < min ||
+        number * unit_ms > max) {
+        return err_set(info, ERR_INVALID, "%s: '%s' is not in the range %llu to %llu ms", what,
+                       text, (unsigned long long)min, (unsigned long long)max);
+    }
+    *ret_ms = number * unit_ms;
     return ERR_OK;
 }
 

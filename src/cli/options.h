@@ -60,14 +60,19 @@ bool option_given(const struct invocation *self, const char *name);
 unsigned option_count(const struct invocation *self, const char *name);
 const char *option_value_at(const struct invocation *self, const char *name, unsigned at);
 
-/* The option's value as a number in [min, max]; `absent` when not given. Suffixes K, M, G count by
- * 1024. ERR_INVALID with text. */
+/* The option's value as a number in [min, max]; `absent` when not given. Suffixes K, M, G, T (KiB
+ * …) count by 1024. ERR_INVALID with text. */
 enum err option_number(const struct invocation *self, const char *name, uint64_t absent,
                        uint64_t min, uint64_t max, uint64_t *ret_number, struct err_info *info);
 
 /* A whole number in text: [min, max], with suffix as above. `what` is how the text calls it. */
 enum err parse_number(const char *text, const char *what, uint64_t min, uint64_t max,
                       uint64_t *ret_number, struct err_info *info);
+
+/* A time in text, in [min, max] ms: a number of milliseconds, or of what stands behind it: ms, s,
+ * m, h, d. */
+enum err parse_duration(const char *text, const char *what, uint64_t min, uint64_t max,
+                        uint64_t *ret_ms, struct err_info *info);
 
 /* Prints the help of a command to stdout. */
 void options_help(const struct command_spec *command);

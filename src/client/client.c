@@ -219,8 +219,32 @@ enum err client_claim_producer(struct client *self, const struct client_claim *c
     return start(self, &options, cb, arg);
 }
 
+/* The message for them. */
+static void put_settings(const struct client_topic_settings *settings,
+                         Quorlog__TopicSettings *ret_message)
+{
+    quorlog__topic_settings__init(ret_message);
+    ret_message->retention_ms = settings->retention_ms;
+    ret_message->retention_bytes = settings->retention_bytes;
+    ret_message->retention_records = settings->retention_records;
+    ret_message->compression = settings->compression;
+    ret_message->indexes = settings->indexes;
+    ret_message->segment_bytes = settings->segment_bytes;
+    ret_message->segment_ms = settings->segment_ms;
+    ret_message->flush_ms = settings->flush_ms;
+    ret_message->preallocate = settings->preallocate;
+}
+
 enum err client_topic_create(struct client *self, const char *topic, client_reply_cb cb, void *arg)
 {
+    return client_topic_create_with(self, topic, NULL, cb, arg);
+}
+
+enum err client_topic_create_with(struct client *self, const char *topic,
+                                  const struct client_topic_settings *settings, client_reply_cb cb,
+                                  void *arg)
+{
+    Quorlog__TopicSettings message;
     Quorlog__TopicCreateRequest request = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
     struct client_request_options options = {
         .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_CREATE,
@@ -234,6 +258,66 @@ enum err client_topic_create(struct client *self, const char *topic, client_repl
         return ERR_INVALID;
     }
     request.topic = unchanged(topic);
+    if (settings != NULL) {
+        put_settings(settings, &message);
+        request.settings = &message;
+    }
+    return start(self, &options, cb, arg);
+}
+
+enum err client_topic_alter(struct client *self, const struct client_alteration *alteration,
+                            client_reply_cb cb, void *arg)
+{
+    Quorlog__TopicAlterRequest request = QUORLOG__TOPIC_ALTER_REQUEST__INIT;
+    Quorlog__TopicSettings message;
+    uint32_t which[CLIENT_SETTINGS_MAX];
+    struct client_request_options options = {
+        .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_ALTER,
+        .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_ALTER_REPLY,
+        .request = &request.base,
+        .reply = &quorlog__topic_alter_reply__descriptor,
+        .repeatable = true,
+        .needs_leader = true,
+    };
+
+    if (client_request_check_topic(alteration->topic) != ERR_OK ||
+        alteration->which_count > CLIENT_SETTINGS_MAX) {
+        return ERR_INVALID;
+    }
+    for (size_t i = 0; i < alteration->which_count; i++) {
+        which[i] = (uint32_t)alteration->which[i];
+    }
+    put_settings(&alteration->settings, &message);
+    request.topic = unchanged(alteration->topic);
+    request.settings = &message;
+    request.which = which;
+    request.n_which = alteration->which_count;
+    request.on_node_id = (uint64_t *)(uintptr_t)alteration->on_nodes; /* Only copied from. */
+    request.n_on_node_id = alteration->on_count;
+    request.on_default = alteration->on_default;
+    return start(self, &options, cb, arg);
+}
+
+enum err client_topic_trim(struct client *self, const struct client_trim *trim, client_reply_cb cb,
+                           void *arg)
+{
+    Quorlog__TopicTrimRequest request = QUORLOG__TOPIC_TRIM_REQUEST__INIT;
+    struct client_request_options options = {
+        .type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_TRIM,
+        .reply_type = QUORLOG__FRAME_TYPE__FRAME_TOPIC_TRIM_REPLY,
+        .request = &request.base,
+        .reply = &quorlog__topic_trim_reply__descriptor,
+        .repeatable = true,
+        .needs_leader = true,
+    };
+
+    if (client_request_check_topic(trim->topic) != ERR_OK) {
+        return ERR_INVALID;
+    }
+    request.topic = unchanged(trim->topic);
+    request.before = trim->by_time ? 0 : trim->before;
+    request.by_time = trim->by_time;
+    request.time_us = trim->by_time ? trim->time_us : 0;
     return start(self, &options, cb, arg);
 }
 

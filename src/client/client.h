@@ -23,6 +23,7 @@
 #include <uv.h>
 
 #include "base/err.h"
+#include "record/filter.h"
 #include "record/record.h"
 
 struct client;
@@ -91,6 +92,65 @@ typedef void (*client_reply_cb)(void *arg, const struct client_error *error, con
                                 size_t reply_size);
 
 enum err client_topic_create(struct client *self, const char *topic, client_reply_cb cb, void *arg);
+
+/* A topic's settings; 0, false: the default. Fields as in TopicSettings. */
+struct client_topic_settings {
+    uint64_t retention_ms;
+    uint64_t retention_bytes;
+    uint64_t retention_records;
+    uint32_t compression; /* enum codec (record/codec.h) */
+    uint32_t indexes;     /* bits */
+    uint64_t segment_bytes;
+    uint64_t segment_ms;
+    uint64_t flush_ms;
+    bool preallocate;
+};
+
+/* Which settings are meant, by the numbers of their fields. */
+enum client_setting {
+    CLIENT_SETTING_RETENTION_MS = 1,
+    CLIENT_SETTING_RETENTION_BYTES = 2,
+    CLIENT_SETTING_RETENTION_RECORDS = 3,
+    CLIENT_SETTING_COMPRESSION = 6,
+    CLIENT_SETTING_INDEXES = 7,
+    CLIENT_SETTING_SEGMENT_BYTES = 9,
+    CLIENT_SETTING_SEGMENT_MS = 10,
+    CLIENT_SETTING_FLUSH_MS = 11,
+    CLIENT_SETTING_PREALLOCATE = 12,
+    CLIENT_SETTINGS_MAX = 12, /* how many there are at most */
+};
+
+struct client_alteration {
+    const char *topic; /* in, copied, as all of it */
+    struct client_topic_settings settings;
+    enum client_setting which[CLIENT_SETTINGS_MAX];
+    size_t which_count;
+    /* With INDEXES: of these nodes instead of the topic. */
+    const uint64_t *on_nodes;
+    size_t on_count;
+    bool on_default; /* They have the topic's set again; settings.indexes is 0. */
+};
+
+/* As client_topic_create; ERR_INVALID from the cluster where settings are not allowed. */
+enum err client_topic_create_with(struct client *self, const char *topic,
+                                  const struct client_topic_settings *settings, client_reply_cb cb,
+                                  void *arg);
+
+/* Repeated after an unknown outcome: settings are set, whoever else sets them meanwhile. */
+enum err client_topic_alter(struct client *self, const struct client_alteration *alteration,
+                            client_reply_cb cb, void *arg);
+
+/* Drops the records below `before`, or those appended before time_us. Repeated after an unknown
+ * outcome: nobody can trim back. */
+struct client_trim {
+    const char *topic; /* in, copied */
+    uint64_t before;   /* the first offset that stays */
+    bool by_time;
+    int64_t time_us;
+};
+enum err client_topic_trim(struct client *self, const struct client_trim *trim, client_reply_cb cb,
+                           void *arg);
+
 enum err client_topic_delete(struct client *self, const char *topic, client_reply_cb cb, void *arg);
 /* A part of the list, in order of name, behind `after` (NULL: from the beginning); the reply's
  * `more` says that there is a next part, behind the last name of this one. */
@@ -174,6 +234,18 @@ struct client_claim {
 enum err client_claim_producer(struct client *self, const struct client_claim *claim,
                                client_reply_cb cb, void *arg);
 
+enum client_compression {
+    /* As the topic's settings say. A producer is told with its id, before its first batch (with an
+     * identity of its own, or without idempotence, by the answer to it), and by each answer. */
+    CLIENT_COMPRESSION_DEFAULT,
+    CLIENT_COMPRESSION_NONE,
+    CLIENT_COMPRESSION_LZ4,
+    CLIENT_COMPRESSION_ZSTD,
+};
+
+/* "none", "lz4", "zstd"; false: none of them. */
+bool client_compression_parse(const char *name, enum client_compression *ret_compression);
+
 struct producer_options {
     const char *topic;          /* in, copied */
     size_t batch_size_max;      /* bytes of a batch's body; 0: 256 KiB */
@@ -195,6 +267,9 @@ struct producer_options {
     bool atomic; /* all records until producer_flush in one batch, all or nothing: ERR_TOO_LARGE
                     from producer_send when they do not fit; batch_records_max is not used */
     struct producer_identity identity; /* id != 0: as claimed; else it gets one of its own */
+    /* Of each batch as a whole; one that does not shrink is sent as it is. batch_size_max bounds
+     * what it holds, not what is sent. */
+    enum client_compression compression;
 };
 
 /* Records [first, first + count) of the producer's calls are written at offset … (in order), or
@@ -209,6 +284,8 @@ struct producer_report {
     unsigned replicas;   /* voters that had it on disk when it was answered … */
     unsigned voters;     /* … of so many */
     uint64_t latency_ns; /* from the batch's first send to the answer */
+    size_t plain_size;   /* bytes of the records, encoded … */
+    size_t sent_size;    /* … and as they were sent */
     const struct client_error *error;
 };
 typedef void (*producer_report_cb)(void *arg, const struct producer_report *report);
@@ -264,6 +341,10 @@ struct consumer_options {
      * are passed over, and do not count for records_max. share_count 0: all records. */
     unsigned share;
     unsigned share_count;
+    /* Only records that match (record/filter.h); the node looks for them, and sends no others.
+     * NULL: all. In, copied. With `latest`, the last record that is given is the one. */
+    const struct filter *filter;
+    size_t plain_size_max; /* bytes of a batch's records, decompressed; 0: 64 MiB */
 };
 
 struct consumer_events {
@@ -278,13 +359,22 @@ struct consumer_events {
 /* Reads from the connected node, and goes on with another, at the next offset, when that one is
  * gone, behind, cut off, or has not got the records whole. Records come once each, in order,
  * without a gap; what was seen once stays: another node answers only when it shows as much.
- * ERR_INVALID also for a linearizable read with max_lag_ms. */
+ * ERR_INVALID also for a linearizable read with max_lag_ms, and a filter that makes no sense
+ * (filter_check). */
 enum err consumer_new(struct client *client, const struct consumer_options *options,
                       const struct consumer_events *events, void *arg,
                       struct consumer **ret_consumer);
 
 /* The offset behind the last record that was given or passed over; 0 before `placed`. */
 uint64_t consumer_position(const struct consumer *self);
+
+/* What nodes have done so far to find records that match the filter. */
+struct consumer_scan {
+    uint64_t records; /* looked at */
+    uint64_t bytes;   /* of the batches that they are in */
+    uint64_t segments_skipped;
+};
+void consumer_scanned(const struct consumer *self, struct consumer_scan *ret_scan);
 
 /* Stop and go on getting records: backpressure. */
 void consumer_pause(struct consumer *self);

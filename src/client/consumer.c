@@ -42,7 +42,8 @@ static void destroy(struct consumer *self)
     while (self->chunks != NULL) {
         consumer_drop_chunk(self, self->chunks);
     }
-    record_reader_fini(&self->reader);
+    batch_records_fini(&self->records);
+    free(self->filter);
     free(self);
 }
 
@@ -171,15 +172,25 @@ enum err consumer_new(struct client *client, const struct consumer_options *opti
     if (client_request_check_topic(options->topic) != ERR_OK ||
         (unsigned)options->start > CONSUMER_TIME || options->credit_size > INT32_MAX ||
         options->max_lag_ms > UINT32_MAX || (options->linearizable && options->max_lag_ms > 0) ||
-        !share_is_one(options->share, options->share_count)) {
+        !share_is_one(options->share, options->share_count) ||
+        (options->filter != NULL && filter_check(options->filter, NULL) != ERR_OK)) {
         return ERR_INVALID;
     }
     self = calloc(1, sizeof *self);
     if (self == NULL) {
         return ERR_NOMEM;
     }
+    if (options->filter != NULL && !filter_is_empty(options->filter)) {
+        self->filter = malloc(sizeof *self->filter);
+        if (self->filter == NULL) {
+            free(self);
+            return ERR_NOMEM;
+        }
+        *self->filter = *options->filter;
+    }
     self->channel = client_reading_channel(client);
     self->options = *options;
+    self->options.filter = self->filter;
     memcpy(self->topic, options->topic, strlen(options->topic) + 1);
     self->options.topic = self->topic;
     if (self->options.credit_size == 0) {
@@ -189,12 +200,13 @@ enum err consumer_new(struct client *client, const struct consumer_options *opti
     self->arg = arg;
     self->deadline_ns = CHANNEL_NEVER;
     consumer_init_call(self);
-    record_reader_init(&self->reader);
+    batch_records_init(&self->records);
     self->user.step = step;
     self->user.cancel = cancel;
     err = channel_add(self->channel, &self->user);
     if (err != ERR_OK) {
-        record_reader_fini(&self->reader);
+        batch_records_fini(&self->records);
+        free(self->filter);
         free(self);
         return err;
     }
@@ -205,6 +217,11 @@ enum err consumer_new(struct client *client, const struct consumer_options *opti
 uint64_t consumer_position(const struct consumer *self)
 {
     return self->next;
+}
+
+void consumer_scanned(const struct consumer *self, struct consumer_scan *ret_scan)
+{
+    *ret_scan = self->scan;
 }
 
 void consumer_pause(struct consumer *self)

@@ -107,7 +107,8 @@ static bool is_expected(const struct consumer *self, const Quorlog__ConsumeReply
         return false;
     }
     if (reply->next_offset < reply->offset ||
-        (body_size == 0) != (reply->next_offset == reply->offset)) {
+        (body_size > 0 && reply->next_offset == reply->offset) ||
+        (body_size == 0 && reply->next_offset > reply->offset && self->filter == NULL)) {
         return false;
     }
     if (self->state == CONSUMER_STREAMING && body_size > 0 && self->credit <= 0) {
@@ -141,7 +142,28 @@ static enum err queue_body(struct consumer *self, const struct frame *frame, uin
     return ERR_OK;
 }
 
-static enum err on_reply(struct consumer *self, const struct frame *frame)
+/* A filter found nothing up to there: told behind what is queued. */
+static void pass_over(struct consumer *self, uint64_t next_offset)
+{
+    ASSERT(self->filter != NULL);
+    if (self->chunks != NULL) {
+        ASSERT(self->chunks->prev->next_offset <= next_offset);
+        self->chunks->prev->next_offset = next_offset;
+    } else {
+        ASSERT(!self->in_batch && self->next <= next_offset);
+        self->next = next_offset;
+    }
+}
+
+static void add_scan(struct consumer_scan *self, const Quorlog__ConsumeReply *reply)
+{
+    self->records += reply->records_scanned;
+    self->bytes += reply->bytes_scanned;
+    self->segments_skipped += reply->segments_skipped;
+}
+
+/* *ret_progress: it leads on. */
+static enum err on_reply(struct consumer *self, const struct frame *frame, bool *ret_progress)
 {
     Quorlog__ConsumeReply *reply =
         quorlog__consume_reply__unpack(NULL, frame->header_size, frame->header);
@@ -163,6 +185,10 @@ static enum err on_reply(struct consumer *self, const struct frame *frame)
         self->placed = true;
         self->next = reply->offset;
     }
+    if (frame->body_size == 0 && reply->next_offset > reply->offset) {
+        pass_over(self, reply->next_offset);
+    }
+    add_scan(&self->scan, reply);
     self->topic_id = reply->topic_id;
     self->ask = reply->next_offset;
     self->token = reply->applied_index > self->token ? reply->applied_index : self->token; /* I5 */
@@ -175,7 +201,8 @@ static enum err on_reply(struct consumer *self, const struct frame *frame)
     }
     self->confirmed = true;
     err = ERR_OK;
-    if (frame->body_size > 0 || self->options.follow || self->ask >= self->end) {
+    *ret_progress = reply->next_offset > reply->offset;
+    if (*ret_progress || self->options.follow || self->ask >= self->end) {
         self->failures = 0;
         self->has_reason = false;
         self->deadline_ns = CHANNEL_NEVER;
@@ -189,6 +216,7 @@ static enum err on_answer(struct call *call, const struct frame *frame,
                           const struct client_error *error)
 {
     struct consumer *self = of_call(call);
+    bool progress = false;
     enum err err;
 
     ASSERT(self->state == CONSUMER_FETCHING || self->state == CONSUMER_STREAMING);
@@ -201,7 +229,7 @@ static enum err on_answer(struct call *call, const struct frame *frame,
         retry(self, ERR_CLOSED, "the node ended the stream");
         return ERR_OK;
     }
-    err = on_reply(self, frame);
+    err = on_reply(self, frame, &progress);
     if (err != ERR_OK) {
         channel_forget(self->channel, call);
         retry(self, err, "the node's answer does not follow on what it sent before");
@@ -209,7 +237,7 @@ static enum err on_answer(struct call *call, const struct frame *frame,
     }
     if (self->state == CONSUMER_FETCHING) {
         self->state = CONSUMER_IDLE;
-        if (frame->body_size == 0 && !self->options.follow && self->ask < self->end) {
+        if (!progress && !self->options.follow && self->ask < self->end) {
             self->leave = true;
             retry(self, ERR_AGAIN, "the node is behind");
         }
@@ -254,8 +282,9 @@ static uint32_t try_ms(const struct consumer *self, uint64_t now_ns)
     return left_ms;
 }
 
+/* filter: room for the message's. */
 static void fill_request(const struct consumer *self, uint64_t now_ns,
-                         Quorlog__ConsumeRequest *request)
+                         Quorlog__ConsumeRequest *request, struct filter_message *filter)
 {
     static const Quorlog__Start starts[] = {
         [CONSUMER_OFFSET] = QUORLOG__START__START_OFFSET,
@@ -285,13 +314,18 @@ static void fill_request(const struct consumer *self, uint64_t now_ns,
     request->max_lag_ms =
         self->end_known && !self->options.follow ? 0 : (uint32_t)self->options.max_lag_ms;
     request->deadline_ms = try_ms(self, now_ns);
+    if (self->filter != NULL) {
+        filter_message_fill(filter, self->filter);
+        request->filter = &filter->message;
+    }
 }
 
 static void fetch(struct consumer *self, uint64_t now_ns)
 {
     Quorlog__ConsumeRequest request = QUORLOG__CONSUME_REQUEST__INIT;
+    struct filter_message filter;
 
-    fill_request(self, now_ns, &request);
+    fill_request(self, now_ns, &request, &filter);
     self->call.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME;
     self->call.stream = false;
     if (channel_send(self->channel, &self->call, &request.base, NULL, 0) == ERR_OK) {
@@ -310,9 +344,10 @@ static void open_stream(struct consumer *self, uint64_t now_ns)
 {
     Quorlog__ConsumeStreamRequest request = QUORLOG__CONSUME_STREAM_REQUEST__INIT;
     Quorlog__ConsumeRequest from = QUORLOG__CONSUME_REQUEST__INIT;
+    struct filter_message filter;
 
     ASSERT(self->placed && self->queued < self->options.credit_size);
-    fill_request(self, now_ns, &from);
+    fill_request(self, now_ns, &from, &filter);
     request.from = &from;
     request.credit = self->options.credit_size - self->queued; /* I3 */
     self->call.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME_STREAM;

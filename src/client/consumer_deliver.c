@@ -66,13 +66,15 @@ static enum err open_batch(struct consumer *self, struct err_info *info)
     if (err != ERR_OK) {
         return err;
     }
-    if (header->base_offset > self->next) {
+    if (header->base_offset > self->next && self->filter == NULL) {
         return err_set(info, ERR_CORRUPT, "the next batch begins at %llu: records are missing",
                        (unsigned long long)header->base_offset);
     }
-    record_reader_start(&self->reader, chunk->at + BATCH_HEADER_SIZE,
-                        header->size - BATCH_HEADER_SIZE);
-    self->offset = header->base_offset;
+    err = batch_records_start(&self->records, header, chunk->at + BATCH_HEADER_SIZE,
+                              self->options.plain_size_max, info);
+    if (err != ERR_OK) {
+        return err;
+    }
     self->in_batch = true;
     self->token = header->raft_index > self->token ? header->raft_index : self->token;
     chunk->at += header->size;
@@ -86,6 +88,10 @@ static enum err close_chunk(struct consumer *self, struct err_info *info)
     struct chunk *chunk = self->chunks;
 
     ASSERT(!self->in_batch && chunk->left == 0);
+    if (self->filter != NULL && self->next < chunk->next_offset) {
+        self->next = chunk->next_offset; /* What came behind the last match does not. */
+        self->refusals = 0;
+    }
     if (self->next != chunk->next_offset) {
         return err_set(info, ERR_CORRUPT, "the node's batches end at %llu, not at %llu as it says",
                        (unsigned long long)self->next, (unsigned long long)chunk->next_offset);
@@ -98,29 +104,32 @@ static enum err close_chunk(struct consumer *self, struct err_info *info)
 static enum err deliver_one(struct consumer *self, struct err_info *info)
 {
     struct record record;
-    enum err err = record_reader_next(&self->reader, &record);
+    enum err err = batch_records_next(&self->records, &record);
     uint64_t end = batch_end_offset(&self->header);
 
-    if (err == ERR_AGAIN && self->offset == end) {
+    if (err == ERR_AGAIN) {
+        /* Of a sparse batch the last records may be missing. */
+        self->next = end > self->next ? end : self->next;
         self->in_batch = false;
         return ERR_OK;
     }
     if (err == ERR_NOMEM) {
         return err_set(info, err, "%s", err_text(err));
     }
-    if (err != ERR_OK || self->offset == end) {
+    if (err != ERR_OK) {
         return err_set(info, ERR_CORRUPT, "the batch does not hold the %u records that it should",
                        self->header.record_count);
     }
-    self->offset++;
-    if (self->offset <= self->next) {
+    if (record.offset < self->next) {
         return ERR_OK; /* Before what was asked for. */
     }
-    ASSERT(self->offset == self->next + 1); /* I1 */
-    record.offset = self->next;
-    record.append_time_us = self->header.append_time_us;
-    self->next = self->offset;
+    ASSERT(record.offset < end); /* I1 */
+    self->next = record.offset + 1;
     self->refusals = 0;
+    /* A node of an earlier release sends all. */
+    if (self->filter != NULL && !filter_matches(self->filter, &record)) {
+        return ERR_OK;
+    }
     if (self->options.share_count > 0 &&
         share_of(&record, self->options.share_count) != self->options.share) {
         return ERR_OK;

@@ -5,9 +5,10 @@
  *      consumer.c          its life: step, the end, what callers use
  *      consumer_ask.c      questions and answers, and which node is asked
  *      consumer_deliver.c  from batches to records
+ *      consumer_filter.c   which of them are asked for
  *
  * Invariants:
- *   I1  Delivered records are [first, next): each once, in order.
+ *   I1  Delivered records are [first, next), those of them that match: each once, in order.
  *   I2  The queue holds frames for [next, ask); the next question is for `ask`.
  *   I3  Streaming: credit + queued + what is owed = credit_size, so never more than credit_size
  *       bytes and one frame are held.
@@ -19,7 +20,8 @@
 
 #include "client/channel.h"
 #include "log/batch.h"
-#include "record/record_set.h"
+#include "quorlog.pb-c.h"
+#include "record/batch_records.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -68,8 +70,10 @@ struct consumer {
     /* The batch that is being delivered. */
     bool in_batch;
     struct batch_header header;
-    uint64_t offset; /* of the reader's next record */
-    struct record_reader reader;
+    struct batch_records records;
+
+    struct filter *filter; /* owned; NULL: all records */
+    struct consumer_scan scan;
 
     bool paused;
     uint64_t deadline_ns; /* for a sign of progress; CHANNEL_NEVER: none is waited for */
@@ -101,6 +105,20 @@ void consumer_stop_asking(struct consumer *self);
 /* What came was no good: asks for `next` again, of another node, unless all in turn were no good.
  */
 void consumer_refuse_node(struct consumer *self, const struct client_error *error);
+
+/* ---- consumer_filter.c ---- */
+
+/* A filter as a message, without memory of its own to be freed. */
+struct filter_message {
+    Quorlog__RecordFilter message;
+    Quorlog__HeaderCondition headers[FILTER_CONDITIONS_MAX];
+    Quorlog__HeaderCondition *header_list[FILTER_CONDITIONS_MAX];
+    char names[FILTER_TEXT_MAX + FILTER_CONDITIONS_MAX]; /* the headers', each with its zero */
+    ProtobufCBinaryData contains[FILTER_CONDITIONS_MAX];
+};
+
+/* All of it points into the filter and into itself: it is not to be moved. */
+void filter_message_fill(struct filter_message *self, const struct filter *filter);
 
 /* ---- consumer_deliver.c ---- */
 

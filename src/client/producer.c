@@ -41,6 +41,7 @@
 enum {
     BATCH_SIZE_MAX = 256 << 10,
     BATCH_SIZE_LIMIT = 1 << 30,
+    PACKED_ROOM = 4096,
     BATCH_RECORDS_MAX = 10000,
     INFLIGHT = 16,
     INFLIGHT_MAX = 64,
@@ -58,21 +59,86 @@ static struct producer *of_user(struct channel_user *user)
 
 /* ---- batches ---- */
 
+bool client_compression_parse(const char *name, enum client_compression *ret_compression)
+{
+    enum codec codec;
+
+    if (!codec_parse(name, &codec)) {
+        return false;
+    }
+    *ret_compression = codec == CODEC_LZ4    ? CLIENT_COMPRESSION_LZ4
+                       : codec == CODEC_ZSTD ? CLIENT_COMPRESSION_ZSTD
+                                             : CLIENT_COMPRESSION_NONE;
+    return true;
+}
+
+static enum codec wanted_codec(const struct producer *self)
+{
+    switch (self->options.compression) {
+    case CLIENT_COMPRESSION_LZ4:
+        return CODEC_LZ4;
+    case CLIENT_COMPRESSION_ZSTD:
+        return CODEC_ZSTD;
+    case CLIENT_COMPRESSION_NONE:
+        return CODEC_NONE;
+    case CLIENT_COMPRESSION_DEFAULT:
+    default:
+        return self->topic_codec;
+    }
+}
+
+void producer_set_codec(struct producer *self, uint32_t compression)
+{
+    /* One that comes with a later release is not known here. */
+    self->topic_codec =
+        codec_name((enum codec)compression) != NULL ? (enum codec)compression : CODEC_NONE;
+}
+
+/* What is sent of what was built: compressed, if that is wanted and makes it smaller. */
+static enum err choose_body(struct producer *self, const struct buf **ret_body,
+                            enum codec *ret_codec)
+{
+    enum codec codec = wanted_codec(self);
+    enum err err;
+
+    *ret_body = &self->building;
+    *ret_codec = CODEC_NONE;
+    if (codec == CODEC_NONE) {
+        return ERR_OK;
+    }
+    self->packed.size = 0;
+    err = codec_compress(codec, self->building.data, self->building.size, &self->packed, NULL);
+    if (err == ERR_OK && self->packed.size < self->building.size) {
+        *ret_body = &self->packed;
+        *ret_codec = codec;
+    }
+    return err == ERR_NOMEM ? err : ERR_OK; /* Whatever else it is: plain will do. */
+}
+
 enum err producer_seal(struct producer *self)
 {
+    const struct buf *body;
     struct batch *batch;
+    enum codec codec;
+    enum err err;
 
     ASSERT(self->building_count > 0 && self->building.size > 0);
+    err = choose_body(self, &body, &codec);
+    if (err != ERR_OK) {
+        return err;
+    }
     batch = calloc(1, sizeof *batch);
     if (batch == NULL) {
         return ERR_NOMEM;
     }
-    batch->body = block_new(self->building.size);
+    batch->body = block_new(body->size);
     if (batch->body == NULL) {
         free(batch);
         return ERR_NOMEM;
     }
-    memcpy(batch->body->data, self->building.data, self->building.size);
+    memcpy(batch->body->data, body->data, body->size);
+    batch->codec = codec;
+    batch->plain_size = self->building.size;
     batch->producer = self;
     batch->state = BATCH_QUEUED;
     batch->call.events = &producer_call_events;
@@ -193,6 +259,8 @@ static void report(struct producer *self, const struct batch *batch)
 
     out.first = batch->first;
     out.count = batch->count;
+    out.plain_size = batch->plain_size;
+    out.sent_size = batch->body->size;
     out.latency_ns = batch->first_sent_ns == 0 ? 0 : batch->answered_ns - batch->first_sent_ns;
     if (error.text == NULL) {
         error.text = err_text(error.err);
@@ -228,6 +296,7 @@ static void free_producer(struct producer *self)
 {
     ASSERT(self->batches == NULL && self->init == NULL);
     buf_fini(&self->building);
+    buf_fini(&self->packed);
     free(self);
 }
 
@@ -412,7 +481,8 @@ static enum err check_options(struct producer_options *options)
     if ((options->has_expect || options->identity.id != 0) && options->no_idempotence) {
         return ERR_INVALID;
     }
-    if (options->inflight_max > INFLIGHT_MAX || options->batch_size_max > BATCH_SIZE_LIMIT ||
+    if ((unsigned)options->compression > CLIENT_COMPRESSION_ZSTD ||
+        options->inflight_max > INFLIGHT_MAX || options->batch_size_max > BATCH_SIZE_LIMIT ||
         options->buffer_size_max < options->batch_size_max) {
         return ERR_INVALID;
     }
@@ -450,6 +520,7 @@ enum err producer_new(struct client *client, const struct producer_options *opti
     self->epoch = self->options.identity.epoch;
     self->next_sequence = self->options.identity.sequence;
     buf_init(&self->building, self->options.batch_size_max);
+    buf_init(&self->packed, 2 * self->options.batch_size_max + PACKED_ROOM); /* Codecs' bounds. */
     self->user.step = step;
     self->user.cancel = cancel;
     err = channel_add(self->channel, &self->user);

@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "client/channel.h"
 #include "client/client_request.h"
+#include "record/codec.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -27,7 +28,9 @@ struct batch {
     struct producer *producer;
     enum batch_state state;
     struct call call;
-    struct block *body;
+    struct block *body; /* as it is sent */
+    enum codec codec;   /* … so compressed */
+    size_t plain_size;  /* of its records */
     uint32_t body_crc32c;
     uint64_t first;
     uint32_t count;
@@ -50,7 +53,9 @@ struct producer {
     producer_report_cb cb;
     void *arg;
 
-    struct buf building; /* the records that no batch has yet */
+    struct buf building;    /* the records that no batch has yet */
+    struct buf packed;      /* what was built, compressed: room that is used again */
+    enum codec topic_codec; /* the topic's setting, as it was told last */
     uint32_t building_count;
     uint64_t building_ns; /* when the first of them came */
     bool flush;
@@ -100,6 +105,9 @@ void producer_fail_batch_info(struct batch *batch, const struct err_info *info);
 
 /* When the oldest record that has no answer is given up; CHANNEL_NEVER: there is none. */
 uint64_t producer_oldest_deadline_ns(const struct producer *self);
+
+/* A node has told the topic's setting. */
+void producer_set_codec(struct producer *self, uint32_t compression);
 
 /* ---- producer_send.c ---- */
 

@@ -140,6 +140,7 @@ static enum err on_answer(struct call *call, const struct frame *frame,
     batch->report.duplicate = reply->duplicate;
     batch->report.replicas = reply->replicas;
     batch->report.voters = reply->voters;
+    producer_set_codec(self, reply->compression);
     if (reply->code == ERR_NOT_CONFIRMED) {
         tell_unconfirmed(batch, reply);
     }
@@ -178,6 +179,7 @@ static void on_init_reply(void *arg, const struct client_error *error, const uin
     } else {
         self->id = message->producer_id;
         self->epoch = (uint16_t)message->epoch;
+        producer_set_codec(self, message->compression);
         self->window = self->options.inflight_max;
         if (message->window > 0 && message->window < self->window) {
             self->window = message->window;
@@ -210,6 +212,7 @@ static void get_id(struct producer *self, uint64_t now_ns)
     if (deadline_ns == CHANNEL_NEVER) {
         return; /* Nothing to send. */
     }
+    request.compression_of = self->topic;
     options.timeout_ns = deadline_ns - now_ns;
     if (client_request_start(self->channel, &options, on_init_reply, self, &self->init) != ERR_OK) {
         back_off(self);
@@ -256,6 +259,7 @@ static enum err send_batch(struct producer *self, struct batch *batch, uint64_t 
         .producer_id = self->id,
         .producer_epoch = self->epoch,
         .base_sequence = batch->base_sequence,
+        .attributes = (uint16_t)batch->codec,
         .body_crc32c = batch->body_crc32c,
     };
     struct slice parts[] = {
@@ -285,7 +289,7 @@ static enum err send_batch(struct producer *self, struct batch *batch, uint64_t 
 
 static bool fits_node(struct producer *self, struct batch *batch)
 {
-    size_t size = BATCH_HEADER_SIZE + batch->body->size;
+    size_t size = BATCH_HEADER_SIZE + batch->plain_size; /* Compressed it may hold no more. */
     size_t size_max = channel_batch_size_max(self->channel);
     struct err_info info;
 

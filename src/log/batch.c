@@ -40,6 +40,9 @@ void batch_header_encode(const struct batch_header *self, uint8_t to[BATCH_HEADE
     ASSERT(self->size > BATCH_HEADER_SIZE);
     ASSERT(self->record_count > 0);
     ASSERT((self->attributes & ~BATCH_ATTRIBUTES_KNOWN) == 0);
+    ASSERT((self->attributes & BATCH_CODEC_MASK) <= BATCH_CODEC_MAX);
+    ASSERT(
+        IMPLIES((self->attributes & BATCH_COMPACTED) != 0, (self->attributes & BATCH_SPARSE) != 0));
     bytes_put_u32(to + AT_MAGIC, BATCH_MAGIC);
     bytes_put_u32(to + AT_SIZE, self->size);
     bytes_put_u32(to + AT_RECORD_COUNT, self->record_count);
@@ -86,7 +89,25 @@ static enum err check_shape(const uint8_t *from, const struct batch_header *head
         return err_set(info, code, "batch record_count is 0");
     }
     if ((header->attributes & ~BATCH_ATTRIBUTES_KNOWN) != 0) {
-        return err_set(info, code, "batch attributes 0x%04x are unknown", header->attributes);
+        return err_set(
+            info, code,
+            "batch attributes 0x%04x are unknown; a codec (0 to %d), 0x%04x (sparse) and "
+            "0x%04x (compacted) are known",
+            header->attributes, (int)BATCH_CODEC_MAX, BATCH_SPARSE, BATCH_COMPACTED);
+    }
+    if ((header->attributes & BATCH_CODEC_MASK) > BATCH_CODEC_MAX) {
+        return err_set(info, code,
+                       "batch attributes 0x%04x name an unknown codec; 0 (none), 1 (lz4) and 2 "
+                       "(zstd) are known",
+                       header->attributes);
+    }
+    if ((header->attributes & BATCH_COMPACTED) != 0 &&
+        ((header->attributes & BATCH_SPARSE) == 0 ||
+         header->size < BATCH_HEADER_SIZE + BATCH_DIGEST_SIZE)) {
+        return err_set(info, code,
+                       "batch attributes 0x%04x: a compacted batch is sparse, and its body begins "
+                       "with a digest",
+                       header->attributes);
     }
     if (bytes_get_u32(from + AT_RESERVED) != 0) {
         return err_set(info, code, "batch reserved field is not 0");
@@ -172,6 +193,12 @@ enum err batch_header_decode_produced(const uint8_t *batch, size_t size, uint32_
     if (header.size != size) {
         return err_set(info, ERR_INVALID, "batch size says %" PRIu32 ", but %zu bytes came",
                        header.size, size);
+    }
+    if ((header.attributes & ~BATCH_ATTRIBUTES_PRODUCED) != 0) {
+        return err_set(info, ERR_INVALID,
+                       "batch attributes 0x%04x: a produced batch may name its codec (0 to %d) and "
+                       "nothing else",
+                       header.attributes, (int)BATCH_CODEC_MAX);
     }
     err = check_shape(batch, &header, ERR_INVALID, info);
     if (err != ERR_OK) {

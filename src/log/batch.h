@@ -30,7 +30,8 @@
  *   append_time_us: microseconds since 1970, the leader's clock, never less than the batch before.
  *
  *   A batch is valid iff magic matches, 104 < size <= the limit, header_crc32c matches,
- *   1 <= record_count, reserved is 0, unknown attributes are 0, and body_crc32c matches the body.
+ *   1 <= record_count, reserved is 0, unknown attributes are 0, and body_crc32c matches the body. A
+ *   compacted one has room for the digest that its body begins with.
  */
 #ifndef QUORLOG_LOG_BATCH_H
 #define QUORLOG_LOG_BATCH_H
@@ -53,18 +54,20 @@ enum {
 /*
  * Attributes. A set bit that is not known is refused, so that it can be defined later.
  *
- *   CODEC      how the body is compressed: 0 not, 1 LZ4, 2 Zstandard (record/codec.h)
+ *   CODEC      how the body is compressed: 0 not, 1 LZ4, 2 Zstandard (record/codec.h); no other
  *   SPARSE     records name their offsets, and some of [base_offset, base_offset + record_count)
- * may be missing: they were dropped by compaction, or do not match a filter. Never produced.
+ *              may be missing: they were dropped by compaction, or do not match a filter. Never
+ *              produced.
  *   COMPACTED  stands for one or more batches that followed on each other. Goes with SPARSE. The
  *              stamps are the last one's; the body begins with the digest of the batch before the
  *              first one, 32 bytes, which is never compressed.
  */
 enum batch_attribute {
     BATCH_CODEC_MASK = 0x0007,
+    BATCH_CODEC_MAX = 2, /* of the numbers that fit into the mask */
     BATCH_SPARSE = 0x0008,
     BATCH_COMPACTED = 0x0010,
-    /* What a producer may set, and what may lie in a log. */
+    /* What a producer may set, and what may come from a log. */
     BATCH_ATTRIBUTES_PRODUCED = BATCH_CODEC_MASK,
     BATCH_ATTRIBUTES_KNOWN = BATCH_CODEC_MASK | BATCH_SPARSE | BATCH_COMPACTED,
 };

@@ -11,7 +11,6 @@
 #include "log/batch.h"
 #include "log/store.h"
 
-#define INDEX_MAGIC UINT32_C(0x31584c51)      /* "QLX1" */
 #define INDEX_SEAL_MAGIC UINT32_C(0x53584c51) /* "QLXS" */
 
 enum {
@@ -123,6 +122,14 @@ void index_free(struct index *self)
     free(self);
 }
 
+struct index_entry index_entry_decode(const uint8_t from[INDEX_ENTRY_SIZE])
+{
+    return (struct index_entry){
+        .offset = bytes_get_u64(from + ENTRY_AT_OFFSET),
+        .position = bytes_get_u64(from + ENTRY_AT_POSITION),
+    };
+}
+
 struct index_entry index_get(const struct index *self, size_t i)
 {
     const uint8_t *at = self->entries;
@@ -132,11 +139,7 @@ struct index_entry index_get(const struct index *self, size_t i)
     if (at == NULL) {
         at = self->pieces[piece_of(i, &place)];
     }
-    at += place * INDEX_ENTRY_SIZE;
-    return (struct index_entry){
-        .offset = bytes_get_u64(at + ENTRY_AT_OFFSET),
-        .position = bytes_get_u64(at + ENTRY_AT_POSITION),
-    };
+    return index_entry_decode(at + place * INDEX_ENTRY_SIZE);
 }
 
 void index_add(struct index *self, uint64_t offset, uint64_t position)
@@ -231,10 +234,11 @@ static void put_header(uint8_t *to, uint64_t base_offset, uint64_t generation)
     bytes_put_u32(to + AT_CRC, crc32c(to + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION));
 }
 
-/* Over the entries, whose checksum is `crc`, and what follows the checksum in the seal. */
-static uint32_t seal_crc(uint32_t crc, const uint8_t *seal)
+/* Over the entries, whose checksum this is, and what follows it in the seal. */
+static uint32_t seal_crc(uint32_t entries_crc, const uint8_t *seal)
 {
-    return crc32c_extend(crc, seal + SEAL_AT_STORE_SIZE, INDEX_SEAL_SIZE - SEAL_AT_STORE_SIZE);
+    return crc32c_extend(entries_crc, seal + SEAL_AT_STORE_SIZE,
+                         INDEX_SEAL_SIZE - SEAL_AT_STORE_SIZE);
 }
 
 static void put_seal(uint8_t *to, const struct index_seal *seal, uint32_t crc, size_t count)
@@ -251,55 +255,23 @@ static void put_seal(uint8_t *to, const struct index_seal *seal, uint32_t crc, s
     bytes_put_u32(to + SEAL_AT_CRC, seal_crc(crc, to));
 }
 
-static enum err check_header(const uint8_t *header, uint64_t base_offset, uint64_t generation,
+enum err index_header_decode(const uint8_t from[INDEX_HEADER_SIZE], struct index_header *ret_header,
                              struct err_info *info)
 {
-    if (bytes_get_u32(header + AT_MAGIC) != INDEX_MAGIC ||
-        bytes_get_u32(header + AT_CRC) !=
-            crc32c(header + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION)) {
+    if (bytes_get_u32(from + AT_MAGIC) != INDEX_MAGIC ||
+        bytes_get_u32(from + AT_CRC) != crc32c(from + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION)) {
         return err_set(info, ERR_CORRUPT, "the header does not verify");
     }
-    if (bytes_get_u32(header + AT_VERSION) != INDEX_VERSION ||
-        (bytes_get_u32(header + AT_FLAGS) & ~(uint32_t)INDEX_FLAGS_KNOWN) != 0) {
+    if (bytes_get_u32(from + AT_VERSION) != INDEX_VERSION ||
+        (bytes_get_u32(from + AT_FLAGS) & ~(uint32_t)INDEX_FLAGS_KNOWN) != 0) {
         return err_set(info, ERR_VERSION, "format version %" PRIu32 ", flags 0x%" PRIx32,
-                       bytes_get_u32(header + AT_VERSION), bytes_get_u32(header + AT_FLAGS));
+                       bytes_get_u32(from + AT_VERSION), bytes_get_u32(from + AT_FLAGS));
     }
-    if (bytes_get_u64(header + AT_BASE_OFFSET) != base_offset ||
-        bytes_get_u64(header + AT_GENERATION) != generation) {
-        return err_set(info, ERR_CORRUPT, "made for another store");
-    }
+    *ret_header = (struct index_header){
+        .base_offset = bytes_get_u64(from + AT_BASE_OFFSET),
+        .generation = bytes_get_u64(from + AT_GENERATION),
+    };
     return ERR_OK;
-}
-
-/* The seal of a file of `size` bytes, but for its checksum. */
-static enum err check_seal(const uint8_t *seal, uint64_t size, struct err_info *info)
-{
-    uint64_t count = bytes_get_u32(seal + SEAL_AT_COUNT);
-
-    ASSERT(size >= INDEX_HEADER_SIZE + INDEX_SEAL_SIZE);
-    if (INDEX_HEADER_SIZE + count * INDEX_ENTRY_SIZE + INDEX_SEAL_SIZE != size ||
-        bytes_get_u32(seal + SEAL_AT_MAGIC) != INDEX_SEAL_MAGIC) {
-        return err_set(info, ERR_CORRUPT, "the seal does not verify");
-    }
-    return ERR_OK;
-}
-
-static enum err check_file(const uint8_t *data, size_t size, uint64_t base_offset,
-                           uint64_t generation, struct err_info *info)
-{
-    const uint8_t *seal = data + size - INDEX_SEAL_SIZE;
-    const uint8_t *entries = data + INDEX_HEADER_SIZE;
-    enum err err = check_header(data, base_offset, generation, info);
-
-    if (err == ERR_OK) {
-        err = check_seal(seal, size, info);
-    }
-    if (err == ERR_OK &&
-        bytes_get_u32(seal + SEAL_AT_CRC) !=
-            seal_crc(crc32c(entries, size - INDEX_HEADER_SIZE - INDEX_SEAL_SIZE), seal)) {
-        err = err_set(info, ERR_CORRUPT, "the seal does not verify");
-    }
-    return err;
 }
 
 static void get_seal(const uint8_t *from, struct index_seal *ret_seal)
@@ -312,6 +284,61 @@ static void get_seal(const uint8_t *from, struct index_seal *ret_seal)
         .last_append_time_us = (int64_t)bytes_get_u64(from + SEAL_AT_LAST_APPEND_TIME),
         .last_header_crc = bytes_get_u32(from + SEAL_AT_LAST_HEADER_CRC),
     };
+}
+
+enum err index_seal_decode(const uint8_t from[INDEX_SEAL_SIZE], size_t count, uint32_t entries_crc,
+                           struct index_seal *ret_seal, struct err_info *info)
+{
+    if (bytes_get_u32(from + SEAL_AT_MAGIC) != INDEX_SEAL_MAGIC ||
+        bytes_get_u32(from + SEAL_AT_COUNT) != count ||
+        bytes_get_u32(from + SEAL_AT_CRC) != seal_crc(entries_crc, from)) {
+        return err_set(info, ERR_CORRUPT, "the seal does not verify");
+    }
+    get_seal(from, ret_seal);
+    return ERR_OK;
+}
+
+/* The header is one of the index that is expected. */
+static enum err check_header(const uint8_t *from, const struct index_header *expected,
+                             struct err_info *info)
+{
+    struct index_header header = {0};
+    enum err err = index_header_decode(from, &header, info);
+
+    if (err == ERR_OK && (header.base_offset != expected->base_offset ||
+                          header.generation != expected->generation)) {
+        err = err_set(info, ERR_CORRUPT, "made for another store");
+    }
+    return err;
+}
+
+/* The seal belongs to a file of `size` bytes; its checksum is not looked at. */
+static enum err check_seal(const uint8_t *seal, uint64_t size, struct err_info *info)
+{
+    uint64_t count = bytes_get_u32(seal + SEAL_AT_COUNT);
+
+    ASSERT(size >= INDEX_HEADER_SIZE + INDEX_SEAL_SIZE);
+    if (INDEX_HEADER_SIZE + count * INDEX_ENTRY_SIZE + INDEX_SEAL_SIZE != size ||
+        bytes_get_u32(seal + SEAL_AT_MAGIC) != INDEX_SEAL_MAGIC) {
+        return err_set(info, ERR_CORRUPT, "the seal does not verify");
+    }
+    return ERR_OK;
+}
+
+static enum err check_file(const uint8_t *data, size_t size, const struct index_header *expected,
+                           struct index_seal *ret_seal, struct err_info *info)
+{
+    size_t count = (size - INDEX_HEADER_SIZE - INDEX_SEAL_SIZE) / INDEX_ENTRY_SIZE;
+    const uint8_t *entries = data + INDEX_HEADER_SIZE;
+    const uint8_t *seal = data + size - INDEX_SEAL_SIZE;
+    enum err err = check_header(data, expected, info);
+
+    if (err == ERR_OK) {
+        err = check_seal(seal, size, info);
+    }
+    return err == ERR_OK ? index_seal_decode(seal, count, crc32c(entries, count * INDEX_ENTRY_SIZE),
+                                             ret_seal, info)
+                         : err;
 }
 
 /* Maps the file behind fd; the caller keeps fd. */
@@ -446,6 +473,7 @@ static enum err open_file(struct io *io, const char *path, int *ret_fd, uint64_t
 enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
                          struct index_seal *ret_seal, struct err_info *info)
 {
+    const struct index_header expected = {.base_offset = base_offset, .generation = generation};
     uint8_t header[INDEX_HEADER_SIZE];
     uint8_t seal[INDEX_SEAL_SIZE];
     uint64_t size = 0;
@@ -467,7 +495,7 @@ enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, 
     if (err != ERR_OK) {
         return err;
     }
-    err = check_header(header, base_offset, generation, info);
+    err = check_header(header, &expected, info);
     err = err == ERR_OK ? check_seal(seal, size, info) : err;
     if (err != ERR_OK) {
         (void)err_prefix(info, err, "'%s'", path);
@@ -480,6 +508,8 @@ enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, 
 enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
                     struct index **ret_index, struct index_seal *ret_seal, struct err_info *info)
 {
+    const struct index_header expected = {.base_offset = base_offset, .generation = generation};
+    struct index_seal seal = {0};
     struct index *self = NULL;
     uint64_t size = 0;
     int fd = -1;
@@ -494,14 +524,14 @@ enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint6
         return err;
     }
     ASSERT(self != NULL);
-    err = check_file(self->map, self->map_size, base_offset, generation, info);
+    err = check_file(self->map, self->map_size, &expected, &seal, info);
     err = err != ERR_OK ? err : check_order(self, base_offset, info);
     if (err != ERR_OK) {
         index_free(self);
         (void)err_prefix(info, err, "'%s'", path);
         return err;
     }
-    get_seal(self->entries + self->capacity * INDEX_ENTRY_SIZE, ret_seal);
+    *ret_seal = seal;
     *ret_index = self;
     return ERR_OK;
 }

@@ -44,6 +44,8 @@
 
 #include "base/io.h"
 
+#define INDEX_MAGIC UINT32_C(0x31584c51) /* "QLX1" */
+
 enum {
     INDEX_HEADER_SIZE = 32,
     INDEX_ENTRY_SIZE = 16,
@@ -122,6 +124,20 @@ enum err index_seal(const struct index *self, const char *path, uint64_t base_of
  * verified: whoever believes it has something to compare it with. Errors as index_open's. */
 enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
                          struct index_seal *ret_seal, struct err_info *info);
+/* ---- the bytes of a file, for who reads one without mapping it ---- */
+
+struct index_header {
+    uint64_t base_offset;
+    uint64_t generation;
+};
+
+/* ERR_CORRUPT, ERR_VERSION for a newer format. */
+enum err index_header_decode(const uint8_t from[INDEX_HEADER_SIZE], struct index_header *ret_header,
+                             struct err_info *info);
+struct index_entry index_entry_decode(const uint8_t from[INDEX_ENTRY_SIZE]);
+/* count, entries_crc: of the entries that stand before it. ERR_CORRUPT. */
+enum err index_seal_decode(const uint8_t from[INDEX_SEAL_SIZE], size_t count, uint32_t entries_crc,
+                           struct index_seal *ret_seal, struct err_info *info);
 
 /* Maps a finished index, all of it verified. ERR_NOT_FOUND; ERR_CORRUPT and ERR_VERSION: make it
  * again; ERR_IO, ERR_NOMEM. */

@@ -177,6 +177,18 @@ enum err log_read_header(struct log *self, uint64_t offset, struct batch_header 
                          struct err_info *info);
 
 /*
+ * Searches, in O(log n) looks at headers; the answer is the first offset of a batch, or the end.
+ *   (any) find_raft_index: the first batch of an entry behind `raft_index`.
+ *   (writer) find_size: the first batch from which on the batches take `size_max` bytes at most;
+ * the last one at least stays, whatever its size. ERR_HOLE where a hole is in the way, ERR_CORRUPT,
+ * ERR_IO.
+ */
+enum err log_find_raft_index(struct log *self, uint64_t raft_index, uint64_t *ret_offset,
+                             struct err_info *info);
+enum err log_find_size(struct log *self, uint64_t size_max, uint64_t *ret_offset,
+                       struct err_info *info);
+
+/*
  * A run of whole batches inside one store file, kept readable (even if truncated away or deleted
  * meanwhile) until log_chunk_release.
  */
@@ -207,9 +219,44 @@ void log_chunk_release(struct log_chunk *chunk);
 enum err log_read(struct log *self, uint64_t offset, uint64_t end_max, size_t size_max,
                   struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info);
 
+/* A segment as others may know it: the offsets that it has, and whether that is all it will have.
+ */
+struct log_extent {
+    uint64_t base_offset;
+    uint64_t end_offset;
+    bool sealed;
+};
+
+/* (any) The segment that holds `offset`. ERR_RANGE, ERR_AGAIN at the end, ERR_HOLE. */
+enum err log_extent_at(struct log *self, uint64_t offset, struct log_extent *ret_extent,
+                       struct err_info *info);
+
+/* (any) How many segments have offsets, and all of them, as far as they can be read, in [from, to).
+ */
+uint64_t log_segments_within(struct log *self, uint64_t from, uint64_t to);
+
 /* (writer) Drops what is below offset: log_start becomes offset at once; segments wholly below it
  * are removed from the disk. start <= offset <= end, else ERR_RANGE. */
 enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *info);
+
+/*
+ * The same in two steps, for a start that is kept elsewhere and may be lost in a crash while it is
+ * not durable there: nothing goes from the disk before it is.
+ *
+ *   (writer) raise_start: log_start becomes offset at once; segments wholly below it are no part of
+ *   the log any more, their files stay. ERR_RANGE as above, nothing was changed; ERR_NOMEM,
+ *   ERR_IO and ERR_NOSPACE move the log to its failed state.
+ *   (writer) remove_passed: removes up to `max` of those segments' files, of segments that ended at
+ *   or below `durable_start`, oldest first. From now on log_open is told a start that is not lower:
+ *   that makes any of the files that a crash brings back a leftover. ERR_FAILED; ERR_IO moves the
+ *   log to its failed state.
+ *   (writer) passed_start: the lowest durable_start for which remove_passed would remove something;
+ *   UINT64_MAX: for none.
+ */
+enum err log_raise_start(struct log *self, uint64_t offset, struct err_info *info);
+enum err log_remove_passed(struct log *self, uint64_t durable_start, unsigned max,
+                           struct err_info *info);
+uint64_t log_passed_start(const struct log *self);
 
 /* (writer) Drops what is at or above offset, which must be a batch's first offset, in a hole, or
  * the end (ERR_INVALID otherwise); start <= offset <= end, else ERR_RANGE. */

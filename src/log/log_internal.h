@@ -6,6 +6,8 @@
  *      log_reader.c    the raw reader              log_check.c     the invariants
  *      log_fill.c      holes and their filling     log_punch.c     holes instead of damage
  *      log_files.c     the directory, for log_open.c
+ *      log_front.c     a start that moves before      log_search.c    searches
+ *                      the files go
  */
 #ifndef QUORLOG_LOG_LOG_INTERNAL_H
 #define QUORLOG_LOG_LOG_INTERNAL_H
@@ -25,6 +27,13 @@ enum { LOG_DAMAGED_MAX = 8 };
 enum { LOG_SEGMENT_SIZE_MIN = 4096 };
 #define LOG_SEGMENT_SIZE_LIMIT (UINT64_C(2) << 30)
 
+/* A segment below the start, of which the files are still there. */
+struct passed_segment {
+    uint64_t base_offset;
+    uint64_t end_offset;
+    bool filling;
+};
+
 struct log {
     struct segment_config config;
     struct file_cache *files; /* owned reference */
@@ -42,6 +51,9 @@ struct log {
     /* (writer) */
     uint64_t damaged[LOG_DAMAGED_MAX]; /* Base offsets of the files kept as damaged. */
     size_t damaged_count;
+    struct passed_segment *passed; /* owned; in order */
+    size_t passed_count;
+    size_t passed_capacity;
     uint64_t generation;  /* of the log's stores */
     uint64_t dir_changes; /* Creations, renames and removals in the directory so far … */
     uint64_t dir_synced;  /* … and how many of them are on the disk. */
@@ -52,6 +64,9 @@ enum err log_fail(struct log *self, enum err err);
 
 /* ERR_FAILED with text when it is (I6). */
 enum err log_check_healthy(const struct log *self, struct err_info *info);
+
+/* ERR_FAILED, or ERR_RANGE for an offset outside of [start, end], with text. */
+enum err log_check_request(const struct log *self, uint64_t offset, struct err_info *info);
 
 /* Verifies what begins at data: a whole batch as log_read gives it, checksums and limits. */
 enum err log_check_batch(const struct log *self, const uint8_t *data, size_t size,
@@ -97,6 +112,11 @@ enum err log_settle(struct log *self, struct err_info *info);
 
 /* Removes the segments that end at or below start, but the last. */
 enum err log_drop_passed(struct log *self, struct err_info *info);
+
+/* Notes a segment that left the list at its front; its files stay. ERR_NOMEM: reserve found no
+ * room. */
+enum err log_reserve_passed(struct log *self);
+void log_note_passed(struct log *self, const struct segment *segment);
 
 /* Puts a new active segment at `base_offset`, at or above the end, behind the one that was active;
  * an empty one goes. */

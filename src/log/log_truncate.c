@@ -16,13 +16,14 @@
  * store that somebody reads is replaced by a shorter copy, not cut.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "log/log_internal.h"
 
-static enum err check_request(const struct log *self, uint64_t offset, struct err_info *info)
+enum err log_check_request(const struct log *self, uint64_t offset, struct err_info *info)
 {
     if (!log_healthy(self)) {
         return err_set(info, ERR_FAILED, "the log in '%s' failed earlier", self->dir);
@@ -82,8 +83,12 @@ enum err log_drop_passed(struct log *self, struct err_info *info)
 enum err log_truncate_front(struct log *self, uint64_t offset, struct err_info *info)
 {
     struct segment *last = segment_list_last(&self->list);
-    enum err err = check_request(self, offset, info);
+    enum err err = log_check_request(self, offset, info);
 
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = log_remove_passed(self, offset, UINT_MAX, info); /* They are older. */
     if (err != ERR_OK) {
         return err;
     }
@@ -288,7 +293,7 @@ enum err log_truncate_back(struct log *self, uint64_t offset, struct err_info *i
 {
     struct place place = {0};
     bool missing;
-    enum err err = check_request(self, offset, info);
+    enum err err = log_check_request(self, offset, info);
 
     if (err != ERR_OK || offset == log_end(self)) {
         return err;
@@ -345,14 +350,33 @@ static enum err create_reset(struct log *self, uint64_t next_offset, struct segm
 
 /* Removes the files of a segment that was there before the reset to next_offset: its store may be
  * replaced by now. */
-static enum err remove_old(struct log *self, const struct segment *segment, uint64_t next_offset,
-                           struct err_info *info)
+static enum err remove_old(struct log *self, uint64_t base_offset, bool filling,
+                           uint64_t next_offset, struct err_info *info)
 {
-    uint64_t base_offset = segment->base_offset;
-
-    return base_offset == next_offset && !segment->filling
+    return base_offset == next_offset && !filling
                ? log_remove_file(self, base_offset, SEGMENT_INDEX, info)
-               : log_remove_segment(self, base_offset, segment->filling, info);
+               : log_remove_segment(self, base_offset, filling, info);
+}
+
+static enum err remove_all_old(struct log *self, struct segment_list *old, uint64_t next_offset,
+                               struct err_info *info)
+{
+    enum err err = ERR_OK;
+
+    while (err == ERR_OK && old->count > 0) {
+        struct segment *last = segment_list_pop_back(old);
+
+        segment_retire(last, false);
+        err = remove_old(self, last->base_offset, last->filling, next_offset, info);
+        segment_unref(last);
+    }
+    while (err == ERR_OK && self->passed_count > 0) {
+        const struct passed_segment *passed = &self->passed[self->passed_count - 1];
+
+        err = remove_old(self, passed->base_offset, passed->filling, next_offset, info);
+        self->passed_count--;
+    }
+    return err;
 }
 
 enum err log_reset(struct log *self, uint64_t next_offset, struct err_info *info)
@@ -377,13 +401,7 @@ enum err log_reset(struct log *self, uint64_t next_offset, struct err_info *info
     }
     self->generation += 1;
     segment_list_exchange(&self->list, &old, segment, next_offset);
-    while (err == ERR_OK && old.count > 0) {
-        struct segment *last = segment_list_pop_back(&old);
-
-        segment_retire(last, false);
-        err = remove_old(self, last, next_offset, info);
-        segment_unref(last);
-    }
+    err = remove_all_old(self, &old, next_offset, info);
     segment_list_fini(&old);
     log_publish_totals(self);
     if (err == ERR_OK) {

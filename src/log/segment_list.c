@@ -298,6 +298,33 @@ enum err segment_list_find(struct segment_list *self, uint64_t offset, uint64_t 
     return err == ERR_OK ? ERR_OK : no_segment(err, offset, start, end, info);
 }
 
+uint64_t segment_list_count_within(struct segment_list *self, uint64_t from, uint64_t to)
+{
+    uint64_t within = 0;
+    uint64_t start;
+    uint64_t end;
+
+    lock(self); /* I1 */
+    start = atomic_load_explicit(&self->start, memory_order_acquire);
+    end = atomic_load_explicit(&self->end, memory_order_acquire);
+    from = from < start ? start : from;
+    to = to > end ? end : to;
+    if (from < to) {
+        size_t at = segment_list_count_from(self, from);
+
+        for (at -= at > 0 ? 1 : 0; at < self->count && self->items[at]->base_offset < to; at++) {
+            const struct segment *segment = self->items[at];
+            uint64_t base = segment->base_offset < start ? start : segment->base_offset;
+            uint64_t limit = atomic_load_explicit(&segment->end_offset, memory_order_acquire);
+
+            limit = limit < end ? limit : end;
+            within += base < limit && base >= from && limit <= to ? 1 : 0;
+        }
+    }
+    unlock(self);
+    return within;
+}
+
 enum err segment_list_snapshot(struct segment_list *self, struct segment ***ret_segments,
                                size_t *ret_count, uint64_t *ret_start, uint64_t *ret_end)
 {

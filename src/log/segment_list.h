@@ -101,6 +101,9 @@ enum err segment_list_find(struct segment_list *self, uint64_t offset, uint64_t 
                            struct segment **ret_segment, uint64_t *ret_limit,
                            struct err_info *info);
 
+/* (any) How many segments lie wholly in [from, to), what is below start left out. */
+uint64_t segment_list_count_within(struct segment_list *self, uint64_t from, uint64_t to);
+
 /* (any) All segments with data in [start, end), with references, in an owned array, NULL when
  * there are none; and the bounds. ERR_NOMEM. */
 enum err segment_list_snapshot(struct segment_list *self, struct segment ***ret_segments,

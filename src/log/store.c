@@ -12,8 +12,6 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 
-#define STORE_MAGIC UINT32_C(0x31534c51) /* "QLS1" */
-
 enum {
     STORE_VERSION = 1,
     STORE_FLAGS_KNOWN = 0,
@@ -323,33 +321,48 @@ enum err store_create(const struct store_options *options, struct store **ret_st
     return ERR_OK;
 }
 
-static enum err check_header(const struct store *self, const uint8_t *header, size_t size,
-                             uint64_t *ret_generation, struct err_info *info)
+enum err store_header_decode(const uint8_t *from, size_t size, const char *path,
+                             struct store_header *ret_header, struct err_info *info)
 {
     if (size < STORE_HEADER_SIZE) {
-        return err_set(info, ERR_CORRUPT, "'%s' at position 0: %zu bytes are no header", self->path,
+        return err_set(info, ERR_CORRUPT, "'%s' at position 0: %zu bytes are no header", path,
                        size);
     }
-    if (bytes_get_u32(header + AT_MAGIC) != STORE_MAGIC) {
-        return err_set(info, ERR_CORRUPT, "'%s' at position 0: not a store file", self->path);
+    if (bytes_get_u32(from + AT_MAGIC) != STORE_MAGIC) {
+        return err_set(info, ERR_CORRUPT, "'%s' at position 0: not a store file", path);
     }
-    if (bytes_get_u32(header + AT_CRC) !=
-        crc32c(header + AT_VERSION, STORE_HEADER_SIZE - AT_VERSION)) {
+    if (bytes_get_u32(from + AT_CRC) != crc32c(from + AT_VERSION, STORE_HEADER_SIZE - AT_VERSION)) {
         return err_set(info, ERR_CORRUPT,
-                       "'%s' at position 0: the header does not match its checksum", self->path);
+                       "'%s' at position 0: the header does not match its checksum", path);
     }
-    if (bytes_get_u32(header + AT_VERSION) != STORE_VERSION ||
-        (bytes_get_u32(header + AT_FLAGS) & ~(uint32_t)STORE_FLAGS_KNOWN) != 0) {
-        return err_set(
-            info, ERR_VERSION,
-            "'%s' has format version %" PRIu32 ", flags 0x%" PRIx32 ", made by a newer program",
-            self->path, bytes_get_u32(header + AT_VERSION), bytes_get_u32(header + AT_FLAGS));
+    if (bytes_get_u32(from + AT_VERSION) != STORE_VERSION ||
+        (bytes_get_u32(from + AT_FLAGS) & ~(uint32_t)STORE_FLAGS_KNOWN) != 0) {
+        return err_set(info, ERR_VERSION,
+                       "'%s' has format version %" PRIu32 ", flags 0x%" PRIx32
+                       ", made by a newer program",
+                       path, bytes_get_u32(from + AT_VERSION), bytes_get_u32(from + AT_FLAGS));
     }
-    if (bytes_get_u64(header + AT_BASE_OFFSET) != self->base_offset) {
+    *ret_header = (struct store_header){
+        .base_offset = bytes_get_u64(from + AT_BASE_OFFSET),
+        .generation = bytes_get_u64(from + AT_GENERATION),
+    };
+    return ERR_OK;
+}
+
+static enum err check_header(const struct store *self, const uint8_t *bytes, size_t size,
+                             uint64_t *ret_generation, struct err_info *info)
+{
+    struct store_header header = {0};
+    enum err err = store_header_decode(bytes, size, self->path, &header, info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (header.base_offset != self->base_offset) {
         return err_set(info, ERR_CORRUPT, "'%s' at position 0: base offset is %" PRIu64, self->path,
-                       bytes_get_u64(header + AT_BASE_OFFSET));
+                       header.base_offset);
     }
-    *ret_generation = bytes_get_u64(header + AT_GENERATION);
+    *ret_generation = header.generation;
     return ERR_OK;
 }
 

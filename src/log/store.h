@@ -41,12 +41,25 @@
 #include "log/batch.h"
 #include "log/file_cache.h"
 
+#define STORE_MAGIC UINT32_C(0x31534c51) /* "QLS1" */
+
 enum {
     STORE_HEADER_SIZE = 32,
     /* The largest batch believed when found in a file: larger than any limit of options, so that
      * lowering a limit makes nothing unreadable. */
     STORE_BATCH_SIZE_MAX = 1 << 30,
 };
+
+/* The head of the file. */
+struct store_header {
+    uint64_t base_offset;
+    uint64_t generation;
+};
+
+/* Reads and verifies the first bytes of a file, `size` of them. path: for the text. ERR_CORRUPT,
+ * ERR_VERSION for a newer format. */
+enum err store_header_decode(const uint8_t *from, size_t size, const char *path,
+                             struct store_header *ret_header, struct err_info *info);
 
 struct store {
     struct io *io;            /* borrowed */

@@ -7,12 +7,10 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 
-#define BALLOT_MAGIC UINT32_C(0x41424c51) /* "QLBA" */
-
 enum {
     BALLOT_VERSION = 1,
-    SLOT_SIZE = 4096,
-    SLOT_COUNT = 2,
+    SLOT_SIZE = BALLOT_SLOT_SIZE,
+    SLOT_COUNT = BALLOT_SLOTS,
     FILE_SIZE = SLOT_SIZE * SLOT_COUNT,
     POSITION_VERSION = 4,
     POSITION_SEQUENCE = 8,
@@ -24,15 +22,6 @@ enum {
 };
 
 static const char file_name[] = "ballot";
-
-struct slot {
-    bool valid;
-    uint32_t version;
-    uint64_t sequence;
-    uint64_t term;
-    uint64_t vote;
-    uint64_t node_id;
-};
 
 static void slot_encode(const struct ballot *self, uint8_t to[SLOT_SIZE])
 {
@@ -46,9 +35,9 @@ static void slot_encode(const struct ballot *self, uint8_t to[SLOT_SIZE])
     bytes_put_u32(to + POSITION_CRC, crc32c(to, POSITION_CRC));
 }
 
-static struct slot slot_decode(const uint8_t from[SLOT_SIZE])
+static struct ballot_slot slot_decode(const uint8_t from[SLOT_SIZE])
 {
-    struct slot slot = {
+    struct ballot_slot slot = {
         .valid = bytes_get_u32(from) == BALLOT_MAGIC &&
                  bytes_get_u32(from + POSITION_CRC) == crc32c(from, POSITION_CRC),
         .version = bytes_get_u32(from + POSITION_VERSION),
@@ -64,47 +53,97 @@ static struct slot slot_decode(const uint8_t from[SLOT_SIZE])
     return slot;
 }
 
-static bool slots_equal(const struct slot *a, const struct slot *b)
+static bool slots_equal(const struct ballot_slot *a, const struct ballot_slot *b)
 {
     return a->sequence == b->sequence && a->term == b->term && a->vote == b->vote;
 }
 
-static enum err check_slot(const struct ballot *self, const struct slot *slot,
+/* A ballot's file, where it is and whose it must be (0: anybody's). */
+struct place {
+    const char *path;
+    uint64_t node_id;
+};
+
+static enum err check_slot(const struct place *place, const struct ballot_slot *slot,
                            struct err_info *info)
 {
     if (slot->valid && slot->version != BALLOT_VERSION) {
-        return err_set(info, ERR_VERSION, "'%s' has the unknown version %u", self->path,
+        return err_set(info, ERR_VERSION, "'%s' has the unknown version %u", place->path,
                        slot->version);
     }
-    if (slot->valid && slot->node_id != self->node_id) {
-        return err_set(info, ERR_CORRUPT, "'%s' belongs to node %llu, not to node %llu", self->path,
-                       (unsigned long long)slot->node_id, (unsigned long long)self->node_id);
+    if (slot->valid && place->node_id != 0 && slot->node_id != place->node_id) {
+        return err_set(info, ERR_CORRUPT, "'%s' belongs to node %llu, not to node %llu",
+                       place->path, (unsigned long long)slot->node_id,
+                       (unsigned long long)place->node_id);
     }
     return ERR_OK;
 }
 
 /* The slot that counts. */
-static enum err choose_slot(const struct ballot *self, const struct slot slots[SLOT_COUNT],
-                            unsigned *ret_chosen, struct err_info *info)
+static enum err choose_slot(const struct place *place, struct ballot_contents *contents,
+                            struct err_info *info)
 {
+    const struct ballot_slot *slots = contents->slots;
+
     for (unsigned i = 0; i < SLOT_COUNT; i++) {
-        enum err err = check_slot(self, &slots[i], info);
+        enum err err = check_slot(place, &slots[i], info);
 
         if (err != ERR_OK) {
             return err;
         }
     }
     if (!slots[0].valid && !slots[1].valid) {
-        return err_set(info, ERR_CORRUPT, "'%s' at 0 and at %d: neither slot is valid", self->path,
+        return err_set(info, ERR_CORRUPT, "'%s' at 0 and at %d: neither slot is valid", place->path,
                        SLOT_SIZE);
     }
     /* B1: when both are whole they agree, or the second has not got the last write yet. */
     if (slots[0].valid && slots[1].valid && !slots_equal(&slots[0], &slots[1]) &&
         (slots[0].sequence != slots[1].sequence + 1 || slots[0].term < slots[1].term)) {
-        return err_set(info, ERR_CORRUPT, "'%s': the two slots contradict each other", self->path);
+        return err_set(info, ERR_CORRUPT, "'%s': the two slots contradict each other", place->path);
     }
-    *ret_chosen = slots[0].valid ? 0 : 1;
+    contents->chosen = slots[0].valid ? 0 : 1;
     return ERR_OK;
+}
+
+static enum err read_slots(struct io *io, int fd, const struct place *place,
+                           struct ballot_contents *contents, struct err_info *info)
+{
+    uint8_t bytes[FILE_SIZE];
+    uint64_t file_size;
+    size_t size;
+    enum err err;
+    int rv = io->size(io, fd, &file_size);
+
+    *contents = (struct ballot_contents){.chosen = 0};
+    if (rv < 0) {
+        return io_error(rv, "stat", place->path, info);
+    }
+    err = io_read(io, fd, place->path, bytes, sizeof bytes, 0, &size, info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (file_size != FILE_SIZE || size != FILE_SIZE) {
+        return err_set(info, ERR_CORRUPT, "'%s' has %llu bytes, not %d", place->path,
+                       (unsigned long long)file_size, FILE_SIZE);
+    }
+    for (unsigned i = 0; i < SLOT_COUNT; i++) {
+        contents->slots[i] = slot_decode(bytes + (size_t)i * SLOT_SIZE);
+    }
+    return choose_slot(place, contents, info);
+}
+
+enum err ballot_read(struct io *io, const char *path, uint64_t node_id,
+                     struct ballot_contents *ret_contents, struct err_info *info)
+{
+    const struct place place = {.path = path, .node_id = node_id};
+    int fd = -1;
+    enum err err = io_open(io, path, O_RDONLY, &fd, info);
+
+    if (err == ERR_OK) {
+        err = read_slots(io, fd, &place, ret_contents, info);
+        io_close(io, &fd);
+    }
+    return err;
 }
 
 static enum err write_slot(struct ballot *self, unsigned slot, struct err_info *info)
@@ -120,36 +159,18 @@ static enum err write_slot(struct ballot *self, unsigned slot, struct err_info *
 
 static enum err load(struct ballot *self, struct err_info *info)
 {
-    uint8_t bytes[FILE_SIZE];
-    struct slot slots[SLOT_COUNT];
-    unsigned chosen = 0;
-    uint64_t file_size;
-    size_t size;
-    enum err err;
-    int rv;
+    const struct place place = {.path = self->path, .node_id = self->node_id};
+    struct ballot_contents contents;
+    const struct ballot_slot *chosen;
+    enum err err = read_slots(self->io, self->fd, &place, &contents, info);
 
-    rv = self->io->size(self->io, self->fd, &file_size);
-    if (rv < 0) {
-        return io_error(rv, "stat", self->path, info);
-    }
-    err = io_read(self->io, self->fd, self->path, bytes, sizeof bytes, 0, &size, info);
     if (err != ERR_OK) {
         return err;
     }
-    if (file_size != FILE_SIZE || size != FILE_SIZE) {
-        return err_set(info, ERR_CORRUPT, "'%s' has %llu bytes, not %d", self->path,
-                       (unsigned long long)file_size, FILE_SIZE);
-    }
-    for (unsigned i = 0; i < SLOT_COUNT; i++) {
-        slots[i] = slot_decode(bytes + (size_t)i * SLOT_SIZE);
-    }
-    err = choose_slot(self, slots, &chosen, info);
-    if (err != ERR_OK) {
-        return err;
-    }
-    self->sequence = slots[chosen].sequence;
-    self->term = slots[chosen].term;
-    self->vote = slots[chosen].vote;
+    chosen = &contents.slots[contents.chosen];
+    self->sequence = chosen->sequence;
+    self->term = chosen->term;
+    self->vote = chosen->vote;
     /* Both, and the chosen one too: a process that died in its write may have left it in the
      * page cache only, and this ballot is acted on from now on (B2). In the order of every write:
      * the second slot must not get ahead of a first one that is not on the disk yet (B1). */

@@ -28,6 +28,31 @@
 #include "base/err.h"
 #include "base/io.h"
 
+#define BALLOT_MAGIC UINT32_C(0x41424c51) /* "QLBA" */
+
+enum { BALLOT_SLOT_SIZE = 4096, BALLOT_SLOTS = 2 };
+
+struct ballot_slot {
+    bool valid;
+    uint32_t version;
+    uint64_t sequence;
+    uint64_t term;
+    uint64_t vote;
+    uint64_t node_id;
+};
+
+/* What a file holds, and which of its slots counts. */
+struct ballot_contents {
+    struct ballot_slot slots[BALLOT_SLOTS];
+    unsigned chosen;
+};
+
+/* Reads a ballot and changes nothing. node_id: whose it must be; 0: anybody's. The slots are set
+ * after ERR_CORRUPT and ERR_VERSION, too (all invalid for a file of another size). ERR_NOT_FOUND,
+ * ERR_CORRUPT, ERR_VERSION, ERR_IO. */
+enum err ballot_read(struct io *io, const char *path, uint64_t node_id,
+                     struct ballot_contents *ret_contents, struct err_info *info);
+
 struct ballot {
     struct io *io; /* borrowed */
     int fd;

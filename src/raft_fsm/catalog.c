@@ -118,6 +118,14 @@ void topic_ref(struct topic *topic)
     ASSERT(before > 0 && before < UINT_MAX);
 }
 
+static void free_row(struct row *row)
+{
+    int rv = pthread_mutex_destroy(&row->topic.settings_lock);
+
+    ASSERT(rv == 0);
+    free(row);
+}
+
 void topic_unref(struct topic *topic)
 {
     unsigned before;
@@ -130,8 +138,52 @@ void topic_unref(struct topic *topic)
     if (before == 1) {
         ASSERT(!row_of(topic)->by_id.hashed && !row_of(topic)->by_name.hashed);
         log_close(topic->log);
-        free(row_of(topic));
+        free_row(row_of(topic));
     }
+}
+
+static void lock_settings(struct topic *topic)
+{
+    int rv = pthread_mutex_lock(&topic->settings_lock);
+
+    ASSERT(rv == 0);
+}
+
+static void unlock_settings(struct topic *topic)
+{
+    int rv = pthread_mutex_unlock(&topic->settings_lock);
+
+    ASSERT(rv == 0);
+}
+
+void topic_settings_get(struct topic *topic, struct topic_settings *ret_settings)
+{
+    lock_settings(topic);
+    *ret_settings = topic->settings;
+    unlock_settings(topic);
+}
+
+void topic_settings_set(struct topic *topic, const struct topic_settings *settings)
+{
+    ASSERT(topic_settings_check(settings, NULL) == ERR_OK);
+    lock_settings(topic);
+    topic->settings = *settings;
+    unlock_settings(topic);
+}
+
+void topic_forecast_get(struct topic *topic, struct topic_forecast *ret_forecast)
+{
+    lock_settings(topic);
+    *ret_forecast = topic->forecast;
+    unlock_settings(topic);
+}
+
+void topic_forecast_set(struct topic *topic, const struct topic_forecast *forecast)
+{
+    ASSERT(forecast->from <= forecast->to);
+    lock_settings(topic);
+    topic->forecast = *forecast;
+    unlock_settings(topic);
 }
 
 struct topic *catalog_peek_id(struct catalog *self, uint64_t id)
@@ -238,6 +290,10 @@ static struct row *new_row(uint64_t id, const char *name, struct log *log, int64
     if (row == NULL) {
         return NULL;
     }
+    if (pthread_mutex_init(&row->topic.settings_lock, NULL) != 0) {
+        free(row);
+        return NULL;
+    }
     atomic_init(&row->topic.refs, 1);
     atomic_init(&row->topic.deleted, false);
     row->topic.id = id;
@@ -291,7 +347,7 @@ enum err catalog_add(struct catalog *self, uint64_t id, const char *name, struct
     err = put_in(self, row);
     unlock(self);
     if (err != ERR_OK) {
-        free(row); /* The log stays the caller's. */
+        free_row(row); /* The log stays the caller's. */
         return err;
     }
     *ret_topic = &row->topic;

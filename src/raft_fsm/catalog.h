@@ -9,6 +9,7 @@
 #ifndef QUORLOG_RAFT_FSM_CATALOG_H
 #define QUORLOG_RAFT_FSM_CATALOG_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,6 +20,38 @@
 #include "raft_fsm/command.h"
 #include "raft_fsm/cursors.h"
 #include "raft_fsm/digest.h"
+#include "raft_fsm/topic_settings.h"
+
+/* Which bound of the settings is passed, or will be. The numbers are those of the protocol. */
+enum retention_bound {
+    RETENTION_NONE = 0,
+    RETENTION_AGE = 1,
+    RETENTION_BYTES = 2,
+    RETENTION_RECORDS = 3,
+};
+
+/* What retention deletes next: the offsets [from, to), … */
+struct topic_forecast {
+    enum retention_bound bound;
+    uint64_t from;
+    uint64_t to;
+    uint64_t in_ms; /* RETENTION_AGE: … after so long at least, of the cluster's being up; 0: now */
+    uint64_t room; /* else: … after so many more records or bytes; 0: now */
+};
+
+/* Starts whose files may still be there (fsm_trim.c). */
+struct topic_start {
+    uint64_t index; /* of the entry, or the manifest, that moved it; 0: none */
+    uint64_t start;
+};
+
+struct topic_passed {
+    struct topic_start oldest; /* of those that no snapshot has, … */
+    struct topic_start newest; /* … equal when there is one only */
+    uint64_t durable_start;    /* what the newest snapshot promises */
+    bool listed;               /* in the state machine's list */
+    struct topic *next;
+};
 
 struct topic {
     atomic_uint refs;
@@ -27,9 +60,14 @@ struct topic {
     int64_t created_time_us;
     struct log *log;     /* owned; closed with the last reference */
     atomic_bool deleted; /* no longer in the catalog; its files go after the next snapshot */
+    pthread_mutex_t settings_lock;  /* Guards settings; the raft thread alone writes. */
+    struct topic_settings settings; /* see topic_settings_get */
+    struct topic_forecast forecast; /* Guarded by settings_lock, too; of some moments ago. */
+    _Atomic uint64_t visible_start; /* log_start, for other threads: see topic_start */
     /* Of the raft thread only: */
     uint64_t start; /* as the state machine knows them: decided by entries alone */
     uint64_t end;
+    uint64_t log_start; /* >= start: the first record that is shown, in the batch at start */
     uint8_t digest[DIGEST_SIZE]; /* of the last batch below end */
     /* What its log lacks, as fsm_fill.c counted it last, … */
     unsigned holes;
@@ -38,6 +76,12 @@ struct topic {
     uint64_t filled_from;
     uint64_t filled_to;
     unsigned refused; /* chunks that did not follow, since one did */
+    struct topic_passed passed;
+    /* Whether its files are looked after from time to time, and when they are synced next. */
+    bool kept;
+    struct topic *kept_prev;
+    struct topic *kept_next;
+    uint64_t flush_at_ms;
 };
 
 struct catalog;
@@ -66,6 +110,22 @@ void topic_unref(struct topic *topic); /* NULL is fine */
  * ERR_LIMIT, ERR_NOMEM. *ret_topic is borrowed while it is in the catalog. */
 enum err catalog_add(struct catalog *self, uint64_t id, const char *name, struct log *log,
                      int64_t created_time_us, struct topic **ret_topic);
+
+/* (any thread) The settings as they are now. */
+void topic_settings_get(struct topic *topic, struct topic_settings *ret_settings);
+
+/* (raft thread) Checked. It reads topic->settings without a lock. */
+void topic_settings_set(struct topic *topic, const struct topic_settings *settings);
+
+/* (any thread) / (raft thread) */
+void topic_forecast_get(struct topic *topic, struct topic_forecast *ret_forecast);
+void topic_forecast_set(struct topic *topic, const struct topic_forecast *forecast);
+
+/* (any thread) The first record that is shown: what lies below it was trimmed. It only goes up. */
+static inline uint64_t topic_start(const struct topic *topic)
+{
+    return atomic_load_explicit(&topic->visible_start, memory_order_acquire);
+}
 
 /* (raft thread) Takes the topic out, marks it deleted and drops the catalog's reference. */
 void catalog_remove(struct catalog *self, struct topic *topic);

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "raft_fsm/command_topic.h"
 #include "raft_fsm/entry.h"
 #include "raft_fsm/unpack.h"
 #include "replicated.pb-c.h"
@@ -21,6 +22,10 @@ enum {
     AT_NODE_ID = 0,
     AT_DISK_ID = 8,
     NODE_BIND_SIZE = 16,
+    AT_TRIM_START = 8,
+    AT_TRIM_BATCH_START = 16,
+    TRIM_SIZE = 24,
+    AGE_SIZE = 8,
     AT_CLAIM_ID = 0,
     AT_CLAIM_TOPIC_ID = 8,
     AT_CLAIM_EPOCH = 16,
@@ -137,8 +142,6 @@ static Replicated__CursorChange cursor_message(const struct command *command)
 
 static size_t body_size(const struct command *self)
 {
-    Replicated__TopicCreate create = REPLICATED__TOPIC_CREATE__INIT;
-    Replicated__TopicDelete delete = REPLICATED__TOPIC_DELETE__INIT;
     Replicated__CursorChange cursor;
 
     switch (self->type) {
@@ -146,11 +149,9 @@ static size_t body_size(const struct command *self)
         return (self->produce.has_expect ? (size_t)EXPECT_SIZE : 0) + COMMAND_PRODUCE_HEADER_SIZE +
                self->produce.batch.size;
     case COMMAND_TOPIC_CREATE:
-        create.name = unchanged(self->topic_name);
-        return replicated__topic_create__get_packed_size(&create);
     case COMMAND_TOPIC_DELETE:
-        delete.name = unchanged(self->topic_name);
-        return replicated__topic_delete__get_packed_size(&delete);
+    case COMMAND_TOPIC_ALTER:
+        return command_topic_size(self);
     case COMMAND_INIT_PRODUCER:
         return 0;
     case COMMAND_NODE_BIND:
@@ -161,6 +162,10 @@ static size_t body_size(const struct command *self)
         return replicated__cursor_change__get_packed_size(&cursor);
     case COMMAND_RAISE_EPOCH:
         return CLAIM_SIZE;
+    case COMMAND_TOPIC_TRIM:
+        return TRIM_SIZE;
+    case COMMAND_AGE:
+        return AGE_SIZE;
     }
     ASSERT(false); /* There is no other type. */
     return 0;
@@ -179,8 +184,6 @@ static void put_claim(const struct producer_claim *claim, uint8_t *to)
 
 static void put_body(const struct command *self, uint8_t *to)
 {
-    Replicated__TopicCreate create = REPLICATED__TOPIC_CREATE__INIT;
-    Replicated__TopicDelete delete = REPLICATED__TOPIC_DELETE__INIT;
     Replicated__CursorChange cursor;
 
     switch (self->type) {
@@ -195,12 +198,9 @@ static void put_body(const struct command *self, uint8_t *to)
                self->produce.batch.size);
         break;
     case COMMAND_TOPIC_CREATE:
-        create.name = unchanged(self->topic_name);
-        (void)replicated__topic_create__pack(&create, to); /* body_size bytes */
-        break;
     case COMMAND_TOPIC_DELETE:
-        delete.name = unchanged(self->topic_name);
-        (void)replicated__topic_delete__pack(&delete, to); /* body_size bytes */
+    case COMMAND_TOPIC_ALTER:
+        command_topic_put(self, to);
         break;
     case COMMAND_INIT_PRODUCER:
         break;
@@ -215,6 +215,14 @@ static void put_body(const struct command *self, uint8_t *to)
         break;
     case COMMAND_RAISE_EPOCH:
         put_claim(&self->claim, to);
+        break;
+    case COMMAND_TOPIC_TRIM:
+        bytes_put_u64(to + AT_TOPIC_ID, self->trim.topic_id);
+        bytes_put_u64(to + AT_TRIM_START, self->trim.start);
+        bytes_put_u64(to + AT_TRIM_BATCH_START, self->trim.batch_start);
+        break;
+    case COMMAND_AGE:
+        bytes_put_u64(to, self->elapsed_us);
         break;
     }
 }
@@ -336,45 +344,6 @@ static enum err read_claim(const uint8_t *body, size_t size, struct producer_cla
     return ERR_OK;
 }
 
-/* A field that is not known would be obeyed by newer nodes and not by this one. */
-static enum err check_name_message(const ProtobufCMessage *message, const char *name, size_t size,
-                                   struct err_info *info)
-{
-    if (message->n_unknown_fields > 0) {
-        return err_set(info, ERR_VERSION, "a topic command has fields that are not known");
-    }
-    if (protobuf_c_message_get_packed_size(message) != size ||
-        topic_name_check(name, strlen(name), NULL) != ERR_OK) {
-        return err_set(info, ERR_CORRUPT, "a topic command has a name that no topic may have");
-    }
-    return ERR_OK;
-}
-
-static enum err read_name(const ProtobufCMessageDescriptor *descriptor, const uint8_t *body,
-                          size_t size, char ret_name[TOPIC_NAME_SIZE_MAX + 1],
-                          struct err_info *info)
-{
-    /* Longer than any name, so that what follows allocates little. */
-    const size_t size_max = 4096;
-    ProtobufCMessage *message;
-    const char *name;
-    enum err err;
-
-    err = size <= size_max ? unpack(descriptor, body, size, &message) : ERR_CORRUPT;
-    if (err != ERR_OK) {
-        return err_set(info, err, "a topic command of %zu bytes does not decode", size);
-    }
-    name = descriptor == &replicated__topic_create__descriptor
-               ? ((Replicated__TopicCreate *)message)->name
-               : ((Replicated__TopicDelete *)message)->name;
-    err = check_name_message(message, name, size, info);
-    if (err == ERR_OK) {
-        memcpy(ret_name, name, strlen(name) + 1); /* Checked: at most TOPIC_NAME_SIZE_MAX. */
-    }
-    protobuf_c_message_free_unpacked(message, NULL);
-    return err;
-}
-
 static enum err read_node(const uint8_t *body, size_t size, struct command_view *ret_command,
                           struct err_info *info)
 {
@@ -386,6 +355,28 @@ static enum err read_node(const uint8_t *body, size_t size, struct command_view 
     if (ret_command->node.id == 0 || ret_command->node.disk_id == 0) {
         return err_set(info, ERR_CORRUPT, "a node-bind command names no node or no disk");
     }
+    return ERR_OK;
+}
+
+static enum err read_trim(const uint8_t *body, size_t size, struct topic_trim *ret_trim,
+                          struct err_info *info)
+{
+    if (size != TRIM_SIZE) {
+        return err_set(info, ERR_CORRUPT, "a trim command has a body of %zu bytes", size);
+    }
+    *ret_trim = (struct topic_trim){.topic_id = bytes_get_u64(body + AT_TOPIC_ID),
+                                    .start = bytes_get_u64(body + AT_TRIM_START),
+                                    .batch_start = bytes_get_u64(body + AT_TRIM_BATCH_START)};
+    return ERR_OK;
+}
+
+static enum err read_age(const uint8_t *body, size_t size, uint64_t *ret_elapsed_us,
+                         struct err_info *info)
+{
+    if (size != AGE_SIZE) {
+        return err_set(info, ERR_CORRUPT, "an age command has a body of %zu bytes", size);
+    }
+    *ret_elapsed_us = bytes_get_u64(body);
     return ERR_OK;
 }
 
@@ -455,11 +446,9 @@ static enum err read_body(struct command_reader *self, const uint8_t *body, size
     case COMMAND_PRODUCE:
         return read_produce(body, size, ret_command, info);
     case COMMAND_TOPIC_CREATE:
-        return read_name(&replicated__topic_create__descriptor, body, size, ret_command->topic_name,
-                         info);
     case COMMAND_TOPIC_DELETE:
-        return read_name(&replicated__topic_delete__descriptor, body, size, ret_command->topic_name,
-                         info);
+    case COMMAND_TOPIC_ALTER:
+        return command_topic_read(body, size, ret_command, &self->change, info);
     case COMMAND_INIT_PRODUCER:
         if (size != 0) {
             return err_set(info, ERR_CORRUPT, "an init-producer command has a body of %zu bytes",
@@ -474,6 +463,10 @@ static enum err read_body(struct command_reader *self, const uint8_t *body, size
         return read_cursor(ret_command->type, body, size, &self->cursor, info);
     case COMMAND_RAISE_EPOCH:
         return read_claim(body, size, &ret_command->claim, info);
+    case COMMAND_TOPIC_TRIM:
+        return read_trim(body, size, &ret_command->trim, info);
+    case COMMAND_AGE:
+        return read_age(body, size, &ret_command->elapsed_us, info);
     case TYPE_PRODUCE_EXPECT:
         ret_command->type = COMMAND_PRODUCE;
         return read_produce_expect(body, size, ret_command, info);

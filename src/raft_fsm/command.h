@@ -18,13 +18,16 @@
  *
  *   PRODUCE       body: topic_id u64 | SHA-256 of the batch's body, 32 bytes | the batch as the
  *                 producer sent it (log/batch.h, stamped fields zero)
- *   TOPIC_CREATE, TOPIC_DELETE   body: protobuf (proto/replicated.proto)
+ *   TOPIC_CREATE, TOPIC_DELETE, TOPIC_ALTER   body: protobuf (proto/replicated.proto)
  *   PRODUCE, conditional (type 6)   body: expected end offset u64 | as PRODUCE
  *   INIT_PRODUCER body: empty
  *   NODE_BIND     body: node id u64 | disk id u64 (raft_fsm/nodes.h)
  *   CURSOR_SET, CURSOR_DELETE    body: protobuf CursorChange
  *   RAISE_EPOCH   body: producer id u64 | topic id u64 (0: none) | epoch u16 | 1 u8 when only from
  *                 that epoch, else 0 | zeros (5 B)
+ *   TOPIC_TRIM    body: topic_id u64 | start u64 | batch_start u64: the first offset of the batch
+ *                 that holds start, or start where that is a batch's first one, or the end
+ *   AGE           body: elapsed_us u64 (raft_fsm/ages.h)
  *
  *   At most COMMAND_COUNT_MAX commands in a payload: a command's number in its entry is a part of
  *   the ids that are made from it (raft_fsm/fsm.h).
@@ -40,6 +43,7 @@
 #include "base/err.h"
 #include "raft_fsm/digest.h"
 #include "raft_fsm/nodes.h"
+#include "raft_fsm/topic_settings.h"
 
 enum {
     COMMAND_PAYLOAD_HEADER_SIZE = 16,
@@ -62,6 +66,9 @@ enum command_type {
     COMMAND_CURSOR_SET = 7,
     COMMAND_CURSOR_DELETE = 8,
     COMMAND_NODE_BIND = 12,
+    COMMAND_TOPIC_ALTER = 13,
+    COMMAND_TOPIC_TRIM = 14,
+    COMMAND_AGE = 15,
 };
 
 /* What a cursor must be for a change to be made; the numbers are those of the protocol. */
@@ -91,6 +98,13 @@ struct producer_claim {
     bool has_epoch;
 };
 
+/* A topic's log is to start later. */
+struct topic_trim {
+    uint64_t topic_id;
+    uint64_t start;       /* exact to the record */
+    uint64_t batch_start; /* <= start: where the batch that holds it begins */
+};
+
 /* A command on its way into an entry. */
 struct command {
     enum command_type type;
@@ -102,10 +116,16 @@ struct command {
             bool has_expect;
             uint64_t expect_offset; /* the log's end, or nothing is written; 0 unless has_expect */
         } produce;
-        struct producer_claim claim;              /* RAISE_EPOCH */
-        char topic_name[TOPIC_NAME_SIZE_MAX + 1]; /* TOPIC_CREATE, TOPIC_DELETE; checked */
-        struct node_disk node;                    /* NODE_BIND */
-        const struct cursor_change *cursor;       /* CURSOR_SET, CURSOR_DELETE; borrowed */
+        struct producer_claim claim;                  /* RAISE_EPOCH */
+        struct {                                      /* TOPIC_CREATE, TOPIC_DELETE, TOPIC_ALTER */
+            char topic_name[TOPIC_NAME_SIZE_MAX + 1]; /* checked */
+            const struct topic_settings *settings;    /* CREATE: borrowed; NULL: all default */
+            const struct topic_change *change;        /* ALTER: borrowed */
+        };
+        struct node_disk node;              /* NODE_BIND */
+        struct topic_trim trim;             /* TOPIC_TRIM */
+        uint64_t elapsed_us;                /* AGE */
+        const struct cursor_change *cursor; /* CURSOR_SET, CURSOR_DELETE; borrowed */
     };
 };
 
@@ -123,8 +143,15 @@ struct command_view {
             uint64_t expect_offset;
         } produce;
         struct producer_claim claim;
-        char topic_name[TOPIC_NAME_SIZE_MAX + 1];
+        struct {
+            char topic_name[TOPIC_NAME_SIZE_MAX + 1];
+            /* Both in the reader, until the next command; nobody has checked what they set. */
+            const struct topic_settings *settings; /* TOPIC_CREATE */
+            const struct topic_change *change;     /* TOPIC_ALTER */
+        };
         struct node_disk node;
+        struct topic_trim trim;
+        uint64_t elapsed_us;
         const struct cursor_change *cursor; /* in the reader, until the next command */
     };
 };
@@ -156,7 +183,10 @@ struct command_reader {
     size_t position;
     int64_t time_us;
     unsigned count; /* commands given so far */
-    struct cursor_change cursor;
+    union {         /* what the last one points to */
+        struct cursor_change cursor;
+        struct topic_change change;
+    };
 };
 enum err command_reader_begin(struct command_reader *self, const uint8_t *payload, size_t size,
                               struct err_info *info);

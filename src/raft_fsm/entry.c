@@ -107,3 +107,13 @@ enum err entry_parse(struct block *block, size_t position, size_t end, uint32_t 
     };
     return ERR_OK;
 }
+
+struct entry_head entry_head_decode(const uint8_t from[ENTRY_HEADER_SIZE])
+{
+    return (struct entry_head){
+        .size = bytes_get_u32(from + POSITION_SIZE),
+        .index = bytes_get_u64(from + POSITION_INDEX),
+        .term = bytes_get_u64(from + POSITION_TERM),
+        .type = from[POSITION_TYPE],
+    };
+}

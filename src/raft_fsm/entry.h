@@ -76,6 +76,16 @@ void entry_seal(struct block *block, uint32_t size, uint64_t index, uint64_t ter
 enum err entry_parse(struct block *block, size_t position, size_t end, uint32_t size_max,
                      struct entry *ret_entry, struct err_info *info);
 
+/* The fields of a frame's header, unverified: for who walks over frames that a checksum around them
+ * covers, without their payloads. The type may be any. */
+struct entry_head {
+    uint32_t size; /* bytes of payload */
+    uint64_t index;
+    uint64_t term;
+    uint8_t type;
+};
+struct entry_head entry_head_decode(const uint8_t from[ENTRY_HEADER_SIZE]);
+
 static inline void entry_ref(const struct entry *self)
 {
     block_ref(self->block);

@@ -17,6 +17,8 @@ static const struct file_cache_options own_files = {
     .descriptors_limit = 1024,
     .mapped_max = 16 << 20,
 };
+/* Segments whose files go with a snapshot, at once. */
+enum { FORGET_SEGMENTS = 16 };
 
 enum err fsm_fail(struct fsm *self, enum err err)
 {
@@ -80,6 +82,13 @@ static void tell_report(const struct fsm *self, const struct manifest_topic *top
     }
 }
 
+void fsm_configure_log(struct log *log, const struct topic_settings *settings)
+{
+    log_configure(log, &(struct log_tuning){.segment_size_max = settings->segment_bytes,
+                                            .segment_ms = settings->segment_ms,
+                                            .preallocate = settings->preallocate});
+}
+
 enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,
                       struct err_info *info)
 {
@@ -109,6 +118,7 @@ enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, stru
         return err;
     }
     tell_report(self, topic, &report);
+    fsm_configure_log(*ret_log, &topic->settings);
     err = fsm_ease_files(self, *ret_log, info); /* At start there are many to come. */
     if (err != ERR_OK) {
         log_close(*ret_log);
@@ -187,6 +197,7 @@ enum err fsm_drop_topic(struct fsm *self, struct topic *topic, uint64_t index)
     if (err == ERR_OK) {
         topic_ref(topic);
         fsm_forget_holes(self, topic);
+        fsm_end_upkeep(self, topic);
         producers_forget_topic(self->producers, topic->id);
         cursors_forget_topic(catalog_cursors(self->catalog), topic->id);
         catalog_remove(self->catalog, topic);
@@ -390,9 +401,10 @@ static enum err open_topic(struct fsm *self, const struct manifest_topic *promis
         return err_set(info, err == ERR_NOMEM ? err : ERR_CORRUPT, "topic '%s': %s", promised->name,
                        err_text(err));
     }
-    topic->start = promised->start;
+    fsm_set_start(topic, promised);
     topic->end = promised->end;
     memcpy(topic->digest, promised->digest, DIGEST_SIZE);
+    fsm_use_settings(self, topic, &promised->settings);
     err = fsm_count_holes(self, topic);
     return err == ERR_OK ? ERR_OK : err_set(info, err, "%s", err_text(err));
 }
@@ -445,6 +457,7 @@ static enum err open_state(struct fsm *self, const struct manifest *manifest, st
         self->time_us = manifest->time_us;
         self->nodes = manifest->nodes != NULL ? *manifest->nodes : (struct nodes){.count = 0};
         err = producers_copy(manifest->producers, &self->producers);
+        err = err == ERR_OK ? ages_copy(&manifest->ages, &self->ages) : err;
     } else {
         err = producers_new(&self->producers);
     }
@@ -487,7 +500,6 @@ enum err fsm_open(const struct fsm_options *options, const struct manifest *mani
     self->holes_allowed = options->holes_allowed;
     self->files =
         options->files != NULL ? file_cache_ref(options->files) : file_cache_new(&own_files);
-    self->ticked_us = INT64_MIN;
     self->dir = strdup(options->dir);
     err = self->dir == NULL || self->files == NULL
               ? err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM))
@@ -520,6 +532,8 @@ void fsm_close(struct fsm *self)
         topic_unref(self->holed[i]);
     }
     free(self->holed);
+    fsm_forget_passed(self);
+    ages_fini(&self->ages);
     while (self->deleted != NULL) {
         struct deleted_topic *deleted = self->deleted;
 
@@ -572,8 +586,10 @@ static void put_topic(const struct topic *topic, struct manifest_topic *ret_topi
 {
     *ret_topic = (struct manifest_topic){.id = topic->id,
                                          .start = topic->start,
+                                         .log_start = topic->log_start,
                                          .end = topic->end,
-                                         .created_time_us = topic->created_time_us};
+                                         .created_time_us = topic->created_time_us,
+                                         .settings = topic->settings};
     memcpy(ret_topic->name, topic->name, sizeof ret_topic->name);
     memcpy(ret_topic->digest, topic->digest, DIGEST_SIZE);
 }
@@ -601,7 +617,10 @@ enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest)
         return ERR_NOMEM;
     }
     qsort(manifest.topics, manifest.topic_count, sizeof *manifest.topics, compare_ids);
-    err = nodes_copy(&self->nodes, &manifest.nodes);
+    err = ages_copy(&self->ages, &manifest.ages);
+    if (err == ERR_OK) {
+        err = nodes_copy(&self->nodes, &manifest.nodes);
+    }
     if (err == ERR_OK) {
         err = producers_copy(self->producers, &manifest.producers);
     }
@@ -619,6 +638,7 @@ enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest)
 enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info)
 {
     struct deleted_topic **at = &self->deleted;
+    bool more;
 
     ASSERT(!self->syncing);
     ASSERT(index <= self->applied_index);
@@ -640,12 +660,13 @@ enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info)
         *at = deleted->next;
         free_deleted(deleted);
     }
-    return ERR_OK;
+    fsm_note_durable(self, index);
+    return fsm_remove_passed(self, FORGET_SEGMENTS, &more, info);
 }
 
 bool fsm_has_deleted(const struct fsm *self)
 {
-    return self->deleted != NULL;
+    return self->deleted != NULL || fsm_has_passed(self);
 }
 
 struct topic *fsm_find_promised(struct fsm *self, uint64_t id)
@@ -677,11 +698,14 @@ void fsm_check(const struct fsm *self)
     for (size_t i = 0; i < count; i++) {
         const struct topic *topic = topics[i];
 
-        ASSERT(topic->start <= topic->end);
-        ASSERT(topic->end <= log_end(topic->log)); /* F1 */
+        ASSERT(topic->start <= topic->log_start && topic->log_start <= topic->end); /* F4 */
+        ASSERT(topic->log_start == topic_start(topic));
+        ASSERT(topic->start <= log_start(topic->log)); /* F7 */
+        ASSERT(topic->end <= log_end(topic->log));     /* F1 */
         ASSERT(fsm_topic_created_index(topic->id) <= self->applied_index);
         ASSERT(!atomic_load(&topic->deleted));
         ASSERT((topic->holes > 0) == log_has_holes(topic->log));
+        ASSERT(topic->kept == (topic->settings.flush_ms > 0 || topic->settings.segment_ms > 0));
         holes.topics += topic->holes > 0;
         holes.holes += topic->holes;
         holes.missing += topic->missing;

@@ -26,10 +26,13 @@
  *   F1  topic->end <= log_end(topic->log), and equal unless entries are being replayed.
  *   F2  A log holds committed batches only.
  *   F3  Entries are applied in order of index, without a gap.
- *   F4  Every topic's start is the first offset of a batch, or its end.
+ *   F4  Every topic's start is the first offset of a batch, or its end; its log_start, the first
+ *       record that is shown, lies in that batch.
  *   F5  After a failure nothing is applied, synced, filled or installed any more (ERR_FAILED); only
  *       opening again leaves that state.
  *   F6  Of every topic in the catalog the holes are counted, and their sums.
+ *   F7  A topic's log starts where the topic does; its files reach down to what the newest durable
+ *       snapshot says at least, so that what is opened, and replayed, finds all of it.
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_H
 #define QUORLOG_RAFT_FSM_FSM_H
@@ -65,13 +68,18 @@ struct fsm_options {
 /* What one command did. err is what the client is told:
  *   PRODUCE        OK, TOPIC_UNKNOWN, what producers_decide says but EXISTS (see duplicate), and
  *                  EXPECT_FAILED (log_end is set; its sequence is still the next one)
- *   TOPIC_CREATE   OK, TOPIC_EXISTS (topic_id: the existing one's), LIMIT
+ *   TOPIC_CREATE   OK, TOPIC_EXISTS (topic_id: the existing one's), LIMIT, INVALID (its settings)
+ *   TOPIC_ALTER    OK, TOPIC_UNKNOWN, INVALID (topic_settings_change)
  *   TOPIC_DELETE   OK, TOPIC_UNKNOWN
  *   INIT_PRODUCER  OK, LIMIT
  *   NODE_BIND      OK, EXISTS, LIMIT
  *   CURSOR_SET     OK, TOPIC_UNKNOWN, CURSOR_CONFLICT, RANGE (beyond the topic's end), LIMIT
  *   CURSOR_DELETE  OK, TOPIC_UNKNOWN, CURSOR_UNKNOWN, CURSOR_CONFLICT
  *   RAISE_EPOCH    OK, TOPIC_UNKNOWN, and what producers_raise says
+ *   TOPIC_TRIM     OK (log_start: not lower than asked for), TOPIC_UNKNOWN, INVALID, RANGE (beyond
+ *                  the topic's end)
+ *   AGE            OK, INVALID
+ *
  * The fields from base_offset on are set when it is OK. */
 struct fsm_result {
     enum err err;
@@ -87,7 +95,8 @@ struct fsm_result {
     uint64_t producer_id; /* INIT_PRODUCER, RAISE_EPOCH */
     uint16_t producer_epoch;
     uint64_t producer_records; /* RAISE_EPOCH with a topic */
-    uint64_t log_end;          /* EXPECT_FAILED: where the log really ends */
+    uint64_t log_end;          /* EXPECT_FAILED, TOPIC_TRIM: where the log really ends */
+    uint64_t log_start;        /* TOPIC_TRIM: as it is now, also after an error */
 };
 
 /* Called for every command of an entry in order: number 0, 1, …; may be NULL. */
@@ -116,16 +125,15 @@ const struct nodes *fsm_nodes(const struct fsm *self); /* borrowed while the fsm
 enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb, void *arg,
                    struct err_info *info);
 
-/* Seals segments that took batches for long enough (log_tick), at most once a second of the
- * entries' time. Errors as fsm_apply's. */
-enum err fsm_tick(struct fsm *self, struct err_info *info);
-
 /* Whether so many files are kept open by what was not synced that a snapshot is due (file_cache.h).
  */
 bool fsm_is_crowded(const struct fsm *self);
 
 /* What is open of the topics' logs. */
 void fsm_file_stats(const struct fsm *self, struct file_cache_stats *ret_stats);
+
+/* Changes of topics' settings since open. */
+uint64_t fsm_alterations(const struct fsm *self);
 
 /* Records applied since open, those that the log held already included; for statistics. */
 uint64_t fsm_records_applied(const struct fsm *self);
@@ -143,12 +151,34 @@ enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync); /* NULL: 
 enum err fsm_sync_run(struct fsm_sync *sync, struct err_info *info);
 enum err fsm_sync_end(struct fsm *self, struct fsm_sync *sync);
 
-/* A snapshot at `index` is durable: directories of topics deleted at or before it go. Not while a
- * sync is under way. */
+/* When fsm_upkeep has something to do, in its now_ms; UINT64_MAX: nothing. */
+uint64_t fsm_upkeep_deadline_ms(const struct fsm *self);
+
+/*
+ * Does what topics' settings ask for from time to time. Segments that are old, by the entries'
+ * time, are sealed; what has waited for flush_ms is to be synced by *ret_sync, as from
+ * fsm_sync_begin; NULL: nothing is dirty there. Not while a sync is under way. ERR_IO, ERR_NOSPACE,
+ * ERR_NOMEM: F5.
+ */
+enum err fsm_upkeep(struct fsm *self, uint64_t now_ms, struct fsm_sync **ret_sync,
+                    struct err_info *info);
+
+/* A snapshot at `index` is durable: directories of topics deleted at or before it go, and files
+ * below the starts that it has, some of them at a time: fsm_remove_passed goes on. Not while a sync
+ * is under way. */
 enum err fsm_forget(struct fsm *self, uint64_t index, struct err_info *info);
 
 /* Whether there is something that fsm_forget would remove. */
 bool fsm_has_deleted(const struct fsm *self);
+/* … of topics that are still there. */
+bool fsm_has_passed(const struct fsm *self);
+
+/* Removes files of up to `max` segments that the newest snapshot does not promise any more; whether
+ * there are more of them. ERR_IO: F5. */
+enum err fsm_remove_passed(struct fsm *self, unsigned max, bool *ret_more, struct err_info *info);
+
+/* How old entries are; borrowed while the fsm is open. */
+const struct ages *fsm_ages(const struct fsm *self);
 
 /* A topic by id, also one that is deleted but not yet forgotten, with a reference; NULL if none.
  * For serving the batches that an older manifest promises. */

@@ -165,6 +165,7 @@ static enum err apply_create(struct fsm *self, struct step *step)
     struct topic *topic = catalog_peek(self->catalog, step->command.topic_name);
     struct manifest_topic created = {.id = step->entry->index * COMMAND_COUNT_MAX + step->number,
                                      .created_time_us = self->time_us};
+    const struct topic_settings *settings = step->command.settings;
     struct log *log = NULL;
     enum err err;
 
@@ -177,6 +178,11 @@ static enum err apply_create(struct fsm *self, struct step *step)
         step->result.err = ERR_LIMIT;
         return ERR_OK;
     }
+    if (topic_settings_check(settings, NULL) != ERR_OK) {
+        step->result.err = ERR_INVALID;
+        return ERR_OK;
+    }
+    created.settings = *settings;
     memcpy(created.name, step->command.topic_name, sizeof created.name);
     err = fsm_make_log(self, &created, 0, &log, step->info);
     if (err != ERR_OK) {
@@ -189,8 +195,29 @@ static enum err apply_create(struct fsm *self, struct step *step)
         log_close(log);
         return err;
     }
+    fsm_use_settings(self, topic, settings);
     step->result.topic_id = topic->id;
     tell_written(self, step);
+    return ERR_OK;
+}
+
+static enum err apply_alter(struct fsm *self, struct step *step)
+{
+    struct topic *topic = catalog_peek(self->catalog, step->command.topic_name);
+    struct topic_settings settings;
+
+    if (topic == NULL) {
+        step->result.err = ERR_TOPIC_UNKNOWN;
+        return ERR_OK;
+    }
+    step->result.topic_id = topic->id;
+    step->result.err =
+        topic_settings_change(&topic->settings, step->command.change, &settings, NULL);
+    if (step->result.err == ERR_OK) {
+        fsm_use_settings(self, topic, &settings);
+        self->alterations++;
+        tell_written(self, step);
+    }
     return ERR_OK;
 }
 
@@ -290,6 +317,54 @@ static enum err apply_raise_epoch(struct fsm *self, struct step *step)
     return ERR_OK;
 }
 
+/* Where batch_start lies in the log only its files know: the leader has looked. */
+static enum err apply_trim(struct fsm *self, struct step *step)
+{
+    const struct topic_trim *trim = &step->command.trim;
+    struct topic *topic = catalog_peek_id(self->catalog, trim->topic_id);
+    struct fsm_start to = {
+        .index = step->entry->index, .start = trim->batch_start, .log_start = trim->start};
+    enum err err = ERR_OK;
+
+    if (topic == NULL) {
+        step->result.err = ERR_TOPIC_UNKNOWN;
+        return ERR_OK;
+    }
+    if (trim->start > topic->end) {
+        step->result.err = ERR_RANGE;
+    } else if (trim->start > topic->log_start &&
+               (trim->batch_start > trim->start || trim->batch_start < topic->start)) {
+        step->result.err = ERR_INVALID;
+    } else if (trim->start > topic->log_start) {
+        err = fsm_move_start(self, topic, &to, step->info);
+    }
+    if (err != ERR_OK) {
+        return say_where(step, err, topic->name);
+    }
+    step->result.topic_id = topic->id;
+    step->result.log_start = topic->log_start;
+    step->result.log_end = topic->end;
+    if (step->result.err == ERR_OK) {
+        tell_written(self, step);
+    }
+    return ERR_OK;
+}
+
+static enum err apply_age(struct fsm *self, struct step *step)
+{
+    /* What is in the same entry may have been written after the leader looked at its clock. */
+    enum err err = ages_add(&self->ages, step->entry->index - 1, step->command.elapsed_us);
+
+    if (err == ERR_NOMEM) {
+        return err;
+    }
+    step->result.err = err;
+    if (err == ERR_OK) {
+        tell_written(self, step);
+    }
+    return ERR_OK;
+}
+
 static enum err apply_command(struct fsm *self, struct step *step)
 {
     switch (step->command.type) {
@@ -299,6 +374,8 @@ static enum err apply_command(struct fsm *self, struct step *step)
         return apply_create(self, step);
     case COMMAND_TOPIC_DELETE:
         return apply_delete(self, step);
+    case COMMAND_TOPIC_ALTER:
+        return apply_alter(self, step);
     case COMMAND_INIT_PRODUCER:
         return apply_init_producer(self, step);
     case COMMAND_NODE_BIND:
@@ -308,6 +385,10 @@ static enum err apply_command(struct fsm *self, struct step *step)
         return apply_cursor(self, step);
     case COMMAND_RAISE_EPOCH:
         return apply_raise_epoch(self, step);
+    case COMMAND_TOPIC_TRIM:
+        return apply_trim(self, step);
+    case COMMAND_AGE:
+        return apply_age(self, step);
     }
     ASSERT(false); /* The reader gives no other type. */
     return ERR_CORRUPT;
@@ -368,4 +449,9 @@ enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb
     }
     self->applied_index = entry->index;
     return ERR_OK;
+}
+
+uint64_t fsm_alterations(const struct fsm *self)
+{
+    return self->alterations;
 }

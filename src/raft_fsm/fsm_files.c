@@ -1,10 +1,8 @@
-/* How many files the topics' logs keep open, and their age. */
+/* How many files the topics' logs keep open. */
 #include <stdlib.h>
 
 #include "base/assert.h"
 #include "raft_fsm/fsm_internal.h"
-
-enum { TICK_US = 1000 * 1000 };
 
 bool fsm_is_crowded(const struct fsm *self)
 {
@@ -53,25 +51,4 @@ enum err fsm_ease_files(struct fsm *self, struct log *log, struct err_info *info
     }
     err = for_all(self, sync_one, info);
     return err == ERR_NOMEM ? ERR_OK : err; /* Put off: there is some room still. */
-}
-
-static enum err tick_one(struct fsm *self, struct log *log, struct err_info *info)
-{
-    return log_tick(log, self->time_us, info);
-}
-
-enum err fsm_tick(struct fsm *self, struct err_info *info)
-{
-    enum err err;
-
-    if (self->failed || (self->ticked_us != INT64_MIN && self->time_us >= self->ticked_us &&
-                         self->time_us - self->ticked_us < TICK_US)) {
-        return ERR_OK;
-    }
-    self->ticked_us = self->time_us;
-    err = for_all(self, tick_one, info);
-    if (err == ERR_NOMEM) {
-        return ERR_OK; /* The next one is soon. */
-    }
-    return err == ERR_OK ? ERR_OK : fsm_fail(self, err);
 }

@@ -5,9 +5,9 @@
  * manifest says, each log's end moves to the promised one, and what lies between is a hole.
  *
  * Failure modes: a crash before the manifest is saved finds the old state: the logs' files below
- * the old ends are untouched, holes above them are cut away at opening, directories of topics that
- * the old state does not have are removed. A failure in the middle stops the node and comes to the
- * same.
+ * the old ends are untouched, above the old starts, too; holes above them are cut away at opening,
+ * directories of topics that the old state does not have are removed. A failure in the middle stops
+ * the node and comes to the same.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -36,7 +36,8 @@ static enum err check_topic(const struct fsm *self, const struct topic *topic,
     if (strcmp(topic->name, promised->name) != 0) {
         return contradiction(promised, "here it has another name", info);
     }
-    if (topic->start > promised->start || topic->end > promised->end) {
+    if (topic->start > promised->start || topic->log_start > promised->log_start ||
+        topic->end > promised->end) {
         return contradiction(promised, "here it holds what the snapshot does not", info);
     }
     if (log_end(topic->log) < promised->end) {
@@ -105,41 +106,30 @@ static enum err make_topic(struct fsm *self, const struct manifest_topic *promis
     return err;
 }
 
-/* Brings the log to what is promised; what it lacks becomes a hole. */
-static enum err move_log(struct log *log, const struct manifest_topic *promised,
-                         struct err_info *info)
+/* Makes a topic of the manifest what it is there. What its log lacks becomes a hole; files below
+ * the start go once the manifest is saved. */
+static enum err set_topic(struct fsm *self, const struct manifest *manifest,
+                          const struct manifest_topic *promised, struct err_info *info)
 {
-    enum err err = ERR_OK;
-
-    if (log_end(log) < promised->start) {
-        err = log_reset(log, promised->start, info); /* All of it is below the cluster's start. */
-    }
-    if (err == ERR_OK && log_end(log) < promised->end) {
-        err = log_skip(log, promised->end, info);
-    }
-    if (err == ERR_OK && log_start(log) < promised->start) {
-        err = log_truncate_front(log, promised->start, info);
-    }
-    return err;
-}
-
-/* Makes a topic of the manifest what it is there. */
-static enum err set_topic(struct fsm *self, const struct manifest_topic *promised,
-                          struct err_info *info)
-{
+    struct fsm_start start = {.index = manifest->applied_index,
+                              .start = promised->start,
+                              .log_start = promised->log_start};
     struct topic *topic = catalog_peek_id(self->catalog, promised->id);
     enum err err = ERR_OK;
 
     if (topic == NULL) {
         err = make_topic(self, promised, &topic, info);
     }
-    if (err == ERR_OK) {
-        err = move_log(topic->log, promised, info);
+    if (err == ERR_OK && log_end(topic->log) < promised->end) {
+        err = log_skip(topic->log, promised->end, info);
     }
     if (err == ERR_OK) {
-        topic->start = promised->start;
+        err = fsm_move_start(self, topic, &start, info);
+    }
+    if (err == ERR_OK) {
         topic->end = promised->end;
         memcpy(topic->digest, promised->digest, DIGEST_SIZE);
+        fsm_use_settings(self, topic, &promised->settings);
         err = fsm_count_holes(self, topic);
     }
     return err;
@@ -149,21 +139,26 @@ static enum err take_over(struct fsm *self, const struct manifest *manifest, str
 {
     struct producers *producers = NULL;
     struct cursors *cursors = NULL;
+    struct ages ages = {.marks = NULL};
     enum err err = producers_copy(manifest->producers, &producers);
 
     if (err == ERR_OK) {
         err = cursors_copy(manifest->cursors, &cursors);
     }
     if (err == ERR_OK) {
+        err = ages_copy(&manifest->ages, &ages);
+    }
+    if (err == ERR_OK) {
         err = drop_others(self, manifest);
     }
     /* Names first became free above: a topic may have been deleted and created again. */
     for (size_t i = 0; i < manifest->topic_count && err == ERR_OK; i++) {
-        err = set_topic(self, &manifest->topics[i], info);
+        err = set_topic(self, manifest, &manifest->topics[i], info);
     }
     if (err != ERR_OK) {
         producers_free(producers);
         cursors_free(cursors);
+        ages_fini(&ages);
         return err;
     }
     producers_free(self->producers);
@@ -173,6 +168,8 @@ static enum err take_over(struct fsm *self, const struct manifest *manifest, str
     cursors_free(cursors);
     self->applied_index = manifest->applied_index;
     self->time_us = manifest->time_us;
+    ages_fini(&self->ages);
+    self->ages = ages;
     return ERR_OK;
 }
 

@@ -7,6 +7,8 @@
  *      fsm_install.c   another replica's manifest
  *      fsm_fill.c      holes
  *      fsm_files.c     how many files are open
+ *      fsm_trim.c      starts that move
+ *      fsm_upkeep.c    what settings ask for from time to time
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_INTERNAL_H
 #define QUORLOG_RAFT_FSM_FSM_INTERNAL_H
@@ -31,7 +33,6 @@ struct fsm {
     char *dir; /* owned */
     const struct diag *diag;
     struct file_cache *files; /* owned reference */
-    int64_t ticked_us;        /* When fsm_tick last looked. */
     uint64_t segment_size_max;
     uint32_t index_interval;
     uint32_t write_back_size;
@@ -41,6 +42,7 @@ struct fsm {
     uint64_t applied_index;
     int64_t time_us;
     uint64_t records_applied;
+    uint64_t alterations;          /* of settings, since open */
     struct deleted_topic *deleted; /* owned list */
     bool holes_allowed;
     struct topic **holed; /* owned, with references: those that have holes, or had */
@@ -48,10 +50,15 @@ struct fsm {
     size_t holed_capacity;
     size_t holed_turn;      /* whose turn is next */
     struct fsm_holes holes; /* F6 */
-    bool failed;            /* F5 */
+    struct topic *passed;   /* owned list, with references: those whose start moved, and whose
+                               files below it are not all gone yet */
+    struct ages ages;
+    bool failed; /* F5 */
     bool syncing;
-    uint64_t dir_changes; /* Topic directories made so far … */
-    uint64_t dir_synced;  /* … and how many of them are on the disk for sure. */
+    struct topic *kept;    /* borrowed list, by kept_next: topics that want upkeep … */
+    uint64_t upkeep_at_ms; /* … and when */
+    uint64_t dir_changes;  /* Topic directories made so far … */
+    uint64_t dir_synced;   /* … and how many of them are on the disk for sure. */
 };
 
 /* Moves to the failed state and returns err. (F5) */
@@ -66,7 +73,20 @@ void fsm_dir_name(char buffer[FSM_DIR_NAME_SIZE], const char *name, uint64_t id)
  * may be NULL: of all topics. */
 enum err fsm_ease_files(struct fsm *self, struct log *log, struct err_info *info);
 
-/* Opens the log of a topic that holds [start, durable_end) at least. */
+/* What a topic's settings say of its files. */
+void fsm_configure_log(struct log *log, const struct topic_settings *settings);
+
+/* Sets a topic's settings, and does what they say with its log. */
+void fsm_use_settings(struct fsm *self, struct topic *topic, const struct topic_settings *settings);
+
+/* A topic leaves the catalog. */
+void fsm_end_upkeep(struct fsm *self, struct topic *topic);
+
+/* As fsm_sync_begin, for some topics. */
+enum err fsm_sync_begin_some(struct fsm *self, struct topic **topics, size_t count,
+                             struct fsm_sync **ret_sync);
+
+/* Opens the log of a topic that holds [start, durable_end) at least, and configures it. */
 enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, struct log **ret_log,
                       struct err_info *info);
 
@@ -88,6 +108,24 @@ static inline uint64_t fsm_topic_created_index(uint64_t id)
 /* ERR_OK when the last batch below topic->end ends there and has the digest that the topic says, or
  * lies in a hole; ERR_DIVERGED when it has not, text says which; what log_read_header says. */
 enum err fsm_check_end(struct log *log, const struct manifest_topic *topic, struct err_info *info);
+
+/* The topic's start becomes what is said there, at `index`; its files go later. (F7) ERR_NOMEM,
+ * ERR_IO, ERR_NOSPACE, ERR_FAILED: of this node. */
+struct fsm_start {
+    uint64_t index;
+    uint64_t start;
+    uint64_t log_start;
+};
+enum err fsm_move_start(struct fsm *self, struct topic *topic, const struct fsm_start *to,
+                        struct err_info *info);
+
+/* A snapshot at `index` is durable: what it promises of each start. */
+void fsm_note_durable(struct fsm *self, uint64_t index);
+
+void fsm_forget_passed(struct fsm *self);
+
+/* Sets what the manifest says of a topic that was just opened. */
+void fsm_set_start(struct topic *topic, const struct manifest_topic *promised);
 
 /* Counts a topic's holes. (F6) Memory that is short is ERR_NOMEM: they are not known then. */
 enum err fsm_count_holes(struct fsm *self, struct topic *topic);

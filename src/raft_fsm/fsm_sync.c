@@ -64,10 +64,37 @@ static enum err give_up(struct fsm *self, struct fsm_sync *sync, enum err err)
     return fsm_fail(self, err);
 }
 
+enum err fsm_sync_begin_some(struct fsm *self, struct topic **topics, size_t count,
+                             struct fsm_sync **ret_sync)
+{
+    struct fsm_sync *sync = calloc(1, sizeof *sync + count * sizeof sync->items[0]);
+    enum err err;
+
+    ASSERT(!self->syncing && !self->failed);
+    if (sync == NULL) {
+        return ERR_NOMEM;
+    }
+    sync->io = self->io;
+    sync->dir = self->dir;
+    sync->dir_changes = self->dir_changes;
+    sync->dir_dirty = self->dir_synced < self->dir_changes;
+    self->syncing = true;
+    err = add_items(sync, topics, count);
+    if (err != ERR_OK) {
+        return give_up(self, sync, err);
+    }
+    if (sync->count == 0 && !sync->dir_dirty) {
+        self->syncing = false;
+        free(sync);
+        sync = NULL;
+    }
+    *ret_sync = sync;
+    return ERR_OK;
+}
+
 enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync)
 {
     struct topic **topics;
-    struct fsm_sync *sync;
     size_t count;
     enum err err;
 
@@ -79,28 +106,9 @@ enum err fsm_sync_begin(struct fsm *self, struct fsm_sync **ret_sync)
     if (err != ERR_OK) {
         return err;
     }
-    sync = calloc(1, sizeof *sync + count * sizeof sync->items[0]);
-    if (sync == NULL) {
-        release_topics(topics, count);
-        return ERR_NOMEM;
-    }
-    sync->io = self->io;
-    sync->dir = self->dir;
-    sync->dir_changes = self->dir_changes;
-    sync->dir_dirty = self->dir_synced < self->dir_changes;
-    self->syncing = true;
-    err = add_items(sync, topics, count);
+    err = fsm_sync_begin_some(self, topics, count, ret_sync);
     release_topics(topics, count);
-    if (err != ERR_OK) {
-        return give_up(self, sync, err);
-    }
-    if (sync->count == 0 && !sync->dir_dirty) {
-        self->syncing = false;
-        free(sync);
-        sync = NULL;
-    }
-    *ret_sync = sync;
-    return ERR_OK;
+    return err;
 }
 
 enum err fsm_sync_run(struct fsm_sync *sync, struct err_info *info)

@@ -435,7 +435,7 @@ static enum err read_segment(struct journal_recovery *self, struct journal_files
     self->segments[self->segment_count - 1].size = reader->size;
     reader->position = JOURNAL_HEADER_SIZE;
     err = read_batches(self, reader, info);
-    if (err != ERR_OK || !reader->last) {
+    if (err != ERR_OK || !reader->last || self->looking) {
         return err;
     }
     return cut(self, reader, info);
@@ -450,7 +450,8 @@ static enum err recover_segment(struct journal_recovery *self, struct journal_fi
     journal_segment_name(name, reader->segment);
     err = io_path(reader->path, files->dir, name, info);
     if (err == ERR_OK) {
-        err = io_open(files->io, reader->path, O_RDWR, &reader->fd, info);
+        err =
+            io_open(files->io, reader->path, self->looking ? O_RDONLY : O_RDWR, &reader->fd, info);
     }
     if (err != ERR_OK) {
         return err;
@@ -523,6 +524,9 @@ static enum err list_files(struct journal_recovery *self, struct journal_files *
                 files->dir, self->segments[i - 1].sequence + 1, self->segments[i].sequence);
         }
     }
+    if (self->looking) {
+        return ERR_OK;
+    }
     /* What is seen may not be durable yet, and spares are going to be overwritten (F2). */
     return io_sync_dir(files->io, files->dir, info);
 }
@@ -567,6 +571,21 @@ enum err journal_recovery_run(struct journal_recovery *self, struct journal_file
         self->batch_sequence = 1;
     }
     return err;
+}
+
+enum err journal_recovery_look(struct journal_recovery *self, struct io *io, const char *dir,
+                               uint64_t node_id, struct err_info *info)
+{
+    struct journal_files files = {.io = io, .node_id = node_id};
+    enum err err;
+
+    *self = (struct journal_recovery){.sealed = true, .looking = true};
+    if (strlen(dir) >= sizeof files.dir) {
+        return err_set(info, ERR_TOO_LARGE, "the path of the journal is too long");
+    }
+    memcpy(files.dir, dir, strlen(dir) + 1);
+    err = list_files(self, &files, info);
+    return err == ERR_OK ? recover_segments(self, &files, info) : err;
 }
 
 void journal_recovery_fini(struct journal_recovery *self)

@@ -46,6 +46,7 @@ struct journal_recovery {
     uint64_t batch_sequence; /* the next one; 0: not known yet */
     bool sealed;             /* the last batch is a seal, or there is none */
     bool torn;
+    bool looking;                     /* changes nothing */
     char end_name[JOURNAL_NAME_SIZE]; /* segment where the batches end */
     uint64_t end_position;
 };
@@ -54,6 +55,11 @@ struct journal_recovery {
  * ERR_CORRUPT (naming file and position), ERR_VERSION, ERR_WRONG_CLUSTER, ERR_IO, ERR_NOMEM. */
 enum err journal_recovery_run(struct journal_recovery *self, struct journal_files *files,
                               struct err_info *info);
+
+/* The same of a journal that is left as it is: nothing is cut, synced or written again, and there
+ * are no spares. */
+enum err journal_recovery_look(struct journal_recovery *self, struct io *io, const char *dir,
+                               uint64_t node_id, struct err_info *info);
 void journal_recovery_fini(struct journal_recovery *self);
 
 #endif

@@ -7,8 +7,7 @@
 #include "base/assert.h"
 #include "base/crc32c.h"
 
-#define SEGMENT_MAGIC UINT32_C(0x534a4c51) /* "QLJS" */
-#define BATCH_MAGIC UINT32_C(0x424a4c51)   /* "QLJB" */
+#define BATCH_MAGIC UINT32_C(0x424a4c51) /* "QLJB" */
 #define NUMBER_MAX UINT64_C(9999999999999999)
 
 enum {
@@ -90,7 +89,7 @@ void journal_header_encode(const struct journal_header *self, uint8_t to[JOURNAL
 {
     ASSERT(self->segment > 0 && self->node_id > 0);
     memset(to, 0, JOURNAL_HEADER_SIZE);
-    bytes_put_u32(to, SEGMENT_MAGIC);
+    bytes_put_u32(to, JOURNAL_MAGIC);
     bytes_put_u32(to + HEADER_VERSION, SEGMENT_VERSION);
     bytes_put_u64(to + HEADER_SEGMENT, self->segment);
     bytes_put_u64(to + HEADER_NODE, self->node_id);
@@ -98,16 +97,15 @@ void journal_header_encode(const struct journal_header *self, uint8_t to[JOURNAL
     bytes_put_u32(to + HEADER_CRC, crc32c(to, HEADER_CRC));
 }
 
-enum err journal_header_check(const uint8_t from[JOURNAL_HEADER_SIZE], const char *path,
-                              const struct journal_header *expected, uint64_t *ret_salt,
-                              struct err_info *info)
+enum err journal_header_decode(const uint8_t from[JOURNAL_HEADER_SIZE], const char *path,
+                               struct journal_header *ret_header, struct err_info *info)
 {
     bool zeros = true;
 
     for (size_t i = HEADER_END; i < JOURNAL_HEADER_SIZE; i++) {
         zeros = zeros && from[i] == 0;
     }
-    if (bytes_get_u32(from) != SEGMENT_MAGIC ||
+    if (bytes_get_u32(from) != JOURNAL_MAGIC ||
         bytes_get_u32(from + HEADER_CRC) != crc32c(from, HEADER_CRC) || !zeros) {
         return err_set(info, ERR_CORRUPT, "'%s' at 0: the header does not verify", path);
     }
@@ -115,15 +113,33 @@ enum err journal_header_check(const uint8_t from[JOURNAL_HEADER_SIZE], const cha
         return err_set(info, ERR_VERSION, "'%s' has the unknown version %u", path,
                        bytes_get_u32(from + HEADER_VERSION));
     }
-    if (bytes_get_u64(from + HEADER_NODE) != expected->node_id) {
+    *ret_header = (struct journal_header){
+        .segment = bytes_get_u64(from + HEADER_SEGMENT),
+        .node_id = bytes_get_u64(from + HEADER_NODE),
+        .salt = bytes_get_u64(from + HEADER_SALT),
+    };
+    return ERR_OK;
+}
+
+enum err journal_header_check(const uint8_t from[JOURNAL_HEADER_SIZE], const char *path,
+                              const struct journal_header *expected, uint64_t *ret_salt,
+                              struct err_info *info)
+{
+    struct journal_header header;
+    enum err err = journal_header_decode(from, path, &header, info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (header.node_id != expected->node_id) {
         return err_set(info, ERR_WRONG_CLUSTER, "'%s' belongs to node %" PRIu64 ", not to %" PRIu64,
-                       path, bytes_get_u64(from + HEADER_NODE), expected->node_id);
+                       path, header.node_id, expected->node_id);
     }
-    if (bytes_get_u64(from + HEADER_SEGMENT) != expected->segment) {
+    if (header.segment != expected->segment) {
         return err_set(info, ERR_CORRUPT, "'%s' at 8: this is segment %" PRIu64, path,
-                       bytes_get_u64(from + HEADER_SEGMENT));
+                       header.segment);
     }
-    *ret_salt = bytes_get_u64(from + HEADER_SALT);
+    *ret_salt = header.salt;
     return ERR_OK;
 }
 

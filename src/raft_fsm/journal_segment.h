@@ -11,6 +11,8 @@
 #include "base/bytes.h"
 #include "base/err.h"
 
+#define JOURNAL_MAGIC UINT32_C(0x534a4c51) /* "QLJS" */
+
 enum {
     JOURNAL_SECTOR = 512, /* batches start at multiples of it */
     JOURNAL_BLOCK = 4096, /* alignment of memory and of segment sizes */
@@ -61,6 +63,10 @@ struct journal_header {
 };
 
 void journal_header_encode(const struct journal_header *self, uint8_t to[JOURNAL_HEADER_SIZE]);
+
+/* ERR_CORRUPT, ERR_VERSION. */
+enum err journal_header_decode(const uint8_t from[JOURNAL_HEADER_SIZE], const char *path,
+                               struct journal_header *ret_header, struct err_info *info);
 
 /* expected: all but the salt; path: for the text. ERR_CORRUPT, ERR_VERSION, ERR_WRONG_CLUSTER. */
 enum err journal_header_check(const uint8_t from[JOURNAL_HEADER_SIZE], const char *path,

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "raft_fsm/topic_settings_message.h"
 #include "raft_fsm/unpack.h"
 #include "replicated.pb-c.h"
 
@@ -20,6 +21,7 @@ void manifest_fini(struct manifest *self)
     producers_free(self->producers);
     free(self->nodes);
     cursors_free(self->cursors);
+    ages_fini(&self->ages);
     *self = (struct manifest){0};
 }
 
@@ -32,6 +34,7 @@ enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifes
     copy.producers = NULL;
     copy.cursors = NULL;
     copy.nodes = NULL;
+    copy.ages = (struct ages){.marks = NULL};
     copy.topics = calloc(self->topic_count + 1, sizeof *copy.topics); /* never of size 0 */
     if (copy.topics == NULL) {
         return ERR_NOMEM;
@@ -39,7 +42,10 @@ enum err manifest_copy(const struct manifest *self, struct manifest *ret_manifes
     if (self->topic_count > 0) {
         memcpy(copy.topics, self->topics, self->topic_count * sizeof *copy.topics);
     }
-    err = self->nodes == NULL ? ERR_OK : nodes_copy(self->nodes, &copy.nodes);
+    err = ages_copy(&self->ages, &copy.ages);
+    if (err == ERR_OK && self->nodes != NULL) {
+        err = nodes_copy(self->nodes, &copy.nodes);
+    }
     if (err == ERR_OK) {
         err = producers_copy(self->producers, &copy.producers);
     }
@@ -92,6 +98,9 @@ struct tree {
     Replicated__Manifest manifest;
     Replicated__TopicState *topics;
     Replicated__TopicState **topic_pointers;
+    struct topic_settings_message *settings; /* of the topics that have any */
+    size_t settings_used;
+    uint64_t *ages; /* marks: the indexes, then the ages */
     Replicated__ProducerState *producers;
     Replicated__ProducerState **producer_pointers;
     Replicated__ProducerTopicState *windows;
@@ -109,6 +118,8 @@ static void tree_fini(struct tree *tree)
 {
     free(tree->topics);
     free(tree->topic_pointers);
+    free(tree->settings);
+    free(tree->ages);
     free(tree->producers);
     free(tree->producer_pointers);
     free(tree->windows);
@@ -192,6 +203,26 @@ static enum err put_window(void *arg, uint64_t topic_id, uint64_t records,
     return ERR_OK;
 }
 
+static enum err make_settings(struct tree *tree, const struct manifest *manifest)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < manifest->topic_count; i++) {
+        count += !topic_settings_are_default(&manifest->topics[i].settings);
+    }
+    tree->settings = calloc(count + 1, sizeof *tree->settings); /* never of size 0 */
+    return tree->settings == NULL ? ERR_NOMEM : ERR_OK;
+}
+
+static void put_settings(struct tree *tree, const struct topic_settings *from,
+                         Replicated__TopicState *to)
+{
+    if (!topic_settings_are_default(from)) {
+        topic_settings_put(from, &tree->settings[tree->settings_used]);
+        to->settings = &tree->settings[tree->settings_used++].message;
+    }
+}
+
 static void put_topics(struct tree *tree, const struct manifest *manifest)
 {
     for (size_t i = 0; i < manifest->topic_count; i++) {
@@ -199,19 +230,40 @@ static void put_topics(struct tree *tree, const struct manifest *manifest)
         Replicated__TopicState *to = &tree->topics[i];
 
         ASSERT(IMPLIES(i > 0, from->id > manifest->topics[i - 1].id));
-        ASSERT(from->start <= from->end);
+        ASSERT(from->start <= from->log_start && from->log_start <= from->end);
         replicated__topic_state__init(to);
         to->id = from->id;
         to->name = (char *)(uintptr_t)from->name; /* not written to */
         to->start = from->start;
+        to->log_start = from->log_start > from->start ? from->log_start : 0;
         to->end = from->end;
         to->created_time_us = from->created_time_us;
         if (from->end > 0) {
             to->digest.data = (uint8_t *)(uintptr_t)from->digest; /* as above */
             to->digest.len = DIGEST_SIZE;
         }
+        put_settings(tree, &from->settings, to);
         tree->topic_pointers[i] = to;
     }
+}
+
+static enum err put_ages(struct tree *tree, const struct ages *ages)
+{
+    ages_check(ages);
+    tree->ages = calloc(2 * ages->count + 1, sizeof *tree->ages); /* never of size 0 */
+    if (tree->ages == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < ages->count; i++) {
+        tree->ages[i] = ages->marks[i].raft_index;
+        tree->ages[ages->count + i] = ages->marks[i].age_us;
+    }
+    tree->manifest.age_us = ages->age_us;
+    tree->manifest.age_indexes = tree->ages;
+    tree->manifest.n_age_indexes = ages->count;
+    tree->manifest.age_marks_us = tree->ages + ages->count;
+    tree->manifest.n_age_marks_us = ages->count;
+    return ERR_OK;
 }
 
 static void put_nodes(struct tree *tree, const struct nodes *nodes)
@@ -290,13 +342,19 @@ enum err manifest_encode(const struct manifest *self, struct slice *ret_bytes)
     if (err != ERR_OK) {
         return err;
     }
-    put_topics(&tree, self);
-    if (nodes > 0) {
-        put_nodes(&tree, self->nodes);
+    err = make_settings(&tree, self);
+    if (err == ERR_OK) {
+        put_topics(&tree, self);
+        if (nodes > 0) {
+            put_nodes(&tree, self->nodes);
+        }
+        err = producers_visit(self->producers, &visitor);
     }
-    err = producers_visit(self->producers, &visitor);
     if (err == ERR_OK) {
         err = put_cursors(&tree.cursors, self->cursors);
+    }
+    if (err == ERR_OK) {
+        err = put_ages(&tree, &self->ages);
     }
     if (err == ERR_OK) {
         ASSERT(tree.used.batches == tree.counts.batches);
@@ -342,17 +400,26 @@ static enum err get_topic(const Replicated__TopicState *from, struct manifest_to
     if (err != ERR_OK) {
         return err_set(info, ERR_CORRUPT, "a snapshot has a topic whose name no topic may have");
     }
-    if (from->start > from->end || from->digest.len != (from->end > 0 ? DIGEST_SIZE : 0)) {
+    if (from->start > from->end || from->log_start > from->end ||
+        (from->log_start != 0 && from->log_start <= from->start) ||
+        from->digest.len != (from->end > 0 ? DIGEST_SIZE : 0)) {
         return err_set(info, ERR_CORRUPT, "a snapshot has topic '%s' with impossible bounds",
                        from->name);
     }
-    *ret_topic = (struct manifest_topic){.id = from->id,
-                                         .start = from->start,
-                                         .end = from->end,
-                                         .created_time_us = from->created_time_us};
+    *ret_topic =
+        (struct manifest_topic){.id = from->id,
+                                .start = from->start,
+                                .log_start = from->log_start > 0 ? from->log_start : from->start,
+                                .end = from->end,
+                                .created_time_us = from->created_time_us};
     memcpy(ret_topic->name, from->name, size + 1);
     memcpy(ret_topic->digest, from->end > 0 ? from->digest.data : no_digest, DIGEST_SIZE);
-    return ERR_OK;
+    err = topic_settings_take(from->settings, "a snapshot's topic", &ret_topic->settings, info);
+    if (err == ERR_OK && topic_settings_check(&ret_topic->settings, NULL) != ERR_OK) {
+        err = err_set(info, ERR_CORRUPT, "a snapshot has topic '%s' with impossible settings",
+                      from->name);
+    }
+    return err;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -496,6 +563,20 @@ static enum err get_producers(const Replicated__Manifest *from, struct manifest 
     return err;
 }
 
+static enum err get_ages(const Replicated__Manifest *from, struct manifest *manifest,
+                         struct err_info *info)
+{
+    enum err err = from->n_age_indexes == from->n_age_marks_us ? ERR_OK : ERR_CORRUPT;
+
+    manifest->ages.age_us = from->age_us;
+    for (size_t i = 0; i < from->n_age_indexes && err == ERR_OK; i++) {
+        err = from->age_indexes[i] >= manifest->applied_index
+                  ? ERR_CORRUPT
+                  : ages_restore(&manifest->ages, from->age_indexes[i], from->age_marks_us[i]);
+    }
+    return err == ERR_CORRUPT ? err_set(info, err, "a snapshot's ages make no sense") : err;
+}
+
 static enum err get_nodes(const Replicated__Manifest *from, struct manifest *manifest,
                           struct err_info *info)
 {
@@ -610,6 +691,9 @@ enum err manifest_decode(const uint8_t *bytes, size_t size, struct manifest *ret
     }
     if (err == ERR_OK) {
         err = get_cursors(message, &manifest, info);
+    }
+    if (err == ERR_OK) {
+        err = get_ages(message, &manifest, info);
     }
     if (err == ERR_OK) {
         *ret_manifest = manifest;

@@ -23,21 +23,27 @@
 #include "base/block.h"
 #include "base/err.h"
 #include "base/io.h"
+#include "raft_fsm/ages.h"
 #include "raft_fsm/command.h"
 #include "raft_fsm/cursors.h"
 #include "raft_fsm/message.h"
 #include "raft_fsm/nodes.h"
 #include "raft_fsm/producers.h"
+#include "raft_fsm/topic_settings.h"
+
+#define SNAPSHOT_MAGIC UINT32_C(0x46534c51) /* "QLSF" */
 
 enum { MANIFEST_SIZE_MAX = 256 * 1024 * 1024 };
 
 struct manifest_topic {
     uint64_t id;
     char name[TOPIC_NAME_SIZE_MAX + 1];
-    uint64_t start;
+    uint64_t start;     /* the first offset of a batch */
+    uint64_t log_start; /* the first record that is shown, in that batch; not below start */
     uint64_t end;
     uint8_t digest[DIGEST_SIZE]; /* of the last batch below end; zeros while end is 0 */
     int64_t created_time_us;
+    struct topic_settings settings;
 };
 
 struct manifest {
@@ -48,6 +54,7 @@ struct manifest {
     struct producers *producers; /* owned */
     struct cursors *cursors;     /* owned */
     struct nodes *nodes;         /* owned; NULL: none */
+    struct ages ages;            /* owned */
 };
 
 /* Frees what the manifest owns and leaves it empty; fine on an empty one. */
@@ -74,6 +81,9 @@ enum err snapshot_save(struct io *io, const char *dir, const struct snapshot *sn
 /* ERR_NOT_FOUND, ERR_CORRUPT, ERR_VERSION, ERR_IO, ERR_NOMEM. *ret_snapshot owns references. The
  * manifest and the membership in it are bytes still. */
 enum err snapshot_load(struct io *io, const char *dir, struct snapshot *ret_snapshot,
+                       struct err_info *info);
+/* The same of the file at `path`. */
+enum err snapshot_read(struct io *io, const char *path, struct snapshot *ret_snapshot,
                        struct err_info *info);
 void snapshot_fini(struct snapshot *self);
 /* A second one with references of its own. */

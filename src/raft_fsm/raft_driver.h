@@ -39,6 +39,7 @@
 #include "raft_fsm/entry.h"
 #include "raft_fsm/membership.h"
 #include "raft_fsm/message.h"
+#include "raft_fsm/raft_disk.h"
 
 struct raft_driver;
 
@@ -94,18 +95,6 @@ struct raft_driver_host {
     /* Role, term or leader changed. Leaving the leader's role: the outcome of what was proposed
      * and not yet applied is unknown. */
     void (*changed)(void *arg);
-};
-
-/* What a node finds on its disk. A node that begins a cluster has term 1 and, as its only entry,
- * the ENTRY_CHANGE with index 1, term 1 and the same bytes on all nodes; one that joins has
- * nothing. */
-struct raft_driver_disk {
-    uint64_t term;
-    uint64_t vote;
-    const struct snapshot *snapshot; /* newest; NULL if none. The state machine is at its index. */
-    uint64_t first_index;            /* of entries[0]; or where the journal continues */
-    const struct entry *entries;     /* the driver takes references */
-    size_t count;
 };
 
 /* options and host are copied. */

@@ -194,87 +194,6 @@ enum err raft_driver_reset_core(struct raft_driver *self)
 
 /* ---- start ---- */
 
-static enum err check_entries(const struct raft_driver_disk *disk, struct err_info *info)
-{
-    uint64_t term = 0;
-
-    for (size_t i = 0; i < disk->count; i++) {
-        const struct entry *entry = &disk->entries[i];
-        struct membership membership;
-
-        if (entry->index != disk->first_index + i || entry->term < term ||
-            entry->term > disk->term || entry->term == 0) {
-            return err_set(info, ERR_CORRUPT,
-                           "entry %llu of term %llu follows term %llu in term %llu",
-                           (unsigned long long)entry->index, (unsigned long long)entry->term,
-                           (unsigned long long)term, (unsigned long long)disk->term);
-        }
-        term = entry->term;
-        if (entry->type == ENTRY_CHANGE) {
-            enum err err = membership_decode(entry_payload(entry), entry->size, &membership, info);
-
-            if (err != ERR_OK) {
-                return err_prefix(info, err, "entry %llu", (unsigned long long)entry->index);
-            }
-        }
-    }
-    return ERR_OK;
-}
-
-static enum err check_disk(const struct raft_driver_disk *disk, struct err_info *info)
-{
-    const struct snapshot *snapshot = disk->snapshot;
-    struct membership membership;
-    enum err err;
-
-    if (disk->term == 0 && (disk->vote != 0 || snapshot != NULL || disk->count > 0)) {
-        return err_set(info, ERR_CORRUPT, "a vote, a snapshot or entries, but no term");
-    }
-    if (disk->first_index == 0) {
-        return err_set(info, ERR_CORRUPT, "the journal begins at index 0");
-    }
-    if (snapshot == NULL) {
-        if (disk->first_index != 1) {
-            return err_set(info, ERR_CORRUPT, "the journal begins at %llu and there is no snapshot",
-                           (unsigned long long)disk->first_index);
-        }
-        if (disk->count > 0 && disk->entries[0].type != ENTRY_CHANGE) {
-            return err_set(info, ERR_CORRUPT, "the first entry holds no members");
-        }
-        return check_entries(disk, info);
-    }
-    if (snapshot->index == 0 || snapshot->term == 0 || snapshot->term > disk->term ||
-        snapshot->membership_index == 0 || snapshot->membership_index > snapshot->index) {
-        return err_set(info, ERR_CORRUPT, "the snapshot's index or term makes no sense");
-    }
-    if (disk->first_index > snapshot->index + 1) {
-        return err_set(info, ERR_CORRUPT, "entries %llu to %llu are missing",
-                       (unsigned long long)snapshot->index + 1,
-                       (unsigned long long)disk->first_index - 1);
-    }
-    err =
-        membership_decode(snapshot->membership.data, snapshot->membership.size, &membership, info);
-    if (err != ERR_OK) {
-        return err_prefix(info, err, "snapshot %llu", (unsigned long long)snapshot->index);
-    }
-    return check_entries(disk, info);
-}
-
-/* Whether the entries on the disk end before the snapshot or contradict it: an install that a
- * crash cut short. They are all behind it, or of a history that did not win. */
-static bool journal_is_void(const struct raft_driver_disk *disk)
-{
-    const struct snapshot *snapshot = disk->snapshot;
-
-    if (snapshot == NULL || disk->first_index == snapshot->index + 1) {
-        return false;
-    }
-    if (disk->first_index + disk->count <= snapshot->index) {
-        return true;
-    }
-    return disk->entries[snapshot->index - disk->first_index].term != snapshot->term;
-}
-
 static enum err load(struct raft_driver *self, const struct raft_driver_disk *disk,
                      bool journal_void)
 {
@@ -310,14 +229,14 @@ enum err raft_driver_start(struct raft_driver *self, uint64_t now_ms,
                            struct err_info *info)
 {
     bool journal_void;
-    enum err err = check_disk(disk, info);
+    enum err err = raft_disk_check(disk, info);
 
     ASSERT(!self->started);
     if (err != ERR_OK) {
         return raft_driver_fail(self, err);
     }
     self->now_ms = now_ms;
-    journal_void = journal_is_void(disk);
+    journal_void = raft_disk_journal_is_void(disk);
     err = load(self, disk, journal_void);
     if (err == ERR_OK) {
         err = start_core(self);

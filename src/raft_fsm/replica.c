@@ -269,6 +269,21 @@ static enum err bootstrap(struct replica *self, struct journal *journal,
     return ballot_write(&self->ballot, 1, 0, info);
 }
 
+/* Which files they are, and what the person who reads it can do about it. */
+static enum err do_not_fit(const struct replica *self, struct err_info *info)
+{
+    char what[sizeof info->text] = "";
+
+    if (info != NULL) {
+        memcpy(what, info->text, sizeof what);
+    }
+    return err_set(
+        info, ERR_CORRUPT,
+        "'%.120s/snapshot', '%.120s/ballot' and its journal do not belong together: %.140s. "
+        "Restore the whole directory, or replace the node: quorlog cluster replace",
+        self->dir, self->dir, what);
+}
+
 static enum err start_driver(struct replica *self, struct journal *journal,
                              const struct snapshot *snapshot,
                              const struct journal_contents *contents, struct err_info *info)
@@ -315,6 +330,9 @@ static enum err start_driver(struct replica *self, struct journal *journal,
         return err_set(info, err, "the raft core cannot be made: %s", err_text(err));
     }
     err = raft_driver_start(self->driver, replica_now_ms(self), &disk, &reset, info);
+    if (err == ERR_CORRUPT) {
+        return do_not_fit(self, info);
+    }
     if (err == ERR_OK && reset) {
         /* Before any task that start posted: those are held. */
         nodes_ahead_clear(&self->nodes_ahead);
@@ -331,6 +349,7 @@ static void give_back(struct replica *self)
     }
     replica_fill_fini(self);
     replica_scrub_fini(self);
+    replica_retention_fini(self);
     while (self->held != NULL) {
         struct journal_task *next = self->held->next;
 
@@ -486,6 +505,8 @@ uint64_t replica_deadline_ms(const struct replica *self)
         replica_fill_deadline_ms(self),
         replica_resign_deadline_ms(self),
         replica_scrub_deadline_ms(self),
+        replica_retention_deadline_ms(self),
+        replica_upkeep_deadline_ms(self),
         replica_handover_deadline_ms(self),
         self->room.reserve > 0 ? self->room_at_ms : UINT64_MAX,
         self->held_acks.deadline_ms,
@@ -515,16 +536,17 @@ enum err replica_tick(struct replica *self, struct err_info *info)
         err = replica_install_tick(self, info);
     }
     if (err == ERR_OK) {
-        err = fsm_tick(self->fsm, info);
-    }
-    if (err == ERR_OK) {
         err = replica_fill_tick(self, info);
     }
     if (err == ERR_OK) {
         err = replica_resign_with_holes(self, info);
     }
     if (err == ERR_OK) {
+        err = replica_upkeep_tick(self, info);
+    }
+    if (err == ERR_OK) {
         replica_scrub_tick(self);
+        err = replica_retention_tick(self, info);
     }
     return settle(self, err, info);
 }

@@ -36,6 +36,11 @@
  *     what does not follow are passed over. What is on the disk is all that a restart needs to go
  *     on. A replica with holes votes and replicates as others do, and gives leadership away.
  *
+ *   Life of a record's end (retention, replica_retention.c): now and then the leader adds to the
+ * ages of all entries what its monotonic clock counted (AGE), looks which topics have passed a
+ * bound, and proposes where they start (TOPIC_TRIM) → applied: nobody reads below → a snapshot is
+ * taken → the files go.
+ *
  *   Life of damage: the scrubber reads everything at scrub_rate, or a read elsewhere met it →
  *     told → log_punch in a job → a hole. (A replica without peers tells it, and leaves it.)
  *
@@ -92,11 +97,13 @@ struct replica_options {
     uint64_t fill_rate;     /* bytes a second that are asked for to fill holes; 0: no limit */
     size_t fill_chunk_size; /* bytes asked for at once; 0: 1 MiB, which is the most, too */
     uint64_t scrub_rate;    /* bytes a second read again to find damage; 0: none */
-    uint64_t seed;          /* 0: from the clock's random */
-    bool no_direct;         /* as in journal_options */
-    uint64_t disk_reserve;  /* bytes that are to stay free (room.h); 0: nobody looks;
-                               REPLICA_RESERVE_DEFAULT: a part of the disk */
-    unsigned rules_off;     /* the driver's (raft_driver.h): for tests only */
+    unsigned retention_interval_ms; /* between two looks at what retention deletes; 0: 10 000 */
+    bool retention_by_wall_clock;   /* wrong on purpose: for tests of tests only */
+    uint64_t seed;                  /* 0: from the clock's random */
+    bool no_direct;                 /* as in journal_options */
+    uint64_t disk_reserve;          /* bytes that are to stay free (room.h); 0: nobody looks;
+                                       REPLICA_RESERVE_DEFAULT: a part of the disk */
+    unsigned rules_off;             /* the driver's (raft_driver.h): for tests only */
 };
 
 /* A piece of work that may block for long: the host calls run on another thread (one job at a

@@ -218,6 +218,8 @@ static enum err begin_sync(struct replica *self, struct err_info *info)
 static enum err drop_filled(struct replica *self, const char *why, struct err_info *info)
 {
     struct fsm_hole *hole = &self->fill.hole;
+    uint64_t start = log_start(hole->topic->log);
+    uint64_t from = hole->begin < start ? start : hole->begin;
     struct err_info reason = {.text = ""};
     char quoted[2 * sizeof reason.text];
     enum err err = ERR_OK;
@@ -227,8 +229,8 @@ static enum err drop_filled(struct replica *self, const char *why, struct err_in
                (unsigned long long)hole->begin, (unsigned long long)hole->chain.offset,
                diag_quote(quoted, sizeof quoted, why));
     hole->topic->refused = 0;
-    if (hole->begin < hole->chain.offset && !atomic_load(&hole->topic->deleted)) {
-        err = fsm_punch(self->fsm, hole->topic, hole->begin, hole->chain.offset, &reason);
+    if (from < hole->chain.offset && !atomic_load(&hole->topic->deleted)) {
+        err = fsm_punch(self->fsm, hole->topic, from, hole->chain.offset, &reason);
     }
     close_hole(&self->fill);
     if (err == ERR_NOSPACE || err == ERR_NOMEM) {

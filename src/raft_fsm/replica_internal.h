@@ -126,6 +126,32 @@ struct scrub {
     uint64_t passed_ms; /* since 1970: the end of the last whole pass; 0: none yet */
 };
 
+enum { RETENTION_TRIMS_MAX = 16 };
+
+/* A trim that we proposed. */
+struct retention_trim {
+    struct proposal proposal;
+    bool under_way;
+};
+
+/* What is to be deleted; see replica_retention.c. */
+struct retention {
+    uint64_t next_ms;      /* when it is looked again */
+    uint64_t round_ms;     /* when the round under way, or the last one, began */
+    struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
+    size_t topic_count;
+    size_t turn;
+    uint64_t term;        /* in which this replica leads; 0: it does not */
+    uint64_t alterations; /* of settings, when it was looked last */
+    uint64_t aged_ms;     /* what the leader's clock counted up to here is in the ages, or lost */
+    uint64_t aging_ms;    /* … and will be up to here, once the one under way is applied */
+    bool aging;
+    struct proposal age;
+    struct retention_trim trims[RETENTION_TRIMS_MAX];
+    uint64_t passed_ms; /* since when files wait for a snapshot; 0: none does */
+    bool wants_snapshot;
+};
+
 /* Leadership goes to another voter: see replica_members.c. */
 struct handover {
     uint64_t until_ms; /* then it is given up; 0: none is under way */
@@ -185,6 +211,7 @@ struct replica {
     struct installing installing;
     struct fill fill;
     struct scrub scrub;
+    struct retention retention;
     unsigned fetches_served; /* fetch jobs under way */
     struct handover handover;
     struct binding binding;
@@ -269,6 +296,15 @@ void replica_scrub_tick(struct replica *self);
 uint64_t replica_scrub_deadline_ms(const struct replica *self);
 void replica_scrub_status(const struct replica *self, struct replica_status *status);
 void replica_scrub_fini(struct replica *self);
+
+/* replica_retention.c */
+enum err replica_retention_tick(struct replica *self, struct err_info *info);
+uint64_t replica_retention_deadline_ms(const struct replica *self);
+void replica_retention_fini(struct replica *self);
+
+/* replica_upkeep.c */
+enum err replica_upkeep_tick(struct replica *self, struct err_info *info);
+uint64_t replica_upkeep_deadline_ms(const struct replica *self);
 
 /* replica_fill_peers.c */
 void replica_note_peer(struct replica *self, const struct message *append_result);

@@ -16,15 +16,18 @@
 
 enum { HANDOVER_MS = 3000 };
 
-/* Cursors move in place, and consumers go on while a disk is short; which disk a node has must be
- * known whatever the room. */
+/* Cursors move in place, and consumers go on while a disk is short; settings may be what makes
+ * room; which disk a node has must be known whatever the room. */
 static bool grows(enum command_type type)
 {
     switch (type) {
     case COMMAND_TOPIC_DELETE:
+    case COMMAND_TOPIC_ALTER:
     case COMMAND_CURSOR_SET:
     case COMMAND_CURSOR_DELETE:
     case COMMAND_NODE_BIND:
+    case COMMAND_TOPIC_TRIM:
+    case COMMAND_AGE:
         return false;
     case COMMAND_PRODUCE:
     case COMMAND_TOPIC_CREATE:

@@ -152,6 +152,7 @@ static enum err begin(struct replica *self)
     self->taking.state = TAKING_JOB;
     self->syncing_job = true;
     self->size_since_snapshot = 0;
+    self->retention.wants_snapshot = false;
     self->host.job(self->host.arg, &job->job.job);
     return ERR_OK;
 
@@ -163,14 +164,16 @@ err_after_calloc:
 }
 
 /* Enough was applied; or too many files are open because they were not synced; or the disk is
- * short, and a deleted topic's files, which the last snapshot still promises, would go. */
+ * short, or some time has passed, and files that the last snapshot still promises, of a deleted
+ * topic or below a start, would go. */
 static bool is_due(const struct replica *self)
 {
     bool newer = raft_driver_applied_index(self->driver) > self->snapshot_index;
 
     return self->size_since_snapshot >= self->options.snapshot_size ||
            (newer && fsm_is_crowded(self->fsm)) ||
-           (newer && replica_is_short(self) && fsm_has_deleted(self->fsm));
+           (newer && (replica_is_short(self) || self->retention.wants_snapshot) &&
+            fsm_has_deleted(self->fsm));
 }
 
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info)

@@ -8,8 +8,6 @@
 #include "raft_fsm/unpack.h"
 #include "replicated.pb-c.h"
 
-#define SNAPSHOT_MAGIC UINT32_C(0x46534c51) /* "QLSF" */
-
 enum {
     SNAPSHOT_VERSION = 1,
     AT_MAGIC = 0,
@@ -172,13 +170,17 @@ enum err snapshot_load(struct io *io, const char *dir, struct snapshot *ret_snap
                        struct err_info *info)
 {
     char path[IO_PATH_SIZE];
+    enum err err = io_path(path, dir, file_name, info);
+
+    return err == ERR_OK ? snapshot_read(io, path, ret_snapshot, info) : err;
+}
+
+enum err snapshot_read(struct io *io, const char *path, struct snapshot *ret_snapshot,
+                       struct err_info *info)
+{
     struct buf file;
     enum err err;
 
-    err = io_path(path, dir, file_name, info);
-    if (err != ERR_OK) {
-        return err;
-    }
     buf_init(&file, FILE_SIZE_MAX);
     err = io_read_file(io, path, FILE_SIZE_MAX, &file, info);
     if (err == ERR_OK) {

@@ -12,10 +12,12 @@ enum wire_type { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32
 enum tag {
     TAG_SET_RECORD = 1 << 3 | WIRE_BYTES,
     TAG_VALUE = 1 << 3 | WIRE_BYTES,
+    TAG_OFFSET = 2 << 3 | WIRE_VARINT,
     TAG_KEY = 5 << 3 | WIRE_BYTES,
     TAG_HAS_KEY = 6 << 3 | WIRE_VARINT,
     TAG_HEADER = 7 << 3 | WIRE_BYTES,
     TAG_TIMESTAMP = 8 << 3 | WIRE_VARINT,
+    TAG_APPEND_TIME = 9 << 3 | WIRE_VARINT,
     TAG_HEADER_NAME = 1 << 3 | WIRE_BYTES,
     TAG_HEADER_VALUE = 2 << 3 | WIRE_BYTES,
 };
@@ -54,6 +56,20 @@ static uint8_t *put_bytes(uint8_t *to, uint8_t tag, const void *data, size_t siz
     return to + size;
 }
 
+static uint8_t *put_number(uint8_t *to, uint8_t tag, uint64_t value)
+{
+    if (value == 0) {
+        return to;
+    }
+    *to++ = tag;
+    return put_varint(to, value);
+}
+
+static size_t number_size(uint64_t value)
+{
+    return value == 0 ? 0 : 1 + varint_size(value);
+}
+
 /* Of a field of bytes, which is left out when empty. */
 static size_t bytes_size(size_t size)
 {
@@ -75,12 +91,11 @@ static enum err measure(const struct record *record, size_t size_max, size_t *re
         record->header_count > size_max) {
         return ERR_TOO_LARGE;
     }
-    size = bytes_size(record->value_size);
+    size = bytes_size(record->value_size) + number_size(record->offset) +
+           number_size((uint64_t)record->timestamp_us) +
+           number_size((uint64_t)record->append_time_us);
     if (record->key != NULL) {
         size += bytes_size(record->key_size) + 2;
-    }
-    if (record->timestamp_us != 0) {
-        size += 1 + varint_size((uint64_t)record->timestamp_us);
     }
     for (size_t i = 0; i < record->header_count; i++) {
         const struct record_header *header = &record->headers[i];
@@ -108,6 +123,7 @@ static enum err measure(const struct record *record, size_t size_max, size_t *re
 static uint8_t *put_record(uint8_t *to, const struct record *record)
 {
     to = put_bytes(to, TAG_VALUE, record->value, record->value_size);
+    to = put_number(to, TAG_OFFSET, record->offset);
     if (record->key != NULL) {
         to = put_bytes(to, TAG_KEY, record->key, record->key_size);
         *to++ = TAG_HAS_KEY;
@@ -121,14 +137,12 @@ static uint8_t *put_record(uint8_t *to, const struct record *record)
         to = put_bytes(to, TAG_HEADER_NAME, header->name, strlen(header->name));
         to = put_bytes(to, TAG_HEADER_VALUE, header->value, header->value_size);
     }
-    if (record->timestamp_us != 0) {
-        *to++ = TAG_TIMESTAMP;
-        to = put_varint(to, (uint64_t)record->timestamp_us);
-    }
-    return to;
+    to = put_number(to, TAG_TIMESTAMP, (uint64_t)record->timestamp_us);
+    return put_number(to, TAG_APPEND_TIME, (uint64_t)record->append_time_us);
 }
 
-enum err record_set_append(struct buf *to, const struct record *record)
+/* All of the record, offset and append time, too, where they are not 0. */
+static enum err append_record(struct buf *to, const struct record *record)
 {
     uint8_t *start;
     uint8_t *end;
@@ -154,6 +168,27 @@ enum err record_set_append(struct buf *to, const struct record *record)
     ASSERT((size_t)(end - start) == whole);
     to->size += whole;
     return ERR_OK;
+}
+
+enum err record_set_append(struct buf *to, const struct record *record)
+{
+    struct record produced = *record;
+
+    produced.offset = 0;
+    produced.append_time_us = 0;
+    return append_record(to, &produced);
+}
+
+enum err record_set_append_sparse(struct buf *to, const struct record *record,
+                                  int64_t batch_append_time_us)
+{
+    struct record sparse = *record;
+
+    /* 0 cannot be told from none; it would be a moment of 1970. */
+    if (sparse.append_time_us == batch_append_time_us) {
+        sparse.append_time_us = 0;
+    }
+    return append_record(to, &sparse);
 }
 
 /* ---- reading ---- */
@@ -343,6 +378,12 @@ static enum err read_record(struct record_reader *self, const struct field *from
             break;
         case TAG_TIMESTAMP:
             record.timestamp_us = (int64_t)field.number;
+            break;
+        case TAG_OFFSET:
+            record.offset = field.number;
+            break;
+        case TAG_APPEND_TIME:
+            record.append_time_us = (int64_t)field.number;
             break;
         default:
             break;

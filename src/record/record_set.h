@@ -3,9 +3,12 @@
  * objects: a producer appends record after record, a consumer walks over the bytes.
  *
  *      RecordSet   { tag 0x0a | varint size | Record } …
- *      Record      1 value | 5 key | 6 has_key | 7 headers … | 8 timestamp_us    in this order,
- * each left out when empty, 0 or false (so the bytes are those of protobuf's encoders) Header 1
- * name | 2 value
+ *      Record      1 value | 2 offset | 5 key | 6 has_key | 7 headers … | 8 timestamp_us |
+ *                  9 append_time_us
+ *      Header      1 name | 2 value
+ *
+ * in this order, each left out when empty, 0 or false, so that the bytes are those of protobuf's
+ * encoders. 2 and 9 are for sparse batches (log/batch.h) alone.
  *
  * Reading believes no length before it is checked and accepts what any protobuf encoder may write:
  * fields in any order, repeated (the last one counts), unknown ones (skipped).
@@ -20,9 +23,16 @@
 #include "base/err.h"
 #include "record/record.h"
 
-/* Appends one record. ERR_TOO_LARGE (it does not fit into the buffer's bound), ERR_NOMEM, and
- * ERR_INVALID for a header without a name; nothing is changed then. */
+/* Appends one record, without its offset and append time: the log gives them. ERR_TOO_LARGE (it
+ * does not fit into the buffer's bound), ERR_NOMEM, and ERR_INVALID for a header without a name;
+ * nothing is changed then. */
 enum err record_set_append(struct buf *to, const struct record *record);
+
+/* The same for a sparse batch: with its offset, and with its append time if that is not the
+ * batch's.
+ */
+enum err record_set_append_sparse(struct buf *to, const struct record *record,
+                                  int64_t batch_append_time_us);
 
 /* A walk over the records of a body. Owns a scratch area that is used again for each record. */
 struct record_reader {
@@ -40,7 +50,8 @@ void record_reader_fini(struct record_reader *self);
 void record_reader_start(struct record_reader *self, const uint8_t *body, size_t size);
 
 /* The next record; its pointers are borrowed until the next call. offset and append_time_us are
- * left 0. ERR_AGAIN after the last one, ERR_CORRUPT, ERR_NOMEM. */
+ * what stands in the bytes, which means nothing unless the batch is sparse: batch_records.h tells
+ * the right ones. ERR_AGAIN after the last one, ERR_CORRUPT, ERR_NOMEM. */
 enum err record_reader_next(struct record_reader *self, struct record *ret_record);
 
 #endif

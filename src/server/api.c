@@ -31,6 +31,8 @@ static const struct {
     ROW(INIT_PRODUCER, &quorlog__init_producer_request__descriptor, api_init_producer),
     ROW(TOPIC_CREATE, &quorlog__topic_create_request__descriptor, api_topic_create),
     ROW(TOPIC_DELETE, &quorlog__topic_delete_request__descriptor, api_topic_delete),
+    ROW(TOPIC_ALTER, &quorlog__topic_alter_request__descriptor, api_topic_alter),
+    ROW(TOPIC_TRIM, &quorlog__topic_trim_request__descriptor, api_topic_trim),
     ROW(TOPIC_LIST, &quorlog__topic_list_request__descriptor, api_topic_list),
     ROW(TOPIC_DESCRIBE, &quorlog__topic_describe_request__descriptor, api_topic_describe),
     ROW(READ_INDEX, NULL, api_read_index),

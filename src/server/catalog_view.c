@@ -12,6 +12,7 @@
 #include "quorlog.pb-c.h"
 #include "server/api.h"
 #include "server/front.h"
+#include "server/settings.h"
 
 /* Topics in one answer: at most 300 bytes each, in a header of 64 KiB. */
 enum { PAGE_MAX = 200, INFO_SIZE_MAX = 300 };
@@ -27,7 +28,15 @@ struct view_topic {
     uint64_t end;
     uint64_t size;
     unsigned segments;
+    struct topic_forecast next;
     int64_t created_time_us;
+    struct topic_settings settings;
+};
+
+/* What a description has beside it. */
+struct view_indexes {
+    struct lookup_status items[LOOKUP_INDEXES_MAX];
+    size_t count;
 };
 
 struct view {
@@ -39,6 +48,7 @@ struct view {
     struct work work;
     enum err err;
     bool more;
+    struct view_indexes indexes;
     size_t count;
     struct view_topic topics[]; /* PAGE_MAX, or 1 */
 };
@@ -49,13 +59,15 @@ static void look_at(struct topic *topic, struct view_topic *ret_view)
 
     *ret_view = (struct view_topic){
         .id = topic->id,
-        .start = log_start(topic->log),
+        .start = topic_start(topic),
         .end = log_end(topic->log),
         .size = log_size(topic->log),
         .segments = log_segment_count(topic->log),
         .created_time_us = topic->created_time_us,
     };
+    topic_forecast_get(topic, &ret_view->next);
     (void)snprintf(ret_view->name, sizeof ret_view->name, "%s", topic->name); /* Same size. */
+    topic_settings_get(topic, &ret_view->settings);
     /* Without a digest where it cannot be read: the rest is worth telling. */
     if (ret_view->end > ret_view->start &&
         log_read_header(topic->log, ret_view->end - 1, &header, NULL) == ERR_OK) {
@@ -101,6 +113,8 @@ static void on_work(struct work *work)
     self->err = topic == NULL ? ERR_TOPIC_UNKNOWN : ERR_OK;
     if (topic != NULL) {
         look_at(topic, &self->topics[self->count++]);
+        self->indexes.count =
+            lookup_status(node_lookup(self->front->node), topic, self->indexes.items);
         topic_unref(topic);
     }
 }
@@ -137,15 +151,59 @@ static void reply_list(struct view *self)
     request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_TOPIC_LIST_REPLY, &reply.base, NULL);
 }
 
+_Static_assert((int)RETENTION_AGE == (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_AGE &&
+                   (int)RETENTION_BYTES == (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_BYTES &&
+                   (int)RETENTION_RECORDS == (int)QUORLOG__RETENTION_BOUND__RETENTION_BOUND_RECORDS,
+               "one set of numbers");
+
+static void fill_next(const struct topic_forecast *from, Quorlog__RetentionForecast *ret_next)
+{
+    quorlog__retention_forecast__init(ret_next);
+    ret_next->bound = (Quorlog__RetentionBound)from->bound;
+    ret_next->from = from->from;
+    ret_next->to = from->to;
+    ret_next->in_ms = from->in_ms;
+    ret_next->room = from->room;
+}
+
+static void fill_index(struct lookup_status *status, Quorlog__IndexStatus *ret_index)
+{
+    quorlog__index_status__init(ret_index);
+    ret_index->index = (char *)lookup_index_name(status->index);
+    ret_index->state = (char *)lookup_state_name(status->state);
+    ret_index->indexed_to = status->indexed_to;
+    ret_index->left = status->left;
+    ret_index->left_ms = status->left_ms;
+    ret_index->size = status->size;
+    ret_index->files = status->files;
+    ret_index->reason = status->reason;
+}
+
 static void reply_describe(struct view *self)
 {
+    Quorlog__IndexStatus indexes[LOOKUP_INDEXES_MAX];
+    Quorlog__IndexStatus *pointers[LOOKUP_INDEXES_MAX];
     Quorlog__TopicDescribeReply reply = QUORLOG__TOPIC_DESCRIBE_REPLY__INIT;
+    Quorlog__RetentionForecast next;
+    struct settings_message settings;
     Quorlog__TopicInfo info;
 
     ASSERT(self->count == 1);
     fill(&self->topics[0], &info);
+    if (self->topics[0].next.bound != RETENTION_NONE) {
+        fill_next(&self->topics[0].next, &next);
+        reply.next = &next;
+    }
+    settings_put(&self->topics[0].settings, &settings);
+    info.settings = &settings.message;
     reply.topic = &info;
     reply.node_id = self->front->node->identity.node_id;
+    for (size_t i = 0; i < self->indexes.count; i++) {
+        fill_index(&self->indexes.items[i], &indexes[i]);
+        pointers[i] = &indexes[i];
+    }
+    reply.indexes = pointers;
+    reply.n_indexes = self->indexes.count;
     request_reply(&self->request, QUORLOG__FRAME_TYPE__FRAME_TOPIC_DESCRIBE_REPLY, &reply.base,
                   NULL);
 }

@@ -76,6 +76,7 @@ static void release(struct change *self)
     block_unref(self->body.block);
     free(self->step);
     free(self->cursor);
+    free(self->settings);
     free(self);
     front_check_finished(front);
 }
@@ -300,16 +301,34 @@ static void tell_refusal(struct change *self, const struct fsm_result *result)
     fail(self, &failure);
 }
 
+static bool has_read_log(const struct change *self)
+{
+    struct replica_status status;
+
+    group_status(self->front->node->group, &status);
+    return status.applied_index >= status.last_index;
+}
+
 static void submit(struct change *self)
 {
     struct failure failure;
     enum err err = self->kind->command(self, &self->submission.proposal.command);
 
+    if (err == ERR_AGAIN && !self->caught_up && has_read_log(self)) {
+        /* It may have finished reading just now. */
+        self->caught_up = true;
+        err = self->kind->command(self, &self->submission.proposal.command);
+    }
     if (err == ERR_AGAIN) {
         wait_for_topic(self);
         return;
     }
-    ASSERT(err == ERR_OK);
+    if (err != ERR_OK) {
+        (void)failure_set(&failure, err, "%s", self->why.text);
+        failure.unknown = false; /* Nothing was proposed. */
+        fail(self, &failure);
+        return;
+    }
     self->submission.done = on_submission_done;
     self->submission.size = self->request.size;
     self->submission.proposal.acks_all = self->acks_all;

@@ -1,6 +1,6 @@
 /*
- * A change: a request that only the leader can carry out (produce, create and delete a topic, a
- * new producer id or epoch, set and delete a cursor), from its frame to its answer.
+ * A change: a request that only the leader can carry out (produce, create, alter and delete a
+ * topic, a new producer id or epoch, set and delete a cursor), from its frame to its answer.
  *
  *                     leader elsewhere                        answer
  *        +-----------------------------> SENT ------------------------------------> OVER
@@ -48,7 +48,8 @@ struct change;
 struct change_kind {
     uint16_t reply_type;
     const char *verb; /* for texts: "produce to" */
-    /* Fills the command; it may own references. ERR_AGAIN: a topic is not known. */
+    /* Fills the command; it may own references. ERR_AGAIN: a topic is not known, or, unless
+     * caught_up, may not be all there. Anything else is refused, with self->why. */
     enum err (*command)(struct change *self, struct command *ret_command);
     void (*reply)(struct change *self, const struct fsm_result *result);
     /* Says more of a result that is no success. NULL: the error's text will do. */
@@ -72,6 +73,7 @@ struct change {
     struct change *next;
     bool forwarded;         /* another node passed it on: it goes no further */
     bool caught_up;         /* an unknown topic is certainly unknown */
+    struct err_info why;    /* the command cannot be made */
     bool leader_lost;       /* SENT: the node that has it leads no more */
     enum err held_for;      /* HELD: why */
     uint64_t applied_index; /* CATCHING_UP: until then */
@@ -86,7 +88,11 @@ struct change {
     struct slice body;           /* owns a reference */
     uint8_t body_digest[DIGEST_SIZE];
     bool digested;
-    struct cursor_change *cursor; /* owned; NULL: it changes none */
+    uint64_t trim_start; /* TOPIC_TRIM: these three */
+    int64_t trim_time_us;
+    bool trim_by_time;
+    struct cursor_change *cursor;  /* owned; NULL: it changes none */
+    struct topic_change *settings; /* owned; TOPIC_ALTER; and TOPIC_CREATE, which has `to` only */
 };
 
 struct changes {

@@ -73,6 +73,8 @@ enum {
       "size of a journal file")                                                                    \
     X(scrub_rate, SIZE, "8M", 0, INT64_C(1) << 40, "bytes",                                        \
       "bytes a second that are read again to find damage; 0: none")                                \
+    X(retention_interval_ms, TIME, "10s", 100, 3600000, "ms",                                      \
+      "the leader looks this often what the topics' retention deletes")                            \
     X(segment_size, SIZE, "64M", 4096, INT64_C(1) << 31, "bytes", "size of a topic's files")       \
     X(file_cache_size, NUMBER, "1024", 8, 1 << 20, "",                                             \
       "files of topics that stay open for the next read; up to 8 times as many are open in use")   \
@@ -81,6 +83,10 @@ enum {
       "to 256M")                                                                                   \
     X(fill_rate, SIZE, "64M", 0, INT64_C(1) << 40, "bytes",                                        \
       "bytes a second fetched from other nodes to fill holes; 0: as fast as it goes")              \
+    X(index_build_rate, SIZE, "64M", 0, INT64_C(1) << 40, "bytes",                                 \
+      "bytes a second read to build and check indexes; 0: as fast as it goes")                     \
+    X(index_check_ms, TIME, "1440m", 1000, INT64_C(31) * 86400000, "ms",                           \
+      "each file of an index is read and checked so often")                                        \
     X(transfer_ms, TIME, "2s", 0, 60000, "ms",                                                     \
       "a stopping leader waits so long for another node to take over")                             \
     X(log_level, WORD, "info", 0, 0, "error|warn|info|debug", "what is told on standard error")    \

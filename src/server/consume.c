@@ -1,10 +1,12 @@
 /*
  * The frames of readings: CONSUME, CONSUME_STREAM, CREDIT and CANCEL, checked and handed on.
  */
+#include <stdlib.h>
+
 #include "quorlog.pb-c.h"
 #include "server/api.h"
 #include "server/front.h"
-#include "server/reading.h"
+#include "server/reading_internal.h"
 
 static enum err check(const Quorlog__ConsumeRequest *request, struct failure *failure)
 {
@@ -24,22 +26,37 @@ static enum err check(const Quorlog__ConsumeRequest *request, struct failure *fa
     return ERR_OK;
 }
 
+static enum err get_filter(const Quorlog__ConsumeRequest *request,
+                           struct reading_filter **ret_filter, struct failure *failure)
+{
+    enum err err;
+
+    if (request->filter == NULL) {
+        return ERR_OK;
+    }
+    (void)failure_set(failure, ERR_INVALID, "no filter");
+    err = reading_filter_new(request->filter, ret_filter, &failure->info);
+    return err == ERR_OK ? err : err_prefix(&failure->info, err, "consume '%s'", request->topic);
+}
+
 /* Checks what both kinds share; NULL: it was answered. */
 static struct reading *begin(struct session *session, const struct frame *frame,
                              const Quorlog__ConsumeRequest *request)
 {
+    struct reading_filter *filter = NULL;
     struct failure failure;
     struct reading *self;
 
     if (!api_check_topic(session, frame, "consume", request->topic)) {
         return NULL;
     }
-    if (check(request, &failure) != ERR_OK) {
+    if (check(request, &failure) != ERR_OK || get_filter(request, &filter, &failure) != ERR_OK) {
         api_refuse(session, frame, &failure);
         return NULL;
     }
-    self = reading_new(session, frame, request);
+    self = reading_new(session, frame, request, filter);
     if (self == NULL) {
+        free(filter);
         (void)failure_set(&failure, ERR_NOMEM, "consume '%s': %s", request->topic,
                           err_text(ERR_NOMEM));
         api_refuse(session, frame, &failure);

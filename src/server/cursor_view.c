@@ -64,7 +64,7 @@ static void look_at(struct cursor_view *self, const struct cursor *cursor)
         return;
     }
     *item = (struct seen){
-        .cursor = *cursor, .log_start = log_start(topic->log), .log_end = log_end(topic->log)};
+        .cursor = *cursor, .log_start = topic_start(topic), .log_end = log_end(topic->log)};
     memcpy(item->topic, topic->name, sizeof item->topic);
     self->count++;
     topic_unref(topic);

@@ -8,6 +8,8 @@
 #include "log/batch.h"
 #include "quorlog.pb-c.h"
 #include "server/front.h"
+#include "server/reading_internal.h"
+#include "server/record_count.h"
 
 enum {
     NODE_MS = 2000, /* a member is given so long, dialling included */
@@ -66,8 +68,10 @@ void elsewhere_cancel(struct elsewhere *self)
 static enum err send_query(struct elsewhere *self)
 {
     Quorlog__ConsumeRequest request = QUORLOG__CONSUME_REQUEST__INIT;
-    uint8_t header[HEADER_SIZE_MAX];
+    uint8_t header[HEADER_SIZE_MAX + READING_FILTER_SIZE_MAX];
     struct frame_out frame = {.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME, .header = header};
+    const struct reading_filter *filter = self->query.filter;
+    enum err err;
 
     ASSERT(!self->sent);
     request.topic = (char *)(uintptr_t)self->query.topic; /* Only read from. */
@@ -78,9 +82,19 @@ static enum err send_query(struct elsewhere *self)
     request.records_max =
         self->query.records_max < UINT32_MAX ? (uint32_t)self->query.records_max : 0;
     request.bytes_max = self->query.by_time ? 1 : self->query.bytes_max;
+    if (filter != NULL) {
+        request.filter = quorlog__record_filter__unpack(NULL, filter->packed_size, filter->packed);
+        if (request.filter == NULL) {
+            return ERR_NOMEM;
+        }
+    }
     ASSERT(quorlog__consume_request__get_packed_size(&request) <= sizeof header);
     frame.header_size = quorlog__consume_request__pack(&request, header);
-    return remote_send(self->front, self->to, &self->passed, &frame);
+    err = remote_send(self->front, self->to, &self->passed, &frame);
+    if (request.filter != NULL) {
+        quorlog__record_filter__free_unpacked(request.filter, NULL);
+    }
+    return err;
 }
 
 /* Asks the member `to`, now or when there is a connection. False: it cannot be asked. */
@@ -136,10 +150,11 @@ static void on_lost(struct passed *passed, enum err err, const char *text)
     pass_over(CONTAINER_OF(passed, struct elsewhere, passed));
 }
 
-/* Whether the batches are what was asked for, up to next. */
+/* Whether the batches are what was asked for, up to next. Filtered ones may leave out some. */
 static bool fits(const struct elsewhere *self, const struct slice *batches, uint64_t next)
 {
-    uint64_t offset = 0;
+    bool filtered = self->query.filter != NULL;
+    uint64_t offset = filtered ? self->query.offset : 0;
     size_t at = 0;
 
     while (at < batches->size) {
@@ -147,14 +162,60 @@ static bool fits(const struct elsewhere *self, const struct slice *batches, uint
 
         if (batches->size - at < BATCH_HEADER_SIZE ||
             batch_header_decode(batches->data + at, UINT32_MAX, &header, NULL) != ERR_OK ||
-            header.size > batches->size - at || (at > 0 && header.base_offset != offset) ||
-            (at == 0 && header.base_offset > self->query.offset)) {
+            header.size > batches->size - at) {
+            return false;
+        }
+        if (filtered ? at > 0 && header.base_offset < offset
+                     : (at > 0 && header.base_offset != offset) ||
+                           (at == 0 && header.base_offset > self->query.offset)) {
             return false;
         }
         offset = batch_end_offset(&header);
         at += header.size;
     }
-    return offset > self->query.offset && offset == next;
+    return filtered ? next > self->query.offset && offset <= next
+                    : offset > self->query.offset && offset == next;
+}
+
+void elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next)
+{
+    size_t at = 0;
+
+    *next = *next < end ? *next : end;
+    while (at < batches->size) {
+        struct batch_header header = {0};
+        enum err err = batch_header_decode(batches->data + at, UINT32_MAX, &header, NULL);
+
+        ASSERT(err == ERR_OK); /* They fit. */
+        if (header.base_offset >= end) {
+            batches->size = at;
+            return;
+        }
+        at += header.size;
+    }
+}
+
+/* Of batches that fit: the records in them, where they can be told without decoding. */
+static uint64_t count_records(const struct slice *batches)
+{
+    uint64_t all = 0;
+    size_t at = 0;
+
+    while (at < batches->size) {
+        struct batch_header header;
+        uint32_t count = 0;
+        enum err err = batch_header_decode(batches->data + at, UINT32_MAX, &header, NULL);
+
+        ASSERT(err == ERR_OK);
+        if ((header.attributes & (BATCH_CODEC_MASK | BATCH_COMPACTED)) != 0 ||
+            record_count(batches->data + at + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE,
+                         &count, NULL) != ERR_OK) {
+            count = 0; /* A node that knows no filter: whoever asked counts what matches. */
+        }
+        all += count;
+        at += header.size;
+    }
+    return all;
 }
 
 static void on_answered(struct passed *passed, const struct frame *frame)
@@ -170,7 +231,17 @@ static void on_answered(struct passed *passed, const struct frame *frame)
     }
     if (reply != NULL) {
         next = self->query.by_time ? reply->offset : reply->next_offset;
+        batches.size = self->query.by_time ? 0 : batches.size;
         helps = self->query.by_time || fits(self, &batches, next);
+        if (helps) {
+            elsewhere_cut(self->query.end, &batches, &next);
+        }
+        if (helps && self->query.filter != NULL) {
+            self->counts = (struct seek_counts){.records = reply->records_scanned,
+                                                .bytes = reply->bytes_scanned,
+                                                .segments_skipped = reply->segments_skipped,
+                                                .matches = count_records(&batches)};
+        }
         quorlog__consume_reply__free_unpacked(reply, NULL);
     }
     if (!helps) {
@@ -178,9 +249,6 @@ static void on_answered(struct passed *passed, const struct frame *frame)
         return;
     }
     end(self);
-    if (self->query.by_time) {
-        batches = (struct slice){.block = NULL};
-    }
     self->answered(self, &batches, next);
 }
 

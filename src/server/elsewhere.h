@@ -19,8 +19,10 @@
 #include "raft_fsm/membership.h"
 #include "server/deadline.h"
 #include "server/remote.h"
+#include "server/seek.h"
 
 struct front;
+struct reading_filter;
 
 struct elsewhere_query {
     const char *topic; /* borrowed until the end */
@@ -28,7 +30,10 @@ struct elsewhere_query {
     bool by_time; /* the offset of the first batch of a time, no batches */
     int64_t time_us;
     uint64_t offset;
-    uint64_t records_max; /* UINT64_MAX: no bound */
+    uint64_t end; /* What this node shows ends here: others may be ahead of it, and what it answers
+                     must not be. */
+    uint64_t records_max;                /* UINT64_MAX: no bound */
+    const struct reading_filter *filter; /* borrowed until the end; NULL: all records */
     uint32_t bytes_max;
 };
 
@@ -41,11 +46,13 @@ struct elsewhere {
     bool sent;
     uint64_t asked[MEMBERSHIP_MAX];
     unsigned asked_count;
+    struct seek_counts counts; /* answered, with a filter */
     struct elsewhere *prev;
     struct elsewhere *next;
     /* Set by the owner. One of the two is called, once, unless canceled before. batches: whole
      * ones, headers verified, from the one that holds offset on up to `next`; borrowed until
-     * return; empty for by_time, where next is what was asked for. */
+     * return; empty for by_time, where next is what was asked for. With a filter there may be gaps
+     * between them, and none at all. */
     void (*answered)(struct elsewhere *self, const struct slice *batches, uint64_t next);
     void (*nobody)(struct elsewhere *self);
 };
@@ -60,6 +67,9 @@ bool elsewhere_ask(struct elsewhere *self, struct front *front,
 
 /* One that is over is fine. */
 void elsewhere_cancel(struct elsewhere *self);
+
+/* Of whole batches up to *next, those below `end`, a batch's: none lies across it. */
+void elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next);
 
 /* A link came up, or has room. */
 void elsewheres_retry(struct front *front);

@@ -9,22 +9,6 @@
 #include "base/assert.h"
 #include "raft_fsm/digest.h"
 
-static const char *const origins[] = {"bootstrap", "join", "recover"};
-
-enum {
-    IDENTITY_VERSION = 2,
-    IDENTITY_FILE_SIZE_MAX = 4096,
-};
-
-/* What the file says. */
-struct record {
-    unsigned version;
-    char cluster[CLUSTER_NAME_SIZE];
-    char cluster_id[CLUSTER_ID_SIZE];
-    uint64_t node_id;
-    enum identity_origin origin;
-};
-
 static int compare_members(const void *a, const void *b)
 {
     const struct member *left = a;
@@ -115,43 +99,8 @@ static enum err take_lock(struct identity *self, const char *data, struct err_in
     return rv < 0 ? io_error(rv, "lock", path, info) : ERR_OK;
 }
 
-static enum err parse(const char *path, char *text, struct record *ret_record,
-                      struct err_info *info)
-{
-    struct record record = {.version = 0};
-    char origin[16] = "";
-    int end = 0;
-    int count = sscanf(
-        text, "version = %u\ncluster = %64s\ncluster_id = %32[0-9a-f]\nnode_id = %" SCNu64 "\n%n",
-        &record.version, record.cluster, record.cluster_id, &record.node_id, &end);
-
-    if (count >= 1 && record.version > IDENTITY_VERSION) {
-        return err_set(info, ERR_VERSION,
-                       "'%s' has version %u; this program knows version %d and older ones", path,
-                       record.version, IDENTITY_VERSION);
-    }
-    if (count == 4 && record.version == 2) {
-        int more = 0;
-
-        count = sscanf(text + end, "origin = %15[a-z]\n%n", origin, &more) == 1 ? 4 : 3;
-        end += more;
-        record.origin =
-            strcmp(origin, origins[IDENTITY_JOIN]) == 0 ? IDENTITY_JOIN : IDENTITY_RECOVER;
-        count = strcmp(origin, origins[record.origin]) == 0 ? count : 3;
-    }
-    if (count != 4 || record.version == 0 || text[end] != '\0' || record.node_id == 0 ||
-        strlen(record.cluster_id) != CLUSTER_ID_SIZE - 1) {
-        return err_set(info, ERR_CORRUPT,
-                       "'%s' is damaged: restore it from a copy, or write it anew as another "
-                       "node's is written, with this node's number",
-                       path);
-    }
-    *ret_record = record;
-    return ERR_OK;
-}
-
 static enum err compare(const struct identity *self, const struct config *config,
-                        const struct record *record, struct err_info *info)
+                        const struct identity_record *record, struct err_info *info)
 {
     if (record->node_id != self->node_id) {
         return err_set(info, ERR_WRONG_CLUSTER,
@@ -174,22 +123,36 @@ static enum err write_new(const struct identity *self, const struct config *conf
                           struct err_info *info)
 {
     char text[IDENTITY_FILE_SIZE_MAX];
-    bool plain = self->origin == IDENTITY_BOOTSTRAP;
-    int size =
-        snprintf(text, sizeof text,
-                 "version = %d\ncluster = %s\ncluster_id = %s\nnode_id = %" PRIu64 "\n%s%s%s",
-                 plain ? 1 : 2, self->cluster, self->cluster_id, self->node_id,
-                 plain ? "" : "origin = ", plain ? "" : origins[self->origin], plain ? "" : "\n");
+    struct identity_record record = {.node_id = self->node_id, .origin = self->origin};
+    size_t size;
 
-    ASSERT(size > 0 && (size_t)size < sizeof text); /* The name has 64 bytes at most. */
-    return io_replace_file(self->io, config->data, "identity", text, (size_t)size, info);
+    memcpy(record.cluster, self->cluster, sizeof record.cluster);
+    memcpy(record.cluster_id, self->cluster_id, sizeof record.cluster_id);
+    size = identity_encode(&record, text);
+    return io_replace_file(self->io, config->data, "identity", text, size, info);
+}
+
+/* What an older program, or a person, wrote gets its checksum. A full disk must not keep the node
+ * from starting: the next start tries again. */
+static enum err renew(const struct identity *self, const struct config *config,
+                      const struct identity_record *record, struct err_info *info)
+{
+    struct identity as_written = *self;
+    enum err err;
+
+    if (record->version >= IDENTITY_VERSION) {
+        return ERR_OK;
+    }
+    memcpy(as_written.cluster, record->cluster, sizeof as_written.cluster);
+    err = write_new(&as_written, config, info);
+    return err == ERR_NOSPACE ? ERR_OK : err;
 }
 
 static enum err check_file(struct identity *self, const struct config *config,
                            struct err_info *info)
 {
     char path[IO_PATH_SIZE];
-    struct record record;
+    struct identity_record record;
     struct buf data;
     enum err err = io_path(path, config->data, "identity", info);
 
@@ -205,12 +168,12 @@ static enum err check_file(struct identity *self, const struct config *config,
     } else if (err == ERR_NOT_FOUND) {
         err = write_new(self, config, info);
     } else if (err == ERR_OK) {
-        err = buf_append(&data, "", 1);
-        err = err != ERR_OK ? err : parse(path, (char *)data.data, &record, info);
+        err = identity_decode(path, data.data, data.size, &record, info);
         err = err != ERR_OK ? err : compare(self, config, &record, info);
         if (err == ERR_OK) {
             self->origin = record.origin;
             memcpy(self->cluster_id, record.cluster_id, sizeof self->cluster_id);
+            err = renew(self, config, &record, info);
         }
     }
     buf_fini(&data);
@@ -239,7 +202,7 @@ enum err identity_open_existing(struct identity *self, struct io *io, const stru
                                 struct err_info *info)
 {
     char path[IO_PATH_SIZE];
-    struct record record;
+    struct identity_record record;
     struct buf data;
     enum err err = io_path(path, config->data, "identity", info);
 
@@ -252,8 +215,7 @@ enum err identity_open_existing(struct identity *self, struct io *io, const stru
     if (err == ERR_NOT_FOUND) {
         (void)err_set(info, err, "'%s' is no data directory of a node", config->data);
     }
-    err = err != ERR_OK ? err : buf_append(&data, "", 1);
-    err = err != ERR_OK ? err : parse(path, (char *)data.data, &record, info);
+    err = err != ERR_OK ? err : identity_decode(path, data.data, data.size, &record, info);
     buf_fini(&data);
     if (err == ERR_OK && record.node_id != self->node_id) {
         err = err_set(info, ERR_WRONG_CLUSTER,
@@ -293,28 +255,11 @@ enum err identity_adopt(struct identity *self, const struct config *config,
     return write_new(self, config, info);
 }
 
-static enum err parse_disk(const char *path, const char *text, uint64_t *ret_id,
-                           struct err_info *info)
-{
-    uint64_t id = 0;
-    int end = 0;
-
-    if (sscanf(text, "disk = %16" SCNx64 "\n%n", &id, &end) != 1 || end != 24 ||
-        text[end] != '\0' || id == 0) {
-        return err_set(info, ERR_CORRUPT,
-                       "'%s' is damaged: this disk cannot be told from another. Replace the node: "
-                       "quorlog cluster replace",
-                       path);
-    }
-    *ret_id = id;
-    return ERR_OK;
-}
-
 enum err identity_open_disk(struct identity *self, const char *group_dir, uint64_t fresh,
                             struct err_info *info)
 {
     char path[IO_PATH_SIZE];
-    char text[32];
+    char text[DISK_FILE_SIZE + 1];
     struct buf data;
     enum err err = io_path(path, group_dir, "disk", info);
 
@@ -325,14 +270,11 @@ enum err identity_open_disk(struct identity *self, const char *group_dir, uint64
     buf_init(&data, IDENTITY_FILE_SIZE_MAX + 1);
     err = io_read_file(self->io, path, IDENTITY_FILE_SIZE_MAX, &data, info);
     if (err == ERR_NOT_FOUND) {
-        int size = snprintf(text, sizeof text, "disk = %016" PRIx64 "\n", fresh);
-
-        ASSERT(size == 24);
+        disk_encode(fresh, text);
         self->disk_id = fresh;
-        err = io_replace_file(self->io, group_dir, "disk", text, (size_t)size, info);
+        err = io_replace_file(self->io, group_dir, "disk", text, DISK_FILE_SIZE, info);
     } else if (err == ERR_OK) {
-        err = buf_append(&data, "", 1);
-        err = err != ERR_OK ? err : parse_disk(path, (const char *)data.data, &self->disk_id, info);
+        err = disk_decode(path, data.data, data.size, &self->disk_id, info);
     }
     buf_fini(&data);
     return err;

@@ -1,44 +1,22 @@
 /*
- * Whose data directory this is. DATA/identity, written once, when the directory is first used:
+ * Whose data directory this is. DATA/identity (archive/identity_file.h) is written once, when the
+ * directory is first used, and read at every start.
  *
- *      version = 1
- *      cluster = quorlog
- *      cluster_id = 0123456789abcdef0123456789abcdef
- *      node_id = 1
- *      origin = join
- *
- * origin is there in version 2 only, which is written when it says something: a node that joined a
- * running cluster, whose id it learned there ("join"), or whose cluster was begun anew from this
- * directory after its majority was lost ("recover"). Then the id does not follow from the
- * configuration, and the node never begins a cluster by itself.
- *
- * cluster_id is else made of the cluster's name and its first members, so nodes that were started
- * with different lists, and would be different clusters, do not take each other for one. DATA/lock
- * is locked (flock) for as long as a node uses the directory.
- *
- * DATA/group-1/disk is `disk = <16 hexadecimal digits>`, random, made with the directory: the disk
- * that the node's id is bound to (raft_fsm/nodes.h). It lies beside votes and entries, so that who
- * loses these loses it, too.
+ * cluster_id is made of the cluster's name and its first members, so nodes that were started with
+ * different lists, and would be different clusters, do not take each other for one. It does not
+ * follow from the configuration where a node joined a running cluster, or where the cluster was
+ * begun anew after its majority was lost (origin); then the node never begins a cluster by itself.
+ * DATA/lock is locked (flock) for as long as a node uses the directory.
  */
 #ifndef QUORLOG_SERVER_IDENTITY_H
 #define QUORLOG_SERVER_IDENTITY_H
 
 #include <stdint.h>
 
+#include "archive/identity_file.h"
 #include "base/err.h"
 #include "base/io.h"
 #include "server/config.h"
-
-enum {
-    CLUSTER_ID_SIZE = 33, /* 32 hexadecimal digits and a zero */
-    CLUSTER_NAME_SIZE = 65,
-};
-
-enum identity_origin {
-    IDENTITY_BOOTSTRAP, /* the configuration's first members */
-    IDENTITY_JOIN,
-    IDENTITY_RECOVER,
-};
 
 struct identity {
     struct io *io; /* borrowed */

@@ -45,6 +45,9 @@ static void on_published(void *arg, const struct replica_status *status)
     for (unsigned i = 0; i < self->front_count; i++) {
         front_published(&self->fronts[i]);
     }
+    if (node_lookup(self) != NULL) {
+        lookup_wake(node_lookup(self));
+    }
 }
 
 static void on_fatal(void *arg, enum err err, const char *text)
@@ -129,6 +132,11 @@ bool node_has_read_log(const struct node *self, uint64_t *ret_index)
     return group_applied_index(self->group) >= started_index;
 }
 
+struct lookup *node_lookup(struct node *self)
+{
+    return atomic_load_explicit(&self->lookup, memory_order_acquire);
+}
+
 uint16_t node_port(const struct node *self)
 {
     ASSERT(self->listener != NULL);
@@ -200,6 +208,7 @@ static enum err start_group(struct node *self, struct err_info *info)
                     .election_ms = (unsigned)config->election_ms,
                     .snapshot_size = config->snapshot_size,
                     .scrub_rate = config->scrub_rate,
+                    .retention_interval_ms = (unsigned)config->retention_interval_ms,
                     .trailing_size = config->trailing_size,
                     .inflight_size_max = config->inflight_size,
                     .journal_segment_size = config->journal_segment_size,
@@ -232,6 +241,38 @@ static uint64_t files_max(void)
 
     ASSERT(rv == 0); /* The resource exists, the pointer is good. */
     return limit.rlim_cur;
+}
+
+/* Before anything was published it is not known what the journal holds. */
+static bool is_settled(void *arg)
+{
+    struct node *self = arg;
+    uint64_t index;
+
+    return atomic_load_explicit(&self->started_index, memory_order_relaxed) != 0 &&
+           node_has_read_log(self, &index);
+}
+
+static enum err start_lookup(struct node *self, struct err_info *info)
+{
+    struct lookup_options options = {
+        .io = self->io,
+        .diag = self->diag,
+        .catalog = group_catalog(self->group),
+        .dir = self->config->data,
+        .node_id = self->config->id,
+        .settled = is_settled,
+        .arg = self,
+        .build_rate = self->config->index_build_rate,
+        .check_ms = self->config->index_check_ms,
+    };
+    struct lookup *lookup;
+    enum err err = lookup_start(&options, &lookup, info);
+
+    if (err == ERR_OK) {
+        atomic_store_explicit(&self->lookup, lookup, memory_order_release);
+    }
+    return err;
 }
 
 static unsigned default_fronts(void)
@@ -297,6 +338,7 @@ enum err node_start(const struct node_options *options, struct node **ret_node,
     err = err != ERR_OK ? err : identify(self, info);
     err = err != ERR_OK ? err : open_listener(self, info);
     err = err != ERR_OK ? err : start_group(self, info);
+    err = err != ERR_OK ? err : start_lookup(self, info);
     err = err != ERR_OK ? err : start_fronts(self, info);
     if (err != ERR_OK) {
         node_stop(self);
@@ -319,6 +361,7 @@ void node_stop(struct node *self)
         front_finish(&self->fronts[i]);
     }
     ASSERT(atomic_load(&self->sockets) == 0);
+    lookup_stop(node_lookup(self));
     if (self->group != NULL) {
         group_free(self->group);
     }

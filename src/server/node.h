@@ -9,7 +9,7 @@
  *   start: identity → listener → group → fronts → accept
  *   stop:  listener closed → fronts refuse what is new and end reads and waits → group stops (hands
  *          leadership over; what was submitted is answered) → fronts close connections and links,
- *          their threads end → group freed → identity unlocked
+ *          their threads end → lookups end → group freed → identity unlocked
  *
  * The order of stopping is what lets front threads use the group without asking whether it is
  * still there.
@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/diag.h"
 #include "base/err.h"
+#include "lookup/lookup.h"
 #include "raft_fsm/group.h"
 #include "server/config.h"
 #include "server/identity.h"
@@ -55,6 +56,7 @@ struct node {
     uv_loop_t *loop;                   /* borrowed */
     struct listener *listener;         /* owned; NULL: closed */
     struct group *group;               /* owned */
+    _Atomic(struct lookup *) lookup;   /* owned; the raft thread wakes it */
     struct front *fronts;              /* owned array */
     unsigned front_count;
     unsigned started_count; /* of them, how many run */
@@ -78,6 +80,9 @@ enum err node_start(const struct node_options *options, struct node **ret_node,
 void node_stop(struct node *self);
 
 uint16_t node_port(const struct node *self);
+
+/* (any thread) Borrowed until node_stop. */
+struct lookup *node_lookup(struct node *self);
 
 /* (any thread) False while the node has not applied all that its journal held at start; what it
  * waits for is *ret_index then. */

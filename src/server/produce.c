@@ -1,13 +1,18 @@
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "log/batch.h"
 #include "quorlog.pb-c.h"
+#include "record/codec.h"
 #include "server/api.h"
 #include "server/change.h"
 #include "server/front.h"
 #include "server/record_count.h"
+#include "server/settings.h"
+
+enum { RECORD_SIZE_MIN = 2 }; /* its tag, and the size 0 */
 
 static enum err produce_command(struct change *self, struct command *ret_command)
 {
@@ -48,6 +53,7 @@ static void produce_reply(struct change *self, const struct fsm_result *result)
     reply.replicas = self->submission.proposal.replicas;
     reply.voters = self->submission.proposal.voters;
     reply.code = (int32_t)result->err;
+    reply.compression = settings_compression(group_catalog(self->front->node->group), self->topic);
     request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
 }
 
@@ -75,6 +81,39 @@ static const struct change_kind produce_kind = {
     .pack = produce_pack,
 };
 
+/* A compressed body is not decompressed here: its records are counted by whoever reads them. But it
+ * is known how large they are, and a batch that would be too large plain is too large. */
+static enum err check_body(const struct frame *frame, const struct batch_header *header,
+                           uint32_t batch_size_max, struct err_info *info)
+{
+    const uint8_t *body = frame->body + BATCH_HEADER_SIZE;
+    size_t size = frame->body_size - BATCH_HEADER_SIZE;
+    enum codec codec = (enum codec)(header->attributes & BATCH_CODEC_MASK);
+    uint64_t plain_size;
+    enum err err;
+
+    if (codec == CODEC_NONE) {
+        return record_count_check(body, size, header->record_count, info);
+    }
+    err = codec_plain_size(codec, body, size, &plain_size, info);
+    if (err != ERR_OK) {
+        return err == ERR_NOMEM ? err : err_prefix(info, ERR_INVALID, "the batch body");
+    }
+    if (plain_size > batch_size_max - BATCH_HEADER_SIZE) {
+        return err_set(info, ERR_TOO_LARGE,
+                       "the batch holds %" PRIu64 " bytes of records, compressed to %zu; the limit "
+                       "is %" PRIu32 ", header included",
+                       plain_size, size, batch_size_max);
+    }
+    if (header->record_count > plain_size / RECORD_SIZE_MIN) {
+        return err_set(info, ERR_INVALID,
+                       "batch record_count says %" PRIu32 ", but %" PRIu64
+                       " bytes cannot hold so many records",
+                       header->record_count, plain_size);
+    }
+    return ERR_OK;
+}
+
 static void begin(struct session *session, const struct frame *frame,
                   const Quorlog__ProduceRequest *request)
 {
@@ -94,9 +133,7 @@ static void begin(struct session *session, const struct frame *frame,
     err = batch_check_produced(frame->body, frame->body_size, (uint32_t)config->batch_size_max,
                                &header, &failure.info);
     if (err == ERR_OK) {
-        err = record_count_check(frame->body + BATCH_HEADER_SIZE,
-                                 frame->body_size - BATCH_HEADER_SIZE, header.record_count,
-                                 &failure.info);
+        err = check_body(frame, &header, (uint32_t)config->batch_size_max, &failure.info);
     }
     if (err != ERR_OK) {
         failure.info.code = err;

@@ -57,6 +57,7 @@ void reading_release(struct reading *self)
     DL_DELETE2(front->readings.all, self, all_prev, all_next);
     topic_unref(self->topic);
     seek_fini(&self->seek);
+    free(self->filter);
     free(self);
     front_check_finished(front);
 }
@@ -99,13 +100,21 @@ void reading_fail(struct reading *self, struct failure *failure)
 void reading_fail_range(struct reading *self)
 {
     struct failure failure;
-    uint64_t start = log_start(self->topic->log);
+    uint64_t start = topic_start(self->topic);
     uint64_t end = log_end(self->topic->log);
 
-    (void)failure_set(&failure, ERR_RANGE,
-                      "offset %" PRIu64 " is not among those that node %" PRIu64
-                      " can read, from %" PRIu64 " to before %" PRIu64,
-                      self->next, self->front->node->identity.node_id, start, end);
+    if (self->next < start) {
+        (void)failure_set(&failure, ERR_RANGE,
+                          "offset %" PRIu64 " is gone: records below %" PRIu64
+                          " were trimmed or have passed the topic's retention; the log now begins "
+                          "at %" PRIu64 " and ends before %" PRIu64,
+                          self->next, start, start, end);
+    } else {
+        (void)failure_set(&failure, ERR_RANGE,
+                          "offset %" PRIu64 " is not among those that node %" PRIu64
+                          " can read, from %" PRIu64 " to before %" PRIu64,
+                          self->next, self->front->node->identity.node_id, start, end);
+    }
     failure.log_start = start;
     failure.log_end = end;
     reading_fail(self, &failure);
@@ -164,18 +173,24 @@ static void on_deadline(struct deadline *deadline)
 
 /* ---- answers ---- */
 
-void reading_send_batches(struct reading *self, const struct slice *body, uint64_t next)
+void reading_send_batches(struct reading *self, const struct slice *body, uint64_t next,
+                          const struct seek_counts *counts)
 {
     Quorlog__ConsumeReply reply = QUORLOG__CONSUME_REPLY__INIT;
 
     ASSERT(next >= self->next);
     reply.offset = self->next;
     reply.next_offset = next;
-    reply.log_start = log_start(self->topic->log);
+    reply.log_start = topic_start(self->topic);
     reply.log_end = log_end(self->topic->log);
     reply.node_id = self->front->node->identity.node_id;
     reply.applied_index = group_applied_index(self->front->node->group);
     reply.topic_id = self->topic->id;
+    if (counts != NULL) {
+        reply.records_scanned = counts->records;
+        reply.bytes_scanned = counts->bytes;
+        reply.segments_skipped = counts->segments_skipped;
+    }
     self->announced = true;
     session_send(self->request.session, QUORLOG__FRAME_TYPE__FRAME_CONSUME_REPLY, self->request.id,
                  &reply.base, body);
@@ -254,7 +269,7 @@ static bool confirm(struct reading *self)
 /* next for everything but a time; false: a worker has to look for it. */
 static bool position(struct reading *self)
 {
-    uint64_t start = log_start(self->topic->log);
+    uint64_t start = topic_start(self->topic);
     uint64_t end = log_end(self->topic->log);
 
     if (self->positioned) {
@@ -293,7 +308,7 @@ static bool at_end(struct reading *self, uint64_t end)
         if (beyond) {
             reading_fail_range(self);
         } else {
-            reading_send_batches(self, NULL, self->next);
+            reading_send_batches(self, NULL, self->next, NULL);
             reading_over(self);
         }
         return true;
@@ -302,7 +317,7 @@ static bool at_end(struct reading *self, uint64_t end)
         self->expired = false;
         deadlines_cancel(&self->front->deadlines, &self->deadline);
         if (!self->announced) {
-            reading_send_batches(self, NULL, self->next);
+            reading_send_batches(self, NULL, self->next, NULL);
         }
     }
     self->end_seen = end;
@@ -316,7 +331,7 @@ static bool decide_read(struct reading *self)
 
     if (atomic_load_explicit(&self->topic->deleted, memory_order_acquire)) {
         fail_unknown_topic(self);
-    } else if (self->next < log_start(self->topic->log)) {
+    } else if (self->next < topic_start(self->topic)) {
         reading_fail_range(self);
     } else if (self->next >= end) {
         return at_end(self, end);
@@ -416,7 +431,8 @@ void readings_stop(struct front *front)
 /* ---- what frames ask for ---- */
 
 struct reading *reading_new(struct session *session, const struct frame *frame,
-                            const struct Quorlog__ConsumeRequest *request)
+                            const struct Quorlog__ConsumeRequest *request,
+                            struct reading_filter *filter)
 {
     struct front *front = session_front(session);
     struct reading *self = calloc(1, sizeof *self);
@@ -439,9 +455,11 @@ struct reading *reading_new(struct session *session, const struct frame *frame,
     self->wait_ms = request->wait_ms;
     self->deadline_ms = request->deadline_ms == 0 ? DEADLINE_DEFAULT_MS : request->deadline_ms;
     self->at_least = request->at_least;
+    self->filter = filter;
     freshness_init(&self->freshness, front, request->linearizable, request->max_lag_ms);
     DL_APPEND2(front->readings.all, self, all_prev, all_next);
-    request_begin(&self->request, session, frame, sizeof *self);
+    request_begin(&self->request, session, frame,
+                  sizeof *self + (filter != NULL ? sizeof *filter + filter->packed_size : 0));
     return self;
 }
 

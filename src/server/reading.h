@@ -28,6 +28,7 @@
 struct frame;
 struct front;
 struct reading;
+struct reading_filter;
 struct request;
 struct session;
 struct Quorlog__ConsumeRequest;
@@ -37,10 +38,12 @@ struct readings {
     struct reading *waiting; /* APPLYING and WAITING: looked at when the group publishes */
 };
 
-/* A reading of what was checked: the topic's name and the kind of start. One of the next two begins
+/* A reading of what was checked: the topic's name and the kind of start. filter: NULL for all
+ * records; becomes the reading's, unless there is none. One of the next two begins
  * it; from then on it frees itself. NULL: memory is short. */
 struct reading *reading_new(struct session *session, const struct frame *frame,
-                            const struct Quorlog__ConsumeRequest *request);
+                            const struct Quorlog__ConsumeRequest *request,
+                            struct reading_filter *filter);
 void reading_start(struct reading *self);
 /* credit: bytes that may be sent before more comes. */
 void reading_start_stream(struct reading *self, uint64_t credit);

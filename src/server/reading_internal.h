@@ -29,6 +29,16 @@ enum reading_state {
     READING_OVER,
 };
 
+/* Of the message of a filter, bytes: its texts, and for each condition tags and sizes. */
+enum { READING_FILTER_SIZE_MAX = FILTER_TEXT_MAX + FILTER_CONDITIONS_MAX * 32 + 64 };
+
+/* The records that are wanted, and the same as it was asked for, for another node. */
+struct reading_filter {
+    struct filter filter;
+    size_t packed_size;
+    uint8_t packed[];
+};
+
 struct reading {
     struct request request;
     struct front *front;
@@ -49,6 +59,7 @@ struct reading {
     uint32_t wait_ms;
     uint32_t deadline_ms;
     uint64_t at_least;
+    struct reading_filter *filter; /* owned; NULL: all records */
     struct freshness freshness;
     int64_t credit; /* bytes; streams */
     struct deadline deadline;
@@ -74,11 +85,19 @@ void reading_fail_range(struct reading *self);
 void reading_over(struct reading *self);
 /* After the last record that was asked for. */
 void reading_end_stream(struct reading *self);
-void reading_send_batches(struct reading *self, const struct slice *body, uint64_t next);
+/* counts: of a filtered read, else NULL. */
+void reading_send_batches(struct reading *self, const struct slice *body, uint64_t next,
+                          const struct seek_counts *counts);
 /* Before the request ends: room that a read under way has reserved in its session. */
 void reading_give_back_room(struct reading *self);
 /* The last step of a reading that has ended and that nobody works on any more. */
 void reading_release(struct reading *self);
+
+/* ---- reading_filter.c ---- */
+
+/* What the message asks for; to be freed. ERR_INVALID, ERR_TOO_LARGE with text, ERR_NOMEM. */
+enum err reading_filter_new(const Quorlog__RecordFilter *message,
+                            struct reading_filter **ret_filter, struct err_info *info);
 
 /* ---- reading_work.c ---- */
 

@@ -13,13 +13,16 @@ static void on_work(struct work *work)
     seek_run(&self->seek);
 }
 
-/* Sends what was read, here or elsewhere, and goes on. */
-static void deliver(struct reading *self, const struct slice *body, uint64_t end)
+/* Sends what was read, here or elsewhere, and goes on. A filtered step that found nothing is told,
+ * too: that it goes on is all that somebody who waits would see of it. */
+static void deliver(struct reading *self, const struct slice *body, uint64_t end,
+                    const struct seek_counts *counts)
 {
-    uint64_t count = end - self->next;
+    uint64_t count = counts != NULL ? counts->matches : end - self->next;
 
     ASSERT(end > self->next);
-    reading_send_batches(self, body, end);
+    ASSERT((counts != NULL) == (self->filter != NULL));
+    reading_send_batches(self, body->size > 0 ? body : NULL, end, counts);
     self->next = end;
     self->credit -= (int64_t)body->size;
     if (self->records_left != UINT64_MAX) {
@@ -65,7 +68,7 @@ static void on_elsewhere(struct elsewhere *elsewhere, const struct slice *batche
     if (self->seek.by_time) {
         found_time(self, next);
     } else {
-        deliver(self, batches, next);
+        deliver(self, batches, next, self->filter != NULL ? &elsewhere->counts : NULL);
     }
     session_wake(session);
 }
@@ -92,11 +95,14 @@ static bool ask_elsewhere(struct reading *self)
         .by_time = seek->by_time,
         .time_us = self->time_us,
         .offset = self->next,
+        .end = log_end(self->topic->log),
         .records_max = self->records_left,
+        .filter = seek->filter != NULL ? self->filter : NULL,
         .bytes_max = (uint32_t)seek->size_max,
     };
 
-    if (seek->err != ERR_HOLE && seek->err != ERR_CORRUPT && seek->err != ERR_IO) {
+    if (seek->undecodable ||
+        (seek->err != ERR_HOLE && seek->err != ERR_CORRUPT && seek->err != ERR_IO)) {
         return false;
     }
     if (seek->err != ERR_HOLE && !seek->by_time) {
@@ -125,9 +131,12 @@ static void decide_on(struct reading *self)
             found_time(self, seek->offset);
             break;
         }
-        body = (struct slice){
-            .block = seek->block, .data = seek->block->data, .size = seek->block->size};
-        deliver(self, &body, seek->end);
+        body = (struct slice){.block = seek->block};
+        if (seek->block != NULL) {
+            body.data = seek->block->data;
+            body.size = seek->block->size;
+        }
+        deliver(self, &body, seek->end, seek->filter != NULL ? &seek->counts : NULL);
         break;
     case ERR_RANGE:
         reading_fail_range(self);
@@ -178,11 +187,15 @@ void reading_start_work(struct reading *self, bool by_time, size_t size_max)
     ASSERT(self->seek.block == NULL);
     self->seek = (struct seek){
         .log = self->topic->log,
+        .topic = self->topic,
+        .lookup = node_lookup(self->front->node),
         .by_time = by_time,
         .time_us = self->time_us,
         .offset = self->next,
         .end_max = self->records_left < left ? self->next + self->records_left : UINT64_MAX,
         .size_max = size_max,
+        .filter = self->filter != NULL && !by_time ? &self->filter->filter : NULL,
+        .matches_max = self->records_left,
     };
     self->work.run = on_work;
     self->work.done = on_work_done;

@@ -40,6 +40,8 @@ void seek_run(struct seek *self)
     self->info.text[0] = '\0';
     if (self->by_time) {
         self->err = seek_time(self->log, self->time_us, &self->offset, &self->info);
+    } else if (self->filter != NULL) {
+        seek_filter(self);
     } else {
         self->err = log_read(self->log, self->offset, self->end_max, self->size_max, &self->block,
                              &self->end, &self->info);

@@ -1,9 +1,10 @@
 /*
- * Creating and deleting topics, and producers' ids: changes (change.h) without a body. Looking at
- * topics is in catalog_view.c.
+ * Creating and deleting topics, and producers' ids: changes (change.h) without a body. Altering
+ * topics is in alter.c, looking at them in catalog_view.c.
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -12,6 +13,7 @@
 #include "server/api.h"
 #include "server/change.h"
 #include "server/front.h"
+#include "server/settings.h"
 
 static enum err named_command(const struct change *self, enum command_type type,
                               struct command *ret_command)
@@ -57,7 +59,10 @@ static void start(struct session *session, const struct frame *frame,
 
 static enum err create_command(struct change *self, struct command *ret_command)
 {
-    return named_command(self, COMMAND_TOPIC_CREATE, ret_command);
+    enum err err = named_command(self, COMMAND_TOPIC_CREATE, ret_command);
+
+    ret_command->settings = self->settings == NULL ? NULL : &self->settings->to;
+    return err;
 }
 
 static void create_reply(struct change *self, const struct fsm_result *result)
@@ -73,10 +78,15 @@ static void create_reply(struct change *self, const struct fsm_result *result)
 static size_t create_pack(const struct change *self, uint32_t deadline_ms, uint8_t *to)
 {
     Quorlog__TopicCreateRequest request = QUORLOG__TOPIC_CREATE_REQUEST__INIT;
+    struct settings_message settings;
     char topic[TOPIC_NAME_SIZE_MAX + 1];
 
     memcpy(topic, self->topic, sizeof topic);
     request.topic = topic;
+    if (self->settings != NULL) {
+        settings_put(&self->settings->to, &settings);
+        request.settings = &settings.message;
+    }
     request.deadline_ms = deadline_ms;
     request.forwarded = true;
     ASSERT(quorlog__topic_create_request__get_packed_size(&request) <= CHANGE_HEADER_SIZE_MAX);
@@ -91,6 +101,36 @@ static const struct change_kind create_kind = {
     .pack = create_pack,
 };
 
+static void start_create(struct session *session, const struct frame *frame,
+                         const Quorlog__TopicCreateRequest *request)
+{
+    struct topic_change *settings = NULL;
+    struct change *change;
+    struct failure failure;
+    enum err err = ERR_OK;
+
+    (void)failure_set(&failure, ERR_INVALID, "no settings");
+    if (request->settings != NULL) {
+        settings = calloc(1, sizeof *settings);
+        err = settings == NULL ? err_set(&failure.info, ERR_NOMEM, "%s", err_text(ERR_NOMEM))
+                               : settings_take(request->settings, &settings->to, &failure.info);
+    }
+    if (err != ERR_OK) {
+        (void)err_prefix(&failure.info, err, "%s '%s'", create_kind.verb, request->topic);
+        api_refuse(session, frame, &failure);
+        free(settings);
+        return;
+    }
+    change = new_change(session, frame, &create_kind, request->topic);
+    if (change == NULL) {
+        free(settings);
+        return;
+    }
+    change->settings = settings;
+    change->forwarded = request->forwarded;
+    change_start(change, request->deadline_ms);
+}
+
 void api_topic_create(struct session *session, const struct frame *frame)
 {
     Quorlog__TopicCreateRequest *request =
@@ -101,8 +141,7 @@ void api_topic_create(struct session *session, const struct frame *frame)
         return;
     }
     if (api_check_topic(session, frame, "create", request->topic)) {
-        start(session, frame, &create_kind, request->topic, request->forwarded,
-              request->deadline_ms);
+        start_create(session, frame, request);
     }
     quorlog__topic_create_request__free_unpacked(request, NULL);
 }
@@ -192,6 +231,10 @@ static void producer_reply(struct change *self, const struct fsm_result *result)
     reply.epoch = result->producer_epoch;
     reply.window = PRODUCERS_WINDOW;
     reply.records = result->producer_records;
+    if (self->topic[0] != '\0') {
+        reply.compression =
+            settings_compression(group_catalog(self->front->node->group), self->topic);
+    }
     request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
 }
 
@@ -201,7 +244,11 @@ static size_t producer_pack(const struct change *self, uint32_t deadline_ms, uin
     char topic[TOPIC_NAME_SIZE_MAX + 1];
 
     memcpy(topic, self->topic, sizeof topic);
-    request.topic = topic;
+    if (self->claim.id != 0) {
+        request.topic = topic;
+    } else {
+        request.compression_of = topic;
+    }
     request.producer_id = self->claim.id;
     request.has_epoch = self->claim.has_epoch;
     request.epoch = self->claim.epoch;
@@ -228,6 +275,10 @@ static bool check_claim(struct session *session, const struct frame *frame,
         !api_check_topic(session, frame, "get a producer epoch for", request->topic)) {
         return false;
     }
+    if (request->compression_of[0] != '\0' &&
+        !api_check_topic(session, frame, "get a producer id for", request->compression_of)) {
+        return false;
+    }
     if (request->producer_id == 0 ? request->has_epoch || request->topic[0] != '\0'
                                   : !request->has_epoch && request->epoch != 0) {
         (void)failure_set(&failure, ERR_INVALID,
@@ -246,7 +297,8 @@ static bool check_claim(struct session *session, const struct frame *frame,
 static void start_claim(struct session *session, const struct frame *frame,
                         const Quorlog__InitProducerRequest *request)
 {
-    struct change *change = new_change(session, frame, &producer_kind, request->topic);
+    const char *topic = request->producer_id != 0 ? request->topic : request->compression_of;
+    struct change *change = new_change(session, frame, &producer_kind, topic);
 
     if (change == NULL) {
         return;

@@ -29,7 +29,8 @@
     BREAK(STALE_READ, "stale-read", "linearizable reads are answered as local ones")               \
     BREAK(NO_ROUND, "no-round", "leaders give read indexes without asking a majority")             \
     BREAK(NO_TOKEN, "no-token", "reads do not wait for their token")                               \
-    BREAK(NO_LAG, "no-lag", "reads do not keep to their bound on age")
+    BREAK(NO_LAG, "no-lag", "reads do not keep to their bound on age")                             \
+    BREAK(WALL_AGE, "retention-by-wall-clock", "records are as old as wall clocks say")
 
 enum sim_break_number {
 #define BREAK(constant, name, text) SIM_BREAK_NUMBER_##constant,

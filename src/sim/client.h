@@ -4,10 +4,11 @@
  *   producers  send batches, several under way; with an id they try again, through any node, until
  *              they are answered; without one every batch is tried once
  *   sessions   do one thing after the other: read as fresh as they like, get, set and delete
- *              cursors, delete topics
+ *              cursors, alter and delete topics
  *   streams    follow a topic, and go on elsewhere where they stopped
  *
- * All of it is recorded.
+ * All of it is recorded, but for what alters topics: that is for the oracle, which compares the
+ * state of all nodes.
  */
 #ifndef QUORLOG_SIM_CLIENT_H
 #define QUORLOG_SIM_CLIENT_H
@@ -72,6 +73,7 @@ struct sim_session {
     uint64_t token;    /* the highest that it knows of */
     bool carries;      /* it asks for its token at every other node */
     bool deletes;      /* what is under way is that of a topic */
+    bool silent;       /* what is under way is not recorded */
     bool subscribed;
     struct cursor_change change;
     uint64_t revision; /* as an answer told it last */

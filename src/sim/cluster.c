@@ -85,6 +85,11 @@ static void draw_sizes(struct sim_cluster *self)
     if ((self->options.broken & SIM_BREAK_NO_SCRUB) == 0) {
         self->replica.scrub_rate = prng_range(prng, 100000, 1000000);
     }
+    /* Not drawn: a seed is what it was before there was retention. */
+    self->retention = (self->options.broken & SIM_BREAK_WALL_AGE) != 0 ||
+                      (self->options.hours == 0 && prng_mix(self->oracle.seed) % 2 == 0);
+    self->replica.retention_interval_ms = 250;
+    self->replica.retention_by_wall_clock = (self->options.broken & SIM_BREAK_WALL_AGE) != 0;
     self->lies = sim_may(self, SIM_FAULT_LIE) && prng_percent(prng, 20)
                      ? (unsigned)prng_range(prng, 1, 60)
                      : 0;
@@ -159,6 +164,22 @@ static bool on_violation(void *arg)
     return found;
 }
 
+/* What was asked for is what a bound says: the checker is told when it is first seen. */
+static void on_trimmed(void *arg, unsigned name, uint64_t topic_id, uint64_t start)
+{
+    struct sim_cluster *self = arg;
+    char topic[SIM_TOPIC_SIZE_MAX];
+    struct history_op op = {.kind = HISTORY_EVENT,
+                            .event = HISTORY_EVENT_TRIMMED,
+                            .topic = topic,
+                            .offset = start,
+                            .outcome = HISTORY_OK};
+
+    sim_topic_text(name, topic_id, topic);
+    op.invoke_us = sim_recorder_us(&self->recorder);
+    sim_recorder_add(&self->recorder, &op);
+}
+
 static bool is_judged(void *arg)
 {
     (void)arg;
@@ -176,6 +197,7 @@ static void init(struct sim_cluster *self, const struct sim_options *options,
     sim_oracle_init(&self->oracle, options->seed, &self->now_ms);
     self->oracle.off = options->oracle_off;
     self->oracle.violated = on_violation;
+    self->oracle.trimmed = on_trimmed;
     self->oracle.arg = self;
     sim_recorder_init(&self->recorder, &self->now_ms, options->history, options->seed);
     init_net(self);

@@ -43,6 +43,7 @@ struct sim_stats {
     uint64_t unknown;
     uint64_t cursors;   /* changes that were made … */
     uint64_t conflicts; /* … and that were not, since another was expected */
+    uint64_t altered;   /* topics */
     uint64_t forwarded;
     uint64_t reads;
     uint64_t delivered; /* records, to streams */
@@ -226,6 +227,7 @@ struct sim_cluster {
     unsigned delete_permille; /* of what sessions do */
     unsigned nemesis_ms;
     bool damage;          /* files of topics are lost */
+    bool retention;       /* topics have bounds */
     unsigned lies;        /* percent of fetched chunks that are not what they should be */
     unsigned open_faults; /* percent of starts in which the disk dies or fails */
 };

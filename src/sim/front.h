@@ -76,8 +76,9 @@ struct sim_request {
     uint64_t peer_id;       /* of one that came over a link: what it is for there; 0: an index */
     uint64_t applied_index; /* CATCHING_UP, APPLYING: until then */
     unsigned topic;         /* name */
-    struct sim_content *content; /* PRODUCE; borrowed */
-    struct cursor_change cursor; /* CURSOR_SET, CURSOR_DELETE; ASK_CURSOR: names */
+    struct sim_content *content;  /* PRODUCE; borrowed */
+    struct cursor_change cursor;  /* CURSOR_SET, CURSOR_DELETE; ASK_CURSOR: names */
+    struct topic_change settings; /* TOPIC_ALTER */
     /* Reads: */
     enum history_read_mode mode;
     uint64_t since_us; /* a question for the index may be no older; 0: none is needed */

@@ -75,6 +75,7 @@ static void tell_oracle(struct sim_request *self)
         cluster->oracle.deletes[self->topic]--;
     }
     cluster->stats->duplicates += result->err == ERR_OK && result->duplicate;
+    cluster->stats->altered += result->err == ERR_OK && type == COMMAND_TOPIC_ALTER;
     cluster->stats->conflicts += result->err == ERR_CURSOR_CONFLICT;
     cluster->stats->unknown += err_outcome(result->err) == ERR_OUTCOME_UNKNOWN;
 }
@@ -255,10 +256,13 @@ static void copy_command(const struct sim_request *self, struct sim_request *cop
     copy->topic = self->topic;
     copy->content = self->content;
     copy->cursor = self->cursor;
+    copy->settings = self->settings;
     if (copy->content != NULL) {
         block_ref(copy->proposal.command.produce.batch.block);
     } else if (is_of_cursor(copy)) {
         copy->proposal.command.cursor = &copy->cursor;
+    } else if (copy->proposal.command.type == COMMAND_TOPIC_ALTER) {
+        copy->proposal.command.change = &copy->settings;
     }
 }
 

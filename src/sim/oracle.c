@@ -121,6 +121,7 @@ struct sim_content *sim_oracle_content(struct sim_oracle *self, const struct sim
     ASSERT(content != NULL);
     *content = *like;
     content->number = self->content_count + 1;
+    content->sent_ms = *self->now_ms;
     content->body_size = body_size;
     content->value = self->values + 1;
     self->values += content->record_count;
@@ -268,6 +269,12 @@ static void check_seen(const struct sim_oracle *self, const struct sim_content *
 {
     struct topic *topic = catalog_find_id(catalog, content->topic_id);
 
+    for (size_t i = 0; i < self->topic_count; i++) {
+        if (self->topics[i].id == content->topic_id && self->topics[i].blind) {
+            topic_unref(topic);
+            return;
+        }
+    }
     if (topic != NULL) {
         sim_violation(self, "node %u: content %llu was answered with OK and is in no log", node,
                       U(content->number));
@@ -359,7 +366,7 @@ static struct sim_topic *find_topic(struct sim_oracle *self, const struct topic 
 static void check_sequence(struct sim_oracle *self, struct sim_topic *topic,
                            const struct batch_header *header)
 {
-    if (header->producer_id == 0) {
+    if (header->producer_id == 0 || topic->blind) {
         return;
     }
     topic->sequences = grown(topic->sequences, &topic->sequence_count, header->producer_id,
@@ -435,9 +442,13 @@ static void check_batch(struct sim_oracle *self, struct sim_topic *topic, unsign
         check_sequence(self, topic, header);
         topic->batches = grown(topic->batches, &capacity, at, sizeof batch);
         topic->capacity = capacity;
-        topic->batches[topic->count++] = batch;
+        topic->batches[topic->count] = batch;
+        topic->batches[topic->count++].sent_ms =
+            self->contents[bytes_get_u64(bytes + BATCH_HEADER_SIZE) - 1]->sent_ms;
         topic->end = batch_end_offset(header);
-    } else if (memcmp(&topic->batches[at], &batch, sizeof batch) != 0) {
+    } else if (topic->batches[at].base_offset != batch.base_offset ||
+               topic->batches[at].header_crc32c != batch.header_crc32c ||
+               topic->batches[at].body_crc32c != batch.body_crc32c) {
         sim_violation(self, "topic %llu of node %u: offset %llu is not what others read",
                       U(topic->id), node, U(header->base_offset)); /* S1 */
     }
@@ -489,14 +500,60 @@ static bool is_damage(enum err err)
     return err == ERR_CORRUPT || err == ERR_VERSION;
 }
 
-static void read_topic(struct sim_oracle *self, unsigned node, size_t number, struct log *log,
-                       struct sim_seen *state)
+/* What lies in [from, to) went, of a topic with no other bound than that of age. (S12) */
+static void check_ages(const struct sim_oracle *self, const struct sim_topic *known,
+                       const struct topic *topic, uint64_t from, uint64_t to)
+{
+    uint64_t bound_ms = topic->settings.retention_ms;
+    size_t i = find_batch(known, from);
+
+    if (bound_ms == 0 || topic->settings.retention_bytes > 0 ||
+        topic->settings.retention_records > 0) {
+        return;
+    }
+    for (; i < known->count && known->batches[i].base_offset < to; i++) {
+        if (*self->now_ms < known->batches[i].sent_ms + bound_ms) {
+            sim_violation(self,
+                          "topic %llu: offset %llu is gone at the age of %llu ms, of %llu that it "
+                          "may have",
+                          U(known->id), U(known->batches[i].base_offset),
+                          U(*self->now_ms - known->batches[i].sent_ms), U(bound_ms)); /* S12 */
+        }
+    }
+}
+
+/* What the node's log has no more is passed over. */
+static uint64_t pass_start(struct sim_oracle *self, unsigned node, struct sim_topic *known,
+                           const struct topic *topic, size_t *seen)
+{
+    uint64_t start = log_start(topic->log);
+
+    if (start > known->end) {
+        known->blind = true;
+        known->end = start;
+        *seen = known->count;
+        return start;
+    }
+    *seen = find_batch(known, start);
+    if (!known->blind && start != known->end && known->batches[*seen].base_offset != start) {
+        sim_violation(self, "topic %llu of node %u starts at %llu, where no batch begins",
+                      U(known->id), node, U(start)); /* S13 */
+    }
+    return start;
+}
+
+static void read_topic(struct sim_oracle *self, unsigned node, size_t number,
+                       const struct topic *here, struct sim_seen *state)
 {
     struct sim_topic *topic = &self->topics[number];
+    struct log *log = here->log;
     size_t *seen = &state->counts[number];
     uint64_t offset = *seen < topic->count ? topic->batches[*seen].base_offset : topic->end;
     uint64_t end = log_end(log);
 
+    if (offset < log_start(log)) {
+        offset = pass_start(self, node, topic, here, seen);
+    }
     if (end < offset) {
         sim_violation(self, "topic %llu of node %u ended at %llu, now at %llu", U(topic->id), node,
                       U(offset), U(end)); /* S1 */
@@ -540,6 +597,22 @@ static void read_topic(struct sim_oracle *self, unsigned node, size_t number, st
     }
 }
 
+static void see_start(struct sim_oracle *self, struct sim_topic *known, const struct topic *topic)
+{
+    uint64_t start = topic_start(topic);
+
+    if (start <= known->start) {
+        return;
+    }
+    if (!self->off) {
+        check_ages(self, known, topic, known->start, start);
+    }
+    known->start = start;
+    if (self->trimmed != NULL) {
+        self->trimmed(self->arg, known->name, known->id, start);
+    }
+}
+
 void sim_oracle_read(struct sim_oracle *self, unsigned node, struct catalog *catalog,
                      struct sim_seen *seen)
 {
@@ -553,6 +626,7 @@ void sim_oracle_read(struct sim_oracle *self, unsigned node, struct catalog *cat
         struct sim_topic *topic = find_topic(self, topics[i]);
         size_t at = (size_t)(topic - self->topics);
 
+        see_start(self, topic, topics[i]);
         if (self->off) {
             topic_unref(topics[i]);
             continue;
@@ -563,7 +637,7 @@ void sim_oracle_read(struct sim_oracle *self, unsigned node, struct catalog *cat
             seen->counts[at] = 0; /* What was put in, too. */
         }
         seen->holes[at] = log_has_holes(topics[i]->log);
-        read_topic(self, node, at, topics[i]->log, seen);
+        read_topic(self, node, at, topics[i], seen);
         topic_unref(topics[i]);
     }
     free(topics);

@@ -20,6 +20,9 @@
  *       the records that the answer tells is never written.
  *   S11 A batch that expects an offset stands there or nowhere.
  *
+ *   S12 What retention deletes by age was sent at least so long ago, whatever clocks showed.
+ *   S13 A topic's log starts at a batch's beginning that others have read, or at its end.
+ *
  * Contents are known by a number of their own, the first 8 bytes of a batch's body.
  */
 #ifndef QUORLOG_SIM_ORACLE_H
@@ -65,8 +68,9 @@ struct sim_content {
     /* Its client's: */
     uint64_t invoke_us; /* 0: not sent yet */
     uint64_t sequence;
-    unsigned open;  /* tries that may have been written, for all that it was told */
-    bool concluded; /* it is recorded what became of it */
+    uint64_t sent_ms; /* when it was made */
+    unsigned open;    /* tries that may have been written, for all that it was told */
+    bool concluded;   /* it is recorded what became of it */
 };
 
 /* A batch as it stands in the logs. */
@@ -74,6 +78,7 @@ struct sim_batch {
     uint64_t base_offset;
     uint32_t header_crc32c; /* covers the body's, and the chain of digests */
     uint32_t body_crc32c;
+    uint64_t sent_ms; /* when its content was made */
 };
 
 struct sim_topic {
@@ -83,6 +88,8 @@ struct sim_topic {
     size_t count;
     size_t capacity;
     uint64_t end;
+    uint64_t start;      /* the highest that a node showed */
+    bool blind;          /* Records went before anybody could read them: damaged where they were. */
     uint32_t *sequences; /* owned; by producer id: the next one */
     uint64_t sequence_count;
     uint64_t deleted_us; /* when somebody was told so first; 0: nobody was */
@@ -111,6 +118,8 @@ struct sim_oracle {
     const uint64_t *now_ms;      /* borrowed */
     bool off;                    /* it only remembers what was sent */
     bool (*violated)(void *arg); /* before the process ends; whether the checker found something */
+    /* A topic starts later than anybody has seen so far; may be NULL. */
+    void (*trimmed)(void *arg, unsigned name, uint64_t topic_id, uint64_t start);
     void *arg;
     uint64_t values; /* that were given to records */
 

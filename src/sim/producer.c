@@ -157,6 +157,19 @@ static struct sim_position *position(struct sim_producer *self)
     return &self->positions[self->position_count++];
 }
 
+/* Topics have a bound of each sort, or none. */
+static const struct topic_settings *settings_of(const struct sim_cluster *cluster, unsigned topic)
+{
+    static const struct topic_settings bounds[SIM_TOPIC_NAMES] = {
+        {.retention_ms = 4000},
+        {.retention_records = 37},
+        {.retention_bytes = 5000},
+        {.retention_ms = 0},
+    };
+
+    return cluster->retention ? &bounds[topic] : NULL;
+}
+
 static void ask(struct sim_cluster *cluster, struct sim_client *client, enum command_type type)
 {
     struct sim_producer *self = &client->producer;
@@ -170,6 +183,7 @@ static void ask(struct sim_cluster *cluster, struct sim_client *client, enum com
             (struct producer_claim){.id = self->producer_id, .topic_id = self->topic_id};
     } else if (type == COMMAND_TOPIC_CREATE) {
         (void)snprintf(command->topic_name, sizeof command->topic_name, "topic-%u", self->topic);
+        command->settings = settings_of(cluster, self->topic);
     }
     self->asked = true;
     sim_connection_send(client, request);

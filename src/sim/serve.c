@@ -75,10 +75,10 @@ static enum err read_log(const struct sim_request *self, struct log *log, struct
 }
 
 /* Where to begin: as asked for, or near the end; in the log in any case. */
-static uint64_t place(const struct sim_request *self, struct log *log)
+static uint64_t place(const struct sim_request *self, const struct topic *topic)
 {
-    uint64_t start = log_start(log);
-    uint64_t end = log_end(log);
+    uint64_t start = topic_start(topic);
+    uint64_t end = log_end(topic->log);
 
     if (self->offset == UINT64_MAX) {
         return end - start < self->records_max ? start : end - self->records_max;
@@ -101,8 +101,8 @@ static void reply_read(struct sim_request *self, struct topic *topic, uint64_t a
 
     *shown = (struct sim_shown){
         .topic_id = topic->id,
-        .offset = place(self, topic->log),
-        .log_start = log_start(topic->log),
+        .offset = place(self, topic),
+        .log_start = topic_start(topic),
         .log_end = log_end(topic->log),
         .applied = applied,
     };
@@ -135,8 +135,12 @@ static void follow(struct sim_request *self, struct topic *topic, uint64_t appli
         sim_front_fail(self, ERR_TOPIC_UNKNOWN);
         return;
     }
+    if (self->topic_id != 0 && self->offset != 0 && self->offset < topic_start(topic)) {
+        sim_front_fail(self, ERR_RANGE); /* What it would have gone on with was trimmed. */
+        return;
+    }
     self->topic_id = topic->id;
-    self->offset = place(self, topic->log);
+    self->offset = place(self, topic);
     while (self->offset < log_end(topic->log)) {
         struct sim_answer like = {.result = {.err = ERR_OK}};
         struct sim_shown *shown = &like.shown;
@@ -145,7 +149,7 @@ static void follow(struct sim_request *self, struct topic *topic, uint64_t appli
         *shown = (struct sim_shown){
             .topic_id = topic->id,
             .offset = self->offset,
-            .log_start = log_start(topic->log),
+            .log_start = topic_start(topic),
             .log_end = log_end(topic->log),
             .applied = applied,
         };
@@ -356,13 +360,13 @@ static void dump_topic(struct sim_node *node, const struct topic *topic)
 {
     struct sim_cluster *cluster = node->cluster;
     struct sim_request any = {.cluster = cluster, .node = node->slot};
-    struct sim_shown shown = {.offset = log_start(topic->log)};
+    struct sim_shown shown = {.offset = topic_start(topic)};
     char text[SIM_TOPIC_SIZE_MAX];
     struct history_op op = {
         .kind = HISTORY_DUMP,
         .node = node->id,
         .topic = text,
-        .log_start = log_start(topic->log),
+        .log_start = topic_start(topic),
         .log_end = log_end(topic->log),
     };
 

@@ -41,6 +41,7 @@ static struct sim_request *begin(struct sim_cluster *cluster, struct sim_client 
     request->topic = self->topic = (unsigned)prng_range(&cluster->prng, 0, SIM_TOPIC_NAMES - 1);
     self->busy = true;
     self->deletes = false;
+    self->silent = false;
     self->op = (struct history_op){
         .kind = kind,
         .client = client->recorded,
@@ -157,6 +158,32 @@ static void delete_topic(struct sim_cluster *cluster, struct sim_client *client)
     sim_connection_send(client, request);
 }
 
+/* What decides about files and indexes alone: it shows in no history. */
+static void alter_topic(struct sim_cluster *cluster, struct sim_client *client)
+{
+    struct prng *prng = &cluster->prng;
+    struct sim_request *request = begin(cluster, client, SIM_ASK_CHANGE, HISTORY_EVENT);
+    struct command *command = &request->proposal.command;
+
+    client->session.silent = true;
+    request->settings = (struct topic_change){
+        .which = TOPIC_SETTING_SEGMENT_BYTES,
+        .to = {.segment_bytes = prng_percent(prng, 20) ? 0 : prng_range(prng, 4096, 65536)}};
+    if (prng_percent(prng, 50)) {
+        request->settings.which |=
+            TOPIC_SETTING_SEGMENT_MS | TOPIC_SETTING_INDEXES | TOPIC_SETTING_FLUSH_MS;
+        request->settings.to.segment_ms = prng_range(prng, 1, 5) * 1000;
+        request->settings.to.flush_ms = prng_range(prng, 20, 500);
+        request->settings.to.indexes = (uint32_t)prng_range(prng, 0, TOPIC_INDEXES_KNOWN);
+        request->settings.on_count = (size_t)prng_range(prng, 0, 1);
+        request->settings.on_nodes[0] = prng_range(prng, 1, 5);
+    }
+    command->type = COMMAND_TOPIC_ALTER;
+    command->change = &request->settings;
+    (void)snprintf(command->topic_name, sizeof command->topic_name, "topic-%u", request->topic);
+    sim_connection_send(client, request);
+}
+
 /* ---- the end of an operation ---- */
 
 static void record(struct sim_cluster *cluster, struct sim_client *client, uint64_t topic_id)
@@ -166,6 +193,9 @@ static void record(struct sim_cluster *cluster, struct sim_client *client, uint6
     char topic[SIM_TOPIC_SIZE_MAX];
 
     self->busy = false;
+    if (self->silent) {
+        return;
+    }
     if (topic_id == 0) {
         return; /* Nobody knows of which topic it would have been. */
     }
@@ -267,8 +297,10 @@ void sim_session_act(struct sim_cluster *cluster, struct sim_client *client)
         read_records(cluster, client);
     } else if (what < 800) {
         get_cursor(cluster, client);
-    } else {
+    } else if (what < 985) {
         change_cursor(cluster, client);
+    } else {
+        alter_topic(cluster, client);
     }
 }
 

@@ -78,6 +78,8 @@ void sim_stream_take(struct sim_cluster *cluster, struct sim_client *client,
     if (answer->result.err != ERR_OK) {
         if (answer->result.err == ERR_TOPIC_UNKNOWN) {
             turn_to(cluster, client);
+        } else if (answer->result.err == ERR_RANGE) {
+            self->next = 0; /* It goes on with what is left. */
         }
         leave(cluster, client);
         return;

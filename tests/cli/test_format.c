@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/json.h"
 #include "lib/runner.h"
 
@@ -129,6 +130,31 @@ START_TEST(anything_else_is_no_place_and_says_what_is)
 }
 END_TEST
 
+START_TEST(so_long_ago_is_a_time)
+{
+    static const struct {
+        const char *text;
+        int64_t seconds;
+    } agos[] = {{"0s", 0}, {"90s", 90}, {"10m", 600}, {"2h", 7200}, {"7d", 604800}};
+    static const char *const others[] = {"m", "10w", "10mm", "-10m", "1.5h", "10 m", "9999999999s"};
+    int64_t now_us = clock_real()->wall_us(clock_real());
+    struct consumer_options options = {0};
+    int64_t time_us = 0;
+
+    for (size_t i = 0; i < sizeof agos / sizeof agos[0]; i++) {
+        ck_assert_int_eq(format_parse_time(agos[i].text, &time_us, NULL), ERR_OK);
+        ck_assert_int_ge(time_us, now_us - agos[i].seconds * 1000000);
+        ck_assert_int_le(time_us, now_us - agos[i].seconds * 1000000 + 10 * 1000000);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        ck_assert_int_eq(format_parse_time(others[i], &time_us, NULL), ERR_INVALID);
+    }
+    ck_assert_int_eq(format_parse_start("@1d", &options, NULL), ERR_OK);
+    ck_assert_int_eq(options.start, CONSUMER_TIME);
+    ck_assert_int_lt(options.time_us, now_us);
+}
+END_TEST
+
 START_TEST(json_of_bytes_is_a_string_or_base64)
 {
     json_t *value = json_bytes("a\0b", 3);
@@ -177,6 +203,7 @@ int main(void)
                         sizeof places / sizeof places[0]);
     tcase_add_loop_test(start, anything_else_is_no_place_and_says_what_is, 0,
                         sizeof nowhere / sizeof nowhere[0]);
+    tcase_add_test(start, so_long_ago_is_a_time);
     tcase_add_test(json, json_of_bytes_is_a_string_or_base64);
     tcase_add_test(json, sizes_and_times_are_for_people);
     suite_add_tcase(suite, print);

@@ -12,7 +12,8 @@
 #include "base/crc32c.h"
 #include "log/batch.h"
 #include "quorlog.pb-c.h"
-#include "record/record_set.h"
+#include "record/batch_records.h"
+#include "record/codec.h"
 #include "transport/transport.h"
 
 enum { WINDOW = 64, TYPES = 128, STREAM_FRAME_SIZE = 1 << 20 };
@@ -77,6 +78,8 @@ struct fake_node {
     unsigned accepted;
     uint64_t streamed;
     struct fake_asked asked;
+    struct fake_settings alteration;
+    struct fake_settings created_with;
 };
 
 /* ---- the loop ---- */
@@ -212,28 +215,68 @@ void fake_topic_append(struct fake_cluster *self, struct fake_topic *topic, unsi
     pump_streams(self);
 }
 
+void fake_topic_append_as(struct fake_cluster *self, struct fake_topic *topic, unsigned count,
+                          uint16_t attributes)
+{
+    enum codec codec = (enum codec)(attributes & BATCH_CODEC_MASK);
+    struct buf set;
+    struct buf packed;
+    struct batch_header header = {.record_count = count, .attributes = attributes};
+    char value[32];
+
+    buf_init(&set, 1 << 24);
+    buf_init(&packed, 1 << 24);
+    for (unsigned i = 0; i < count; i++) {
+        struct record record = {.value = value, .offset = topic->end + i, .append_time_us = 7};
+
+        if ((attributes & BATCH_SPARSE) != 0 && record.offset % 2 == 0) {
+            continue;
+        }
+        record.value_size =
+            (size_t)snprintf(value, sizeof value, "v%llu", (unsigned long long)record.offset);
+        ck_assert_int_eq((attributes & BATCH_SPARSE) != 0
+                             ? record_set_append_sparse(&set, &record, 8)
+                             : record_set_append(&set, &record),
+                         ERR_OK);
+    }
+    if (codec == CODEC_NONE) {
+        ck_assert_int_eq(buf_append(&packed, set.data, set.size), ERR_OK);
+    } else {
+        ck_assert_int_eq(codec_compress(codec, set.data, set.size, &packed, NULL), ERR_OK);
+    }
+    header.size = (uint32_t)(BATCH_HEADER_SIZE + packed.size);
+    header.body_crc32c = crc32c(packed.data, packed.size);
+    (void)add_batch(self, topic, &header, packed.data);
+    buf_fini(&set);
+    buf_fini(&packed);
+    pump_streams(self);
+}
+
 const char *fake_topic_value(const struct fake_topic *topic, uint64_t offset)
 {
     static char value[4096];
 
     for (size_t i = 0; i < topic->batch_count; i++) {
         const struct fake_batch *batch = &topic->batches[i];
-        struct record_reader reader;
+        struct batch_records records;
+        struct batch_header header;
         struct record record;
 
         if (offset < batch->base_offset || offset >= batch->base_offset + batch->record_count) {
             continue;
         }
-        record_reader_init(&reader);
-        record_reader_start(&reader, batch->bytes + BATCH_HEADER_SIZE,
-                            batch->size - BATCH_HEADER_SIZE);
+        ck_assert_int_eq(batch_header_decode(batch->bytes, UINT32_MAX, &header, NULL), ERR_OK);
+        batch_records_init(&records);
+        ck_assert_int_eq(
+            batch_records_start(&records, &header, batch->bytes + BATCH_HEADER_SIZE, 0, NULL),
+            ERR_OK);
         for (uint64_t at = batch->base_offset; at <= offset; at++) {
-            ck_assert_int_eq(record_reader_next(&reader, &record), ERR_OK);
+            ck_assert_int_eq(batch_records_next(&records, &record), ERR_OK);
         }
         ck_assert_uint_lt(record.value_size, sizeof value);
         memcpy(value, record.value, record.value_size);
         value[record.value_size] = '\0';
-        record_reader_fini(&reader);
+        batch_records_fini(&records);
         return value;
     }
     ck_abort_msg("no record at offset %llu of '%s'", (unsigned long long)offset, topic->name);
@@ -383,6 +426,7 @@ static void answer_produce(struct fake_node *self, const struct frame *frame, st
     reply.raft_index = self->cluster->raft_index;
     reply.replicas = self->cluster->unconfirmed ? 2 : 3;
     reply.voters = 3;
+    reply.compression = self->cluster->compression;
     reply.code = acks_all && self->cluster->unconfirmed ? ERR_NOT_CONFIRMED : 0;
     pack(answer, TYPE(PRODUCE_REPLY), &reply.base);
     if (err == ERR_OK) {
@@ -398,8 +442,8 @@ static uint64_t visible_end(const struct fake_node *self, const struct fake_topi
 }
 
 /* Whole batches from the one that holds offset on. */
-static void read_batches(const struct fake_node *self, const struct fake_topic *topic,
-                         uint64_t offset, uint64_t size_max, struct answer *answer)
+static void read_batches(struct fake_node *self, const struct fake_topic *topic, uint64_t offset,
+                         uint64_t size_max, struct answer *answer)
 {
     Quorlog__ConsumeReply reply = QUORLOG__CONSUME_REPLY__INIT;
     uint64_t end = visible_end(self, topic);
@@ -418,6 +462,14 @@ static void read_batches(const struct fake_node *self, const struct fake_topic *
 
         if (next <= offset || next > end) {
             continue;
+        }
+        if (self->settings.passes_over > 0 && count == 0) {
+            self->settings.passes_over--;
+            reply.next_offset = next;
+            reply.records_scanned = next - offset;
+            reply.bytes_scanned = batch->size;
+            reply.segments_skipped = 1;
+            break;
         }
         if (count > 0 &&
             (answer->body_size + batch->size > size_max || count == self->settings.batches_max)) {
@@ -446,6 +498,13 @@ static bool find_start(struct fake_node *self, const Quorlog__ConsumeRequest *re
                                       .linearizable = request->linearizable,
                                       .max_lag_ms = request->max_lag_ms,
                                       .deadline_ms = request->deadline_ms};
+    if (request->filter != NULL) {
+        self->asked.filtered = true;
+        self->asked.conditions =
+            (unsigned)(request->filter->n_headers + request->filter->n_contains) +
+            (request->filter->has_key ? 1 : 0);
+        self->asked.since_us = request->filter->since_us;
+    }
     if (topic == NULL || (request->topic_id != 0 && request->topic_id != topic->id)) {
         pack_error(answer, self, ERR_TOPIC_UNKNOWN, false);
         return false;
@@ -578,8 +637,10 @@ static void answer_init(struct fake_node *self, const struct frame *frame, struc
         quorlog__init_producer_request__unpack(NULL, frame->header_size, frame->header);
     Quorlog__InitProducerReply reply = QUORLOG__INIT_PRODUCER_REPLY__INIT;
     bool stale;
+    bool told;
 
     ck_assert_ptr_nonnull(request);
+    told = request->compression_of[0] != '\0';
     ck_assert(request->producer_id != 0 || (request->topic[0] == '\0' && !request->has_epoch));
     reply.producer_id = request->producer_id;
     stale = request->has_epoch && request->epoch != self->cluster->epoch;
@@ -595,8 +656,44 @@ static void answer_init(struct fake_node *self, const struct frame *frame, struc
         reply.epoch = self->cluster->epoch;
     }
     reply.window = WINDOW;
+    reply.compression = told ? self->cluster->compression : 0;
     self->cluster->inits++;
     pack(answer, TYPE(INIT_PRODUCER_REPLY), &reply.base);
+}
+
+static void note(struct fake_settings *settings, const ProtobufCMessage *message)
+{
+    settings->size = protobuf_c_message_get_packed_size(message);
+    ck_assert_uint_le(settings->size, sizeof settings->bytes);
+    (void)protobuf_c_message_pack(message, settings->bytes); /* size bytes */
+}
+
+const struct fake_settings *fake_node_alteration(const struct fake_node *self)
+{
+    return &self->alteration;
+}
+
+const struct fake_settings *fake_node_created_with(const struct fake_node *self)
+{
+    return &self->created_with;
+}
+
+static void answer_alter(struct fake_node *self, const struct frame *frame, struct answer *answer)
+{
+    Quorlog__TopicAlterRequest *request =
+        quorlog__topic_alter_request__unpack(NULL, frame->header_size, frame->header);
+    Quorlog__TopicAlterReply reply = QUORLOG__TOPIC_ALTER_REPLY__INIT;
+
+    ck_assert_ptr_nonnull(request);
+    if (fake_cluster_topic(self->cluster, request->topic) == NULL) {
+        pack_error(answer, self, ERR_TOPIC_UNKNOWN, false);
+    } else {
+        note(&self->alteration, &request->base);
+        reply.settings = request->settings;
+        reply.raft_index = 5;
+        pack(answer, TYPE(TOPIC_ALTER_REPLY), &reply.base);
+    }
+    quorlog__topic_alter_request__free_unpacked(request, NULL);
 }
 
 static void answer_create(struct fake_node *self, const struct frame *frame, struct answer *answer)
@@ -606,6 +703,10 @@ static void answer_create(struct fake_node *self, const struct frame *frame, str
     Quorlog__TopicCreateReply reply = QUORLOG__TOPIC_CREATE_REPLY__INIT;
 
     ck_assert_ptr_nonnull(request);
+    self->created_with.size = 0;
+    if (request->settings != NULL) {
+        note(&self->created_with, &request->settings->base);
+    }
     if (fake_cluster_topic(self->cluster, request->topic) != NULL) {
         pack_error(answer, self, ERR_TOPIC_EXISTS, false);
     } else {
@@ -706,7 +807,8 @@ static void answer_request(struct client_conn *conn, const struct frame *frame,
     answer->request_id = frame->request_id;
     if (self->settings.leaderless &&
         (frame->type == TYPE(PRODUCE) || frame->type == TYPE(INIT_PRODUCER) ||
-         frame->type == TYPE(TOPIC_CREATE) || frame->type == TYPE(CURSOR_SET))) {
+         frame->type == TYPE(TOPIC_CREATE) || frame->type == TYPE(TOPIC_ALTER) ||
+         frame->type == TYPE(CURSOR_SET))) {
         pack_error(answer, self, ERR_NO_LEADER, false);
     } else if (frame->type == TYPE(PRODUCE)) {
         answer_produce(self, frame, answer);
@@ -722,6 +824,8 @@ static void answer_request(struct client_conn *conn, const struct frame *frame,
         answer_init(self, frame, answer);
     } else if (frame->type == TYPE(TOPIC_CREATE)) {
         answer_create(self, frame, answer);
+    } else if (frame->type == TYPE(TOPIC_ALTER)) {
+        answer_alter(self, frame, answer);
     } else if (frame->type == TYPE(CURSOR_SET)) {
         answer_cursor_set(self, frame, answer);
     } else if (frame->type == TYPE(CURSOR_GET)) {

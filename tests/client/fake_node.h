@@ -76,10 +76,11 @@ struct fake_cluster {
     unsigned topic_count;
     uint64_t next_producer_id;
     uint64_t raft_index;
-    unsigned produces; /* PRODUCE requests that were decided, duplicates and refusals included */
-    unsigned inits;    /* producer ids given out, epochs raised */
-    bool unconfirmed;  /* two of three voters have what is written, and the third never will */
-    uint16_t epoch;    /* of every producer id */
+    unsigned produces;    /* PRODUCE requests that were decided, duplicates and refusals included */
+    unsigned inits;       /* producer ids given out, epochs raised */
+    bool unconfirmed;     /* two of three voters have what is written, and the third never will */
+    uint16_t epoch;       /* of every producer id */
+    unsigned compression; /* what topics' settings say */
     struct fake_cursor cursor;
     struct fake_node *nodes[4];
     unsigned node_count;
@@ -95,6 +96,9 @@ struct fake_topic *fake_cluster_topic(struct fake_cluster *self, const char *nam
 struct fake_topic *fake_cluster_add_topic(struct fake_cluster *self, const char *name);
 /* Appends a batch with these values, "v<offset>" each, as from no producer. */
 void fake_topic_append(struct fake_cluster *self, struct fake_topic *topic, unsigned count);
+/* The same with attributes (log/batch.h): compressed, or sparse, with the odd offsets alone. */
+void fake_topic_append_as(struct fake_cluster *self, struct fake_topic *topic, unsigned count,
+                          uint16_t attributes);
 /* The value of the record at an offset; fails the test if there is none. Returned text is valid
  * until the next call. */
 const char *fake_topic_value(const struct fake_topic *topic, uint64_t offset);
@@ -124,10 +128,20 @@ struct fake_node_settings {
     bool mute;              /* reads and answers nothing but the hello, not even pings */
     uint64_t visible_end;   /* shows records below it only; 0: all */
     unsigned batches_max;   /* in an answer; 0: by size */
+    unsigned passes_over;   /* so many batches, as if nothing in them matched; then all come */
     bool leads;             /* its hello says so; else it says nothing of a leader */
     uint64_t applied_index; /* in answers to CONSUME */
 };
 struct fake_node_settings *fake_node_settings(struct fake_node *self);
+
+/* What the last TOPIC_ALTER asked for, packed; and the settings of the last TOPIC_CREATE that had
+ * some. */
+struct fake_settings {
+    uint8_t bytes[512];
+    size_t size;
+};
+const struct fake_settings *fake_node_alteration(const struct fake_node *self);
+const struct fake_settings *fake_node_created_with(const struct fake_node *self);
 
 /* What the last CONSUME or CONSUME_STREAM asked for. */
 struct fake_asked {
@@ -135,6 +149,9 @@ struct fake_asked {
     bool linearizable;
     uint32_t max_lag_ms;
     uint32_t deadline_ms;
+    bool filtered;
+    unsigned conditions; /* of the filter */
+    int64_t since_us;
 };
 const struct fake_asked *fake_node_asked(const struct fake_node *self);
 

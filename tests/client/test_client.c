@@ -252,6 +252,64 @@ START_TEST(change_with_an_unknown_outcome_is_not_repeated)
 }
 END_TEST
 
+/* To set what is set already does no harm. */
+START_TEST(alteration_with_an_unknown_outcome_is_repeated)
+{
+    const uint64_t on[] = {3, 2};
+    const struct client_alteration alteration = {
+        .topic = "t",
+        .settings = {.retention_ms = 5, .indexes = 4},
+        .which = {CLIENT_SETTING_RETENTION_MS, CLIENT_SETTING_INDEXES},
+        .which_count = 2,
+        .on_nodes = on,
+        .on_count = 2};
+    const struct fake_settings *asked = fake_node_alteration(f.one);
+    struct answered answered = {0};
+    Quorlog__TopicAlterRequest *request;
+
+    fake_node_script(f.one,
+                     &(struct fake_rule){.type = TYPE(TOPIC_ALTER), .action = FAKE_APPLY_DROP});
+    fixture_connect(false, 0);
+    ck_assert_int_eq(client_topic_alter(f.client, &alteration, on_answered, &answered), ERR_OK);
+    loop_run_until(&f.loop, &answered.done);
+    ck_assert_int_eq(answered.err, ERR_OK);
+    ck_assert_uint_eq(fake_node_seen(f.one, TYPE(TOPIC_ALTER)), 2);
+    request = quorlog__topic_alter_request__unpack(NULL, asked->size, asked->bytes);
+    ck_assert_ptr_nonnull(request);
+    ck_assert_str_eq(request->topic, "t");
+    ck_assert_uint_eq(request->settings->retention_ms, 5);
+    ck_assert_uint_eq(request->settings->indexes, 4);
+    ck_assert_uint_eq(request->n_which, 2);
+    ck_assert_uint_eq(request->which[0], 1);
+    ck_assert_uint_eq(request->which[1], 7);
+    ck_assert_uint_eq(request->n_on_node_id, 2);
+    ck_assert_uint_eq(request->on_node_id[1], 2);
+    ck_assert(!request->on_default && !request->forwarded);
+    ck_assert_uint_gt(request->deadline_ms, 0);
+    quorlog__topic_alter_request__free_unpacked(request, NULL);
+}
+END_TEST
+
+START_TEST(topic_is_created_with_settings_or_without)
+{
+    const struct client_topic_settings settings = {.segment_bytes = 4096, .preallocate = true};
+    const struct fake_settings *with = fake_node_created_with(f.one);
+    struct answered first = {0};
+    struct answered second = {0};
+
+    fixture_connect(false, 0);
+    ck_assert_int_eq(client_topic_create_with(f.client, "x", &settings, on_answered, &first),
+                     ERR_OK);
+    loop_run_until(&f.loop, &first.done);
+    ck_assert_int_eq(first.err, ERR_OK);
+    ck_assert_uint_eq(with->size, 5);
+    ck_assert_mem_eq(with->bytes, "\x48\x80\x20\x60\x01", 5);
+    ck_assert_int_eq(client_topic_create(f.client, "y", on_answered, &second), ERR_OK);
+    loop_run_until(&f.loop, &second.done);
+    ck_assert_uint_eq(with->size, 0);
+}
+END_TEST
+
 START_TEST(question_is_asked_again_on_the_next_connection)
 {
     struct answered answered = {0};
@@ -532,6 +590,8 @@ int main(void)
     tcase_add_test(requests, retryable_error_is_tried_again);
     tcase_add_test(requests, definite_error_is_told_at_once);
     tcase_add_test(requests, change_with_an_unknown_outcome_is_not_repeated);
+    tcase_add_test(requests, alteration_with_an_unknown_outcome_is_repeated);
+    tcase_add_test(requests, topic_is_created_with_settings_or_without);
     tcase_add_test(requests, question_is_asked_again_on_the_next_connection);
     tcase_add_loop_test(requests, answer_that_makes_no_sense_ends_the_connection_and_is_asked_again,
                         0, 3);

@@ -5,6 +5,7 @@
 
 #include "client/fixture.h"
 #include "lib/runner.h"
+#include "log/batch.h"
 
 static struct {
     uint64_t first;
@@ -181,6 +182,160 @@ START_TEST(the_place_is_told_though_there_is_no_record)
     }
     ck_assert_uint_eq(shared.placed, 1);
     ck_assert(!got.ended);
+}
+END_TEST
+
+/* ---- filters, and batches of every kind ---- */
+
+START_TEST(filter_is_told_and_holds_even_if_the_node_knows_none)
+{
+    struct filter filter;
+
+    append(4, 5);
+    filter_init(&filter);
+    ck_assert_int_eq(filter_add_contains(&filter, "v1", 2, NULL), ERR_OK);
+    filter.since_us = 1000000;
+    start_share((struct consumer_options){.start = CONSUMER_EARLIEST, .filter = &filter});
+    memset(&filter, 0xff, sizeof filter); /* It was copied. */
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_int_eq(got.err, ERR_OK);
+    ck_assert_uint_eq(shared.count, 11);
+    ck_assert_uint_eq(shared.offsets[0], 1);
+    ck_assert_uint_eq(shared.offsets[10], 19);
+    ck_assert_uint_eq(got.next_offset, 20);
+    ck_assert(fake_node_asked(f.one)->filtered);
+    ck_assert_uint_eq(fake_node_asked(f.one)->conditions, 1);
+    ck_assert_int_eq(fake_node_asked(f.one)->since_us, 1000000);
+}
+END_TEST
+
+START_TEST(answers_that_found_nothing_lead_on)
+{
+    struct filter filter;
+    struct consumer_scan scan;
+
+    append(10, 5);
+    filter_init(&filter);
+    ck_assert_int_eq(filter_add_contains(&filter, "v4", 2, NULL), ERR_OK);
+    fake_node_settings(f.one)->passes_over = 8;
+    start_share((struct consumer_options){.start = CONSUMER_EARLIEST, .filter = &filter});
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_int_eq(got.err, ERR_OK);
+    ck_assert_uint_eq(shared.count, 10);
+    ck_assert_uint_eq(shared.offsets[0], 40);
+    ck_assert_uint_eq(got.next_offset, 50);
+    consumer_scanned(consumer, &scan);
+    ck_assert_uint_eq(scan.records, 40);
+    ck_assert_uint_eq(scan.segments_skipped, 8);
+    ck_assert_uint_gt(scan.bytes, 8 * 104);
+}
+END_TEST
+
+START_TEST(nothing_at_all_ends_at_the_end)
+{
+    struct filter filter;
+
+    append(3, 5);
+    filter_init(&filter);
+    ck_assert_int_eq(filter_add_key(&filter, "none", 4, NULL), ERR_OK);
+    fake_node_settings(f.one)->passes_over = 2;
+    start_share((struct consumer_options){.start = CONSUMER_EARLIEST, .filter = &filter});
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_int_eq(got.err, ERR_OK);
+    ck_assert_uint_eq(shared.count, 0);
+    ck_assert_uint_eq(got.next_offset, 15);
+}
+END_TEST
+
+START_TEST(filtered_stream_passes_over_what_does_not_match)
+{
+    struct filter filter;
+
+    filter_init(&filter);
+    ck_assert_int_eq(filter_add_contains(&filter, "v", 1, NULL), ERR_OK);
+    start_share(
+        (struct consumer_options){.start = CONSUMER_LATEST, .follow = true, .filter = &filter});
+    while (shared.placed == 0) {
+        loop_run_for(&f.loop, 1);
+    }
+    fake_node_settings(f.one)->passes_over = 2;
+    append(3, 5);
+    while (shared.count < 5) {
+        loop_run_for(&f.loop, 1);
+    }
+    ck_assert_uint_eq(shared.offsets[0], 10);
+    ck_assert_uint_eq(consumer_position(consumer), 15);
+    ck_assert(!got.ended);
+}
+END_TEST
+
+START_TEST(answer_without_records_that_leads_on_is_wrong_without_a_filter)
+{
+    append(2, 5);
+    fake_node_settings(f.one)->passes_over = 1;
+    start(false, (struct consumer_options){.start = CONSUMER_EARLIEST});
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_int_eq(got.err, ERR_OK);
+    ck_assert_uint_eq(got.count, 10); /* It was asked again. */
+    ck_assert_uint_eq(got.first, 0);
+}
+END_TEST
+
+START_TEST(filter_that_makes_no_sense_is_invalid)
+{
+    static const struct consumer_events events = {.record = on_my_record, .ended = on_ended};
+    struct filter filter;
+    struct consumer_options options = {.topic = "t", .filter = &filter};
+
+    filter_init(&filter);
+    filter.latest = true;
+    fixture_connect(false, 1000);
+    ck_assert_int_eq(consumer_new(f.client, &options, &events, &got, &consumer), ERR_INVALID);
+    consumer = NULL;
+}
+END_TEST
+
+START_TEST(compressed_batches_are_read_as_others_are)
+{
+    fake_topic_append_as(&f.cluster, f.topic, 5, 1);
+    append(1, 5);
+    fake_topic_append_as(&f.cluster, f.topic, 5, 2);
+    start(false, (struct consumer_options){.start = CONSUMER_OFFSET, .offset = 3});
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_int_eq(got.err, ERR_OK);
+    ck_assert_uint_eq(got.count, 12);
+    ck_assert_uint_eq(got.first, 3);
+}
+END_TEST
+
+START_TEST(sparse_batches_have_gaps_and_times_of_their_own)
+{
+    append(1, 5);
+    fake_topic_append_as(&f.cluster, f.topic, 5, BATCH_SPARSE);
+    fake_topic_append_as(&f.cluster, f.topic, 5, BATCH_SPARSE | 2);
+    append(1, 1);
+    start_share((struct consumer_options){.start = CONSUMER_OFFSET, .offset = 6});
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_int_eq(got.err, ERR_OK);
+    ck_assert_uint_eq(shared.count, 5);
+    ck_assert_uint_eq(shared.offsets[0], 7);
+    ck_assert_uint_eq(shared.offsets[1], 9);
+    ck_assert_uint_eq(shared.offsets[2], 11);
+    ck_assert_uint_eq(shared.offsets[3], 13);
+    ck_assert_uint_eq(shared.offsets[4], 15);
+    ck_assert_uint_eq(got.next_offset, 16);
+}
+END_TEST
+
+START_TEST(batch_that_is_larger_than_allowed_ends_it)
+{
+    append(1, 2);
+    fake_topic_append_as(&f.cluster, f.topic, 50, 2);
+    start(false, (struct consumer_options){.start = CONSUMER_EARLIEST, .plain_size_max = 100});
+    loop_run_until(&f.loop, &got.ended);
+    ck_assert_int_eq(got.err, ERR_TOO_LARGE);
+    ck_assert_uint_eq(got.count, 2);
+    ck_assert_uint_eq(got.next_offset, 2);
 }
 END_TEST
 
@@ -674,6 +829,15 @@ int main(void)
     tcase_add_test(tcase, others_records_do_not_count);
     tcase_add_test(tcase, the_place_is_told_though_there_is_no_record);
     tcase_add_test(tcase, a_share_that_is_none_is_invalid);
+    tcase_add_test(tcase, filter_is_told_and_holds_even_if_the_node_knows_none);
+    tcase_add_test(tcase, answers_that_found_nothing_lead_on);
+    tcase_add_test(tcase, nothing_at_all_ends_at_the_end);
+    tcase_add_test(tcase, filtered_stream_passes_over_what_does_not_match);
+    tcase_add_test(tcase, answer_without_records_that_leads_on_is_wrong_without_a_filter);
+    tcase_add_test(tcase, filter_that_makes_no_sense_is_invalid);
+    tcase_add_test(tcase, compressed_batches_are_read_as_others_are);
+    tcase_add_test(tcase, sparse_batches_have_gaps_and_times_of_their_own);
+    tcase_add_test(tcase, batch_that_is_larger_than_allowed_ends_it);
     tcase = add_case(suite, "free");
     tcase_add_loop_test(tcase, freeing_from_inside_a_record_ends_the_events, 0, 2);
     tcase_add_test(tcase, consumer_that_another_one_frees_gets_nothing_more);

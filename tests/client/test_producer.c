@@ -6,6 +6,7 @@
 
 #include "client/fixture.h"
 #include "lib/runner.h"
+#include "log/batch.h"
 
 enum { REPORTS_MAX = 4096 };
 
@@ -121,6 +122,104 @@ static void check_all_written_once(void)
         ck_assert_str_eq(fake_topic_value(f.topic, i), value);
     }
 }
+
+START_TEST(compressed_batches_hold_the_same_records)
+{
+    struct batch_header header;
+
+    start(false, (struct producer_options){.compression = _i == 1 ? CLIENT_COMPRESSION_LZ4
+                                                                  : CLIENT_COMPRESSION_ZSTD,
+                                           .linger_ms = 5});
+    send_some(500);
+    producer_flush(producer);
+    wait_for_all();
+    check_all_written_once();
+    ck_assert_uint_eq(f.topic->batch_count, 1);
+    ck_assert_int_eq(batch_header_decode(f.topic->batches[0].bytes, UINT32_MAX, &header, NULL),
+                     ERR_OK);
+    ck_assert_uint_eq(header.attributes, (unsigned)_i);
+    ck_assert_uint_eq(reported.reports[0].sent_size, header.size - BATCH_HEADER_SIZE);
+    ck_assert_uint_gt(reported.reports[0].plain_size, 500 * 4);
+    ck_assert_uint_lt(reported.reports[0].sent_size, reported.reports[0].plain_size);
+}
+END_TEST
+
+START_TEST(batch_that_does_not_shrink_is_sent_as_it_is)
+{
+    struct batch_header header;
+
+    start(false, (struct producer_options){.compression = CLIENT_COMPRESSION_ZSTD});
+    send_some(1);
+    wait_for_all();
+    check_all_written_once();
+    ck_assert_int_eq(batch_header_decode(f.topic->batches[0].bytes, UINT32_MAX, &header, NULL),
+                     ERR_OK);
+    ck_assert_uint_eq(header.attributes, 0);
+    ck_assert_uint_eq(reported.reports[0].sent_size, reported.reports[0].plain_size);
+}
+END_TEST
+
+static unsigned attributes_of(size_t index)
+{
+    struct batch_header header;
+
+    ck_assert_uint_lt(index, f.topic->batch_count);
+    ck_assert_int_eq(batch_header_decode(f.topic->batches[index].bytes, UINT32_MAX, &header, NULL),
+                     ERR_OK);
+    return header.attributes;
+}
+
+static void send_batch_of_many(void)
+{
+    send_some(500);
+    producer_flush(producer);
+    wait_for_all();
+}
+
+START_TEST(who_wishes_nothing_compresses_as_the_topic_says_now)
+{
+    f.cluster.compression = 1;
+    start(false, (struct producer_options){.linger_ms = 5});
+    send_batch_of_many();
+    ck_assert_uint_eq(attributes_of(0), 1); /* The first one, too. */
+    f.cluster.compression = 2;
+    send_batch_of_many(); /* Its answer tells. */
+    send_batch_of_many();
+    ck_assert_uint_eq(attributes_of(f.topic->batch_count - 1), 2);
+    f.cluster.compression = 77; /* Of a later release. */
+    send_batch_of_many();
+    send_batch_of_many();
+    ck_assert_uint_eq(attributes_of(f.topic->batch_count - 1), 0);
+    check_all_written_once();
+}
+END_TEST
+
+START_TEST(wish_for_none_is_kept)
+{
+    f.cluster.compression = 1;
+    start(false, (struct producer_options){.compression = CLIENT_COMPRESSION_NONE});
+    send_batch_of_many();
+    send_batch_of_many();
+    for (size_t i = 0; i < f.topic->batch_count; i++) {
+        ck_assert_uint_eq(attributes_of(i), 0);
+    }
+    check_all_written_once();
+}
+END_TEST
+
+START_TEST(names_of_compression_are_those_of_codecs)
+{
+    enum client_compression compression = CLIENT_COMPRESSION_DEFAULT;
+
+    ck_assert(client_compression_parse("none", &compression));
+    ck_assert_int_eq((int)compression, CLIENT_COMPRESSION_NONE);
+    ck_assert(client_compression_parse("lz4", &compression));
+    ck_assert_int_eq((int)compression, CLIENT_COMPRESSION_LZ4);
+    ck_assert(client_compression_parse("zstd", &compression));
+    ck_assert_int_eq((int)compression, CLIENT_COMPRESSION_ZSTD);
+    ck_assert(!client_compression_parse("gzip", &compression));
+}
+END_TEST
 
 static void script(struct fake_node *node, enum fake_action action, enum err err, unsigned times)
 {
@@ -903,6 +1002,11 @@ int main(void)
     tcase_add_test(tcase, batches_end_at_their_bounds);
     tcase_add_test(tcase, size_ends_a_batch);
     tcase_add_test(tcase, record_that_no_batch_can_hold_is_too_large);
+    tcase_add_loop_test(tcase, compressed_batches_hold_the_same_records, 1, 3);
+    tcase_add_test(tcase, batch_that_does_not_shrink_is_sent_as_it_is);
+    tcase_add_test(tcase, who_wishes_nothing_compresses_as_the_topic_says_now);
+    tcase_add_test(tcase, wish_for_none_is_kept);
+    tcase_add_test(tcase, names_of_compression_are_those_of_codecs);
     tcase_add_test(tcase, full_buffer_is_busy_until_a_report);
     tcase_add_test(tcase, no_more_batches_than_the_window_are_under_way);
     tcase_add_test(tcase, answers_out_of_order_are_reported_in_order);

@@ -31,7 +31,7 @@ offers() {
 
 offers prod -- produce
 offers c -- check config cluster consume cursor
-offers topic '' -- create list describe delete
+offers topic '' -- create list describe alter trim delete
 offers topic d -- describe delete
 offers produce --key -- --key= --key-separator=
 offers produce events --cr -- --create

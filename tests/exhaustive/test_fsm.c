@@ -1,6 +1,7 @@
 /*
  * The state machine: opening, each command, a long history, snapshots with their file, forgetting
- * deleted topics, installing another node's snapshot, filling holes, making holes of damage.
+ * deleted topics and trimmed records, installing another node's snapshot, filling holes, making
+ * holes of damage.
  *
  * The promise: with the newest snapshot file and the entries behind it a node comes to the state
  * that it would have come to undisturbed, whatever failed; and after a failure it does nothing
@@ -140,6 +141,16 @@ static void end_history(void)
 static void build_long(void)
 {
     history_init(&history, 4711, LONG);
+}
+
+static void build_trimmed(void)
+{
+    static struct mem_io leader;
+
+    mem_io_init(&leader);
+    ck_assert_int_eq(leader.io.mkdir(&leader.io, "/topics", 0700), 0);
+    history_init_trimmed(&history, 4714, LONG, &leader.io, "/topics");
+    mem_io_fini(&leader);
 }
 
 /* ---- a node ---- */
@@ -313,6 +324,30 @@ HISTORY(move_cursor,
 HISTORY(delete_cursor,
         packer_delete_cursor(&packer, &(struct cursor_change){.topic = "a", .name = "first"}))
 
+HISTORY(trim, packer_trim(&packer, &(struct topic_trim){
+                                       .topic_id = topic_id(0), .start = 5, .batch_start = 4}))
+HISTORY(trim_all, packer_trim(&packer, &(struct topic_trim){
+                                           .topic_id = topic_id(0), .start = 8, .batch_start = 8}))
+HISTORY(age, packer_age(&packer, 5000000))
+
+static void prepare_trimmed(struct io *io)
+{
+    prepare(io, build_trimmed);
+}
+
+static const struct topic_settings tuned = {.segment_bytes = 5000, .flush_ms = 20};
+
+HISTORY(create_with, packer_create_with(&packer, "new", &tuned))
+HISTORY(alter, packer_alter(&packer, "a",
+                            &(struct topic_change){.which = TOPIC_SETTING_SEGMENT_BYTES |
+                                                            TOPIC_SETTING_FLUSH_MS,
+                                                   .to = tuned}))
+HISTORY(upkeep, packer.time_us = 5000000;
+        packer_alter(&packer, "a",
+                     &(struct topic_change){.which = TOPIC_SETTING_SEGMENT_MS |
+                                                     TOPIC_SETTING_FLUSH_MS,
+                                            .to = {.segment_ms = 2000, .flush_ms = 20}}))
+
 static void prepare_long(struct io *io)
 {
     prepare(io, build_long);
@@ -415,6 +450,21 @@ static enum err install_and_apply(struct io *io, struct fsm *fsm)
     return err == ERR_OK ? apply_to(fsm, INSTALL_AT + 5) : err;
 }
 
+/* A segment is sealed that has grown old, and all of it is synced. */
+static enum err keep(struct io *io, struct fsm *fsm)
+{
+    struct fsm_sync *sync = NULL;
+    enum err err = apply_to(fsm, BASE + 1);
+
+    (void)io;
+    err = err == ERR_OK ? fsm_upkeep(fsm, 100, &sync, NULL) : err;
+    if (err == ERR_OK && sync != NULL) {
+        (void)fsm_sync_run(sync, NULL); /* end says the same, and more */
+        err = fsm_sync_end(fsm, sync);
+    }
+    return err;
+}
+
 static enum err fill_some(struct io *io, struct fsm *fsm)
 {
     (void)io;
@@ -498,6 +548,7 @@ RUN(apply_with_snapshots)
 RUN(take_snapshot)
 RUN(delete_and_forget)
 RUN(install_and_apply)
+RUN(keep)
 RUN(fill_some)
 RUN(fill_all_and_save)
 RUN(punch)
@@ -550,6 +601,8 @@ static const struct exhaust_scenario scenarios[] = {
     {"open", prepare_produce, run_open, recover, EXHAUST_STOPS},
     COMMAND(create),
     COMMAND(create_again),
+    COMMAND(create_with),
+    COMMAND(alter),
     COMMAND(delete),
     COMMAND(delete_and_create),
     COMMAND(produce),
@@ -559,11 +612,19 @@ static const struct exhaust_scenario scenarios[] = {
     COMMAND(set_cursor),
     COMMAND(move_cursor),
     COMMAND(delete_cursor),
+    COMMAND(trim),
+    COMMAND(trim_all),
+    COMMAND(age),
     {"apply_all", prepare_long, run_apply_all, recover, EXHAUST_STOPS},
     {"apply_with_snapshots", prepare_long, run_apply_with_snapshots, recover, EXHAUST_STOPS},
+    {"trim_with_snapshots", prepare_trimmed, run_apply_with_snapshots, recover, EXHAUST_STOPS},
+    {"trim_and_forget", prepare_trim, run_delete_and_forget, recover, EXHAUST_STOPS},
+    {"trim_all_and_forget", prepare_trim_all, run_delete_and_forget, recover, EXHAUST_STOPS},
+    {"install_trimmed", prepare_trimmed, run_install_and_apply_with_holes, recover, EXHAUST_STOPS},
     {"take_snapshot", prepare_produce, run_take_snapshot, recover, EXHAUST_TWICE},
     {"delete_and_forget", prepare_delete_and_create, run_delete_and_forget, recover, 0},
     {"install", prepare_long, run_install_and_apply_with_holes, recover, EXHAUST_STOPS},
+    {"upkeep", prepare_upkeep, run_keep, recover, EXHAUST_STOPS},
     {"fill_some", prepare_installed, run_fill_some, recover, EXHAUST_STOPS},
     {"fill_all_and_save", prepare_installed, run_fill_all_and_save, recover, EXHAUST_STOPS},
     {"punch", prepare_whole, run_punch, recover, 0},

@@ -8,6 +8,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,38 @@ static enum err truncate_front_to_the_middle(void)
 static enum err truncate_front_to_the_end(void)
 {
     return truncate_front(log_end(f.log));
+}
+
+/* The start is nowhere but here: what was there is there after a crash. */
+static enum err raise_start_to_the_middle(void)
+{
+    return log_raise_start(f.log, 25, NULL);
+}
+
+/* And then it is durable elsewhere, and files go. */
+static enum err raise_start_and_remove(uint64_t offset)
+{
+    enum err err = log_raise_start(f.log, offset, NULL);
+
+    if (err == ERR_OK) {
+        err = sync_all();
+    }
+    if (err == ERR_OK) {
+        start = offset;
+        expected_truncate_front(&f.expected, offset);
+        err = log_remove_passed(f.log, offset, UINT_MAX, NULL);
+    }
+    return err;
+}
+
+static enum err remove_passed_below_the_middle(void)
+{
+    return raise_start_and_remove(25);
+}
+
+static enum err remove_all_passed(void)
+{
+    return raise_start_and_remove(log_end(f.log));
 }
 
 static enum err truncate_back_to_the_middle(void)
@@ -375,6 +408,9 @@ RUN(append_and_sync)
 RUN(sync_while_appending)
 RUN(truncate_front_to_the_middle)
 RUN(truncate_front_to_the_end)
+RUN(raise_start_to_the_middle)
+RUN(remove_passed_below_the_middle)
+RUN(remove_all_passed)
 RUN(truncate_back_to_the_middle)
 RUN(truncate_back_and_append)
 RUN(truncate_back_under_a_reader)
@@ -530,6 +566,9 @@ static const struct exhaust_scenario scenarios[] = {
     OPERATION(sync_while_appending),
     OPERATION(truncate_front_to_the_middle),
     OPERATION(truncate_front_to_the_end),
+    OPERATION(raise_start_to_the_middle),
+    OPERATION(remove_passed_below_the_middle),
+    OPERATION(remove_all_passed),
     OPERATION(truncate_back_to_the_middle),
     OPERATION(truncate_back_and_append),
     OPERATION(truncate_back_under_a_reader),

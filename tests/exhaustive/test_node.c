@@ -97,6 +97,18 @@ static enum err run_identity(struct io *io)
     return exhaust_may_retry(err) ? use_identity(io, 11) : err;
 }
 
+/* As an older program wrote it. */
+static void prepare_older_identity(struct io *io)
+{
+    static const char older[] =
+        "version = 2\ncluster = quorlog\ncluster_id = " CLUSTER "\nnode_id = 2\norigin = join\n";
+
+    prepare_no_identity(io);
+    ck_assert_int_eq(io_make_dir(io, "/", "data", NULL), ERR_OK);
+    ck_assert_int_eq(io_replace_file(io, "/data", "identity", older, strlen(older), NULL), ERR_OK);
+    memcpy(cluster_id, CLUSTER, sizeof cluster_id);
+}
+
 static enum err run_open_existing(struct io *io)
 {
     struct identity identity;
@@ -461,6 +473,8 @@ static const struct exhaust_scenario scenarios[] = {
     {"identity_new", prepare_no_identity, run_identity, recover_identity,
      EXHAUST_TWICE | EXHAUST_STOPS},
     {"identity", prepare_identity, run_identity, recover_identity, EXHAUST_STOPS},
+    {"identity_older", prepare_older_identity, run_identity, recover_identity,
+     EXHAUST_TWICE | EXHAUST_STOPS},
     {"identity_existing", prepare_identity, run_open_existing, recover_identity, 0},
     {"identity_adopt", prepare_identity, run_adopt, recover_identity,
      EXHAUST_TWICE | EXHAUST_STOPS},

@@ -26,11 +26,20 @@ static struct command to_command(const struct command_view *view)
         break;
     case COMMAND_TOPIC_CREATE:
     case COMMAND_TOPIC_DELETE:
+    case COMMAND_TOPIC_ALTER:
         memcpy(command.topic_name, view->topic_name, sizeof command.topic_name);
         ASSERT(topic_name_check(command.topic_name, strlen(command.topic_name), NULL) == ERR_OK);
+        command.settings = view->settings;
+        command.change = view->change;
         break;
     case COMMAND_RAISE_EPOCH:
         command.claim = view->claim;
+        break;
+    case COMMAND_TOPIC_TRIM:
+        command.trim = view->trim;
+        break;
+    case COMMAND_AGE:
+        command.elapsed_us = view->elapsed_us;
         break;
     case COMMAND_NODE_BIND:
         command.node = view->node;

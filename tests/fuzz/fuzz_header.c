@@ -46,6 +46,10 @@ static const ProtobufCMessageDescriptor *const messages[] = {
     &quorlog__digest_reply__descriptor,
     &quorlog__proof_request__descriptor,
     &quorlog__proof_reply__descriptor,
+    &quorlog__topic_trim_request__descriptor,
+    &quorlog__topic_trim_reply__descriptor,
+    &quorlog__topic_alter_request__descriptor,
+    &quorlog__topic_alter_reply__descriptor,
 };
 
 enum { MESSAGE_COUNT = sizeof messages / sizeof messages[0] };

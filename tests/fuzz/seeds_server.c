@@ -15,8 +15,9 @@ static void put_request(struct buf *seed, uint16_t type, const char *header, siz
 
 void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 {
-    static const uint8_t types[] = {16, 18, 20, 21, 22, 5,  32, 34, 36,  38, 40, 48, 56,  64, 66,
-                                    68, 70, 80, 82, 84, 86, 96, 98, 100, 1,  4,  2,  255, 17};
+    static const uint8_t types[] = {16, 18,  20, 21, 22, 5,   32, 34, 36, 38, 40,
+                                    48, 56,  64, 66, 68, 70,  80, 82, 84, 86, 96,
+                                    98, 100, 1,  4,  2,  255, 17, 42, 44};
     uint8_t batch[BATCH_HEADER_SIZE + 6] = {'Q', 'L', 'B', '1'};
 
     batch[8] = sizeof batch;
@@ -32,6 +33,9 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
                     "c\x18\x02",
                     8, "", 0);
         put_request(&seed, types[i], "\x08\x01\x10\x02", 4, "", 0);
+        /* Settings: an alteration of topic "t", of its indexes on node 3. */
+        put_request(&seed, types[i], "\x0a\x01t\x22\x02\x38\x03\x2a\x01\x07\x32\x01\x03", 13, "",
+                    0);
         put_request(&seed, 20, "\x0a\x05\x0a\x01t\x10\x01\x10\x64", 9, "", 0);
         put_request(&seed, 21, "\x08\x64", 2, "", 0);
         fuzz_emit(emit, arg, &seed);

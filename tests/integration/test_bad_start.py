@@ -107,7 +107,8 @@ def directories(cluster):
         content = file.read()
     for damaged, text in ((b"", "is damaged"), (b"\0" * 50, "is damaged"),
                           (content[:-3], "is damaged"), (content * 100, "identity"),
-                          (content.replace(b"version = 1", b"version = 9"), "has version 9")):
+                          (content.replace(b"version = 3", b"version = 9"), "is damaged"),
+                          (b"version = 9\nwhat = ever\n", "has version 9")):
         with open(identity, "wb") as file:
             file.write(damaged)
         serve(f"identity {damaged[:12]!r}", text, node, *bootstrap)

@@ -106,7 +106,11 @@ START_TEST(a_checksummed_header_with_a_wrong_field_is_refused)
     ck_assert_int_eq(decode_with(8, LIMIT + 1, 4), ERR_CORRUPT);
     ck_assert_int_eq(decode_with(8, UINT32_MAX, 4), ERR_CORRUPT);
     ck_assert_int_eq(decode_with(12, 0, 4), ERR_CORRUPT); /* record_count */
-    ck_assert_int_eq(decode_with(58, 1, 2), ERR_CORRUPT); /* attributes */
+    ck_assert_int_eq(decode_with(58, 3, 2), ERR_CORRUPT); /* attributes: codec */
+    ck_assert_int_eq(decode_with(58, 7, 2), ERR_CORRUPT);
+    ck_assert_int_eq(decode_with(58, 0x20, 2), ERR_CORRUPT);
+    ck_assert_int_eq(decode_with(58, 0x8000, 2), ERR_CORRUPT);
+    ck_assert_int_eq(decode_with(58, BATCH_COMPACTED, 2), ERR_CORRUPT);
     ck_assert_int_eq(decode_with(68, 1, 4), ERR_CORRUPT); /* reserved */
 }
 END_TEST
@@ -179,6 +183,12 @@ START_TEST(a_produced_batch_of_wrong_shape_says_which_field)
     produce(batch);
     bytes_put_u32(batch + 12, 0);
     ck_assert_int_eq(batch_check_produced(batch, SIZE, LIMIT, &header, NULL), ERR_INVALID);
+    for (unsigned attributes = 0; attributes < 0x100; attributes++) {
+        produce(batch);
+        bytes_put_u16(batch + 58, (uint16_t)attributes); /* a codec, and nothing but a codec */
+        ck_assert_int_eq(batch_check_produced(batch, SIZE, LIMIT, &header, NULL),
+                         attributes <= BATCH_CODEC_MAX ? ERR_OK : ERR_INVALID);
+    }
     produce(batch);
     bytes_put_u64(batch + 48, 0); /* an epoch and a sequence without an id */
     ck_assert_int_eq(batch_check_produced(batch, SIZE, LIMIT, &header, NULL), ERR_INVALID);

@@ -126,9 +126,13 @@ def draw(rng, kind, paths):
 
 
 def mend_identity(node, other):
-    """As the instructions say: after another node's, with this node's number."""
+    """As the instructions say: after another node's, with this node's number, and no checksum yet."""
     with open(os.path.join(other.place.disk.data, "identity"), encoding="ascii") as file:
         text = file.read()
     text = re.sub(r"node_id = \d+", f"node_id = {node.number}", text)
+    text = re.sub(r"version = \d+", "version = 2", text)
+    text = re.sub(r"checksum = .*\n", "", text)
+    if node.joins:
+        text = re.sub(r"origin = .*", "origin = join", text)
     with open(identity(node)[0], "w", encoding="ascii") as file:
         file.write(text)

@@ -28,8 +28,6 @@ class FlipOffline(Fault):
         self.kind = variant
         self.choose(self.rng.choice(("leader", "follower")))
         node = self.victims[0]
-        if variant == "identity" and node.joins:
-            self.kind = "topic-active"  # docs/operations.md: of a node that joined, replace it
         return f"{self.kind} of node {node.number}"
 
     def inject(self):

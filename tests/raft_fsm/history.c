@@ -84,6 +84,27 @@ void packer_create(struct packer *self, const char *name)
     set_name(add(self, COMMAND_TOPIC_CREATE), name);
 }
 
+void packer_create_with(struct packer *self, const char *name,
+                        const struct topic_settings *settings)
+{
+    struct command *command = add(self, COMMAND_TOPIC_CREATE);
+    struct topic_change *kept = &self->changes[self->count - 1];
+
+    set_name(command, name);
+    kept->to = *settings;
+    command->settings = &kept->to;
+}
+
+void packer_alter(struct packer *self, const char *name, const struct topic_change *change)
+{
+    struct command *command = add(self, COMMAND_TOPIC_ALTER);
+    struct topic_change *kept = &self->changes[self->count - 1];
+
+    set_name(command, name);
+    *kept = *change;
+    command->change = kept;
+}
+
 void packer_delete(struct packer *self, const char *name)
 {
     set_name(add(self, COMMAND_TOPIC_DELETE), name);
@@ -117,6 +138,16 @@ void packer_delete_cursor(struct packer *self, const struct cursor_change *chang
 void packer_raise(struct packer *self, const struct producer_claim *claim)
 {
     add(self, COMMAND_RAISE_EPOCH)->claim = *claim;
+}
+
+void packer_trim(struct packer *self, const struct topic_trim *trim)
+{
+    add(self, COMMAND_TOPIC_TRIM)->trim = *trim;
+}
+
+void packer_age(struct packer *self, uint64_t elapsed_us)
+{
+    add(self, COMMAND_AGE)->elapsed_us = elapsed_us;
 }
 
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term)
@@ -243,6 +274,32 @@ static void pack_cursor(struct packer *packer, const char *topic, uint64_t index
     packer_delete_cursor(packer, &change);
 }
 
+/* One in four is refused. */
+static void pack_alter(struct packer *packer, const char *name, uint64_t *random)
+{
+    struct topic_change change = {.which = 1 + history_below(random, TOPIC_SETTINGS_KNOWN),
+                                  .to = {.retention_ms = history_below(random, 9),
+                                         .retention_bytes = history_below(random, 9),
+                                         .retention_records = history_below(random, 9),
+                                         .compact = history_below(random, 2) == 0,
+                                         .tombstone_ms = history_below(random, 9),
+                                         .compression = history_below(random, 3),
+                                         .indexes = history_below(random, TOPIC_INDEXES_KNOWN + 1),
+                                         .segment_bytes = 4096 + history_below(random, 9000),
+                                         .segment_ms = 1000 * history_below(random, 5),
+                                         .flush_ms = 10 * history_below(random, 5)}};
+
+    if (history_below(random, 4) == 0) {
+        change.to.segment_bytes = 17;
+    }
+    if (history_below(random, 2) == 0) {
+        change.which |= TOPIC_SETTING_INDEXES;
+        change.on_count = 1;
+        change.on_nodes[0] = 1 + history_below(random, 3);
+    }
+    packer_alter(packer, name, &change);
+}
+
 static struct entry random_entry(struct history *self, struct guess *guess, uint64_t index)
 {
     unsigned count = 1 + history_below(&self->random, 8);
@@ -255,7 +312,7 @@ static struct entry random_entry(struct history *self, struct guess *guess, uint
         char name[] = "topic-0";
 
         name[6] = (char)('0' + topic);
-        switch (history_below(&self->random, 27)) {
+        switch (history_below(&self->random, 28)) {
         case 0:
         case 1:
             packer_create(&packer, name);
@@ -283,6 +340,9 @@ static struct entry random_entry(struct history *self, struct guess *guess, uint
         case 6:
             pack_cursor(&packer, name, index, &self->random);
             break;
+        case 7:
+            pack_alter(&packer, name, &self->random);
+            break;
         default:
             pack_produce(&packer, guess, &self->random);
             break;
@@ -308,6 +368,80 @@ void history_init(struct history *self, uint64_t seed, size_t count)
             self->entries[i] = random_entry(self, &guess, i + 1);
         }
     }
+}
+
+struct topic_trim history_trim(const struct topic *topic, uint64_t start)
+{
+    struct topic_trim trim = {.topic_id = topic->id, .start = start, .batch_start = start};
+    struct batch_header header;
+
+    if (start >= topic_start(topic) && start < topic->end) {
+        ck_assert_int_eq(log_read_header(topic->log, start, &header, NULL), ERR_OK);
+        trim.batch_start = header.base_offset;
+    }
+    return trim;
+}
+
+/* Trims some topics: below their start, inside, to their end, beyond it. */
+static void pack_trims(struct history *self, struct fsm *leader, struct packer *packer)
+{
+    struct topic **topics;
+    size_t count;
+
+    ck_assert_int_eq(catalog_list(fsm_catalog(leader), &topics, &count), ERR_OK);
+    for (size_t i = 0; i < count; i++) {
+        unsigned held = (unsigned)(topics[i]->end - topics[i]->log_start);
+        uint64_t start = topics[i]->log_start + history_below(&self->random, held / 2 + 2);
+        struct topic_trim trim;
+
+        switch (history_below(&self->random, 8)) {
+        case 0:
+            start = start > 5 ? start - 5 : 0;
+            break;
+        case 1:
+            start = topics[i]->end;
+            break;
+        default:
+            break;
+        }
+        trim = history_trim(topics[i], start);
+        if (history_below(&self->random, 3) > 0) {
+            packer_trim(packer, &trim);
+        }
+        topic_unref(topics[i]);
+    }
+    free(topics);
+    if (history_below(&self->random, 2) == 0) {
+        packer_age(packer, history_below(&self->random, 20) * UINT64_C(200000000));
+    }
+}
+
+void history_init_trimmed(struct history *self, uint64_t seed, size_t count, struct io *io,
+                          const char *dir)
+{
+    const struct fsm_options options = {
+        .io = io, .dir = dir, .segment_size_max = 4096, .index_interval = 256};
+    struct guess guess = {.time_us = 1000000};
+    struct fsm *leader;
+
+    ck_assert_int_eq(fsm_open(&options, NULL, &leader, NULL), ERR_OK);
+    *self = (struct history){.random = seed};
+    self->entries = calloc(count, sizeof *self->entries);
+    ck_assert_ptr_nonnull(self->entries);
+    while (self->count < count) {
+        uint64_t index = self->count + 1;
+        struct packer packer;
+
+        if (history_below(&self->random, 6) == 0) {
+            packer_begin(&packer, guess.time_us);
+            pack_trims(self, leader, &packer);
+            self->entries[self->count++] = packer_entry(&packer, index, 1 + index / 40);
+        } else {
+            self->entries[self->count++] = random_entry(self, &guess, index);
+        }
+        history_apply(self, leader, self->count);
+    }
+    fsm_close(leader);
 }
 
 void history_fini(struct history *self)

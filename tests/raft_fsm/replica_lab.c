@@ -18,7 +18,7 @@ static uint64_t monotonic_ns(const struct clock *clock)
 static int64_t wall_us(const struct clock *clock)
 {
     (void)clock;
-    return INT64_C(1700000000000000) + (int64_t)lab.now_ms * 1000;
+    return INT64_C(1700000000000000) + (int64_t)lab.now_ms * 1000 + lab.wall_jump_us;
 }
 
 static uint64_t draw(const struct clock *clock)
@@ -94,6 +94,8 @@ void lab_start(unsigned id)
         .segment_size_max = 8192,
         .fill_rate = lab.fill_rate,
         .scrub_rate = lab.scrub_rate,
+        .retention_interval_ms = lab.retention_interval_ms,
+        .retention_by_wall_clock = lab.retention_by_wall_clock,
         .fill_chunk_size = 4000,
     };
     const struct replica_host host = {
@@ -294,8 +296,7 @@ static void on_done(struct proposal *proposal)
     ((struct asked *)proposal)->done = true;
 }
 
-/* Through the leader, as long as it takes. */
-static struct fsm_result propose(const struct command *command)
+struct fsm_result lab_propose(const struct command *command)
 {
     struct asked asked = {.proposal = {.command = *command, .done = on_done}};
     struct lab_node *leader = lab_leader();
@@ -312,13 +313,20 @@ static struct fsm_result propose(const struct command *command)
     return asked.proposal.result;
 }
 
+void lab_alter(const struct topic_change *change)
+{
+    (void)lab_propose(
+        &(struct command){.type = COMMAND_TOPIC_ALTER, .topic_name = "t", .change = change});
+}
+
 void lab_produce(unsigned count)
 {
     static uint64_t seed;
 
     if (lab.topic_id == 0) {
         lab.topic_id =
-            propose(&(struct command){.type = COMMAND_TOPIC_CREATE, .topic_name = "t"}).topic_id;
+            lab_propose(&(struct command){.type = COMMAND_TOPIC_CREATE, .topic_name = "t"})
+                .topic_id;
     }
     for (unsigned i = 0; i < count; i++) {
         const struct produced produced = {.record_count = 2, .body_size = 1500, .seed = seed++};
@@ -328,7 +336,7 @@ void lab_produce(unsigned count)
         command.produce.batch = history_batch(&produced);
         digest_bytes(command.produce.batch.data + BATCH_HEADER_SIZE, produced.body_size,
                      command.produce.body_digest);
-        (void)propose(&command);
+        (void)lab_propose(&command);
     }
 }
 

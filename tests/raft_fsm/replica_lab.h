@@ -35,6 +35,9 @@ struct replica_lab {
     lab_filter_cb filter;
     uint64_t fill_rate;
     uint64_t scrub_rate;
+    unsigned retention_interval_ms;
+    bool retention_by_wall_clock;
+    int64_t wall_jump_us; /* what somebody did to all wall clocks */
     uint64_t topic_id;
     uint64_t random;
     char lines[64 * 1024]; /* log lines */
@@ -57,6 +60,12 @@ void lab_run_until(bool (*what)(void));
 struct lab_node *lab_leader(void);
 /* Records of `count` batches are written through the leader. */
 void lab_produce(unsigned count);
+
+/* Through the leader, as long as it takes; fails the test unless it is OK. */
+struct fsm_result lab_propose(const struct command *command);
+
+/* Alters the topic, through the leader. */
+void lab_alter(const struct topic_change *change);
 
 /* Cuts node 3 off and writes until the others no longer have what it lacks; heals. */
 void lab_leave_behind(void);

@@ -199,6 +199,45 @@ START_TEST(readers_go_on_while_topics_come_and_go)
 }
 END_TEST
 
+static void *read_settings(void *arg)
+{
+    struct topic *topic = arg;
+    struct topic_settings settings;
+
+    do {
+        topic_settings_get(topic, &settings);
+        /* A set is written as a whole. */
+        ck_assert_uint_eq(settings.retention_ms, settings.flush_ms);
+        ck_assert_uint_eq(settings.node_index_count, settings.retention_ms > 0);
+        ck_assert_uint_eq(settings.node_indexes[0].node_id, settings.retention_ms);
+    } while (settings.retention_ms < 2000);
+    return NULL;
+}
+
+START_TEST(settings_are_read_as_a_whole_while_they_change)
+{
+    struct topic *topic = add(5, "a");
+    pthread_t threads[2];
+    struct topic_settings settings;
+
+    topic_settings_get(topic, &settings);
+    ck_assert(topic_settings_equal(&settings, &(struct topic_settings){0}));
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, read_settings, topic), 0);
+    }
+    for (uint64_t value = 10; value <= 2000; value++) {
+        settings = (struct topic_settings){.retention_ms = value,
+                                           .flush_ms = value,
+                                           .node_index_count = 1,
+                                           .node_indexes = {{.node_id = value}}};
+        topic_settings_set(topic, &settings);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("raft_fsm/catalog");
@@ -211,6 +250,7 @@ int main(void)
     tcase_add_test(tcase, a_removed_topic_lives_as_long_as_somebody_holds_it);
     tcase_add_test(tcase, the_list_is_in_order_of_name);
     tcase_add_test(tcase, readers_go_on_while_topics_come_and_go);
+    tcase_add_test(tcase, settings_are_read_as_a_whole_while_they_change);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

@@ -273,7 +273,7 @@ START_TEST(what_no_encoder_makes_is_refused)
     ck_assert_int_eq(read_changed(first + 3, 0xff), ERR_CORRUPT);     /* a huge size */
     ck_assert_int_eq(read_changed(first + 10, '/'), ERR_CORRUPT);     /* a name that is none */
     ck_assert_int_eq(read_changed(first + 12, '\0'), ERR_CORRUPT);    /* a zero in a name */
-    ck_assert_int_eq(read_changed(first + 8, 0x12), ERR_VERSION);     /* another field */
+    ck_assert_int_eq(read_changed(first + 8, 0x1a), ERR_VERSION);     /* another field */
     ck_assert_int_eq(read_changed(batch, 0), ERR_CORRUPT);            /* batch magic */
     ck_assert_int_eq(read_changed(batch + 8, 1), ERR_CORRUPT);        /* batch size */
     ck_assert_int_eq(read_changed(batch + 16, 1), ERR_CORRUPT);       /* a stamp */
@@ -319,6 +319,101 @@ START_TEST(a_cursor_command_is_understood_whole_or_not_at_all)
     long_metadata[7] = 0x81;
     ck_assert_int_eq(read_one(COMMAND_CURSOR_SET, long_metadata, sizeof long_metadata),
                      ERR_CORRUPT);
+}
+END_TEST
+
+static const struct topic_change some_change = {
+    .which = TOPIC_SETTING_RETENTION_MS | TOPIC_SETTING_INDEXES,
+    .to = {.retention_ms = 300, .indexes = TOPIC_INDEX_BLOOM},
+    .on_count = 2,
+    .on_nodes = {3, 200}};
+
+START_TEST(settings_and_changes_of_them_are_read_again)
+{
+    const struct topic_settings settings = {
+        .compact = true, .node_index_count = 1, .node_indexes = {{.node_id = 2, .indexes = 4}}};
+    struct command_reader reader;
+    struct command_view command;
+    struct packer packer;
+    struct entry entry;
+
+    packer_begin(&packer, 1);
+    packer_create_with(&packer, "a", &settings);
+    packer_alter(&packer, "b", &some_change);
+    packer_create_with(&packer, "c", &(struct topic_settings){0});
+    packer_create(&packer, "c");
+    entry = packer_entry(&packer, 1, 1);
+    ck_assert_int_eq(command_reader_begin(&reader, entry_payload(&entry), entry.size, NULL),
+                     ERR_OK);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_TOPIC_CREATE);
+    ck_assert_str_eq(command.topic_name, "a");
+    ck_assert(topic_settings_equal(command.settings, &settings));
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_TOPIC_ALTER);
+    ck_assert_str_eq(command.topic_name, "b");
+    ck_assert_uint_eq(command.change->which, some_change.which);
+    ck_assert(topic_settings_equal(&command.change->to, &some_change.to));
+    ck_assert_uint_eq(command.change->on_count, 2);
+    ck_assert_uint_eq(command.change->on_nodes[0], 3);
+    ck_assert_uint_eq(command.change->on_nodes[1], 200);
+    ck_assert(!command.change->on_default);
+    for (unsigned i = 0; i < 2; i++) {
+        size_t before = reader.position;
+
+        ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+        ck_assert(topic_settings_equal(command.settings, &(struct topic_settings){0}));
+        ck_assert_uint_eq(reader.position - before, 16); /* The defaults take no bytes. */
+    }
+    entry_unref(&entry);
+}
+END_TEST
+
+/* Byte by byte: what is written today must be read for ever. */
+START_TEST(an_alter_has_the_bytes_that_it_always_had)
+{
+    static const uint8_t expected[] = {
+        17, 0, 0,   0,   13, 0,  0, 0, /* size, type */
+        10, 1, 'b', 16,  65,           /* name, which */
+        26, 5, 8,   172, 2,  56, 4,    /* settings: 300 ms, bloom */
+        34, 3, 3,   200, 1,            /* on nodes 3 and 200 */
+        0,  0, 0,   0,   0,  0,  0,    /* padding */
+    };
+    struct packer packer;
+    struct entry entry;
+
+    packer_begin(&packer, 1);
+    packer_alter(&packer, "b", &some_change);
+    entry = packer_entry(&packer, 1, 1);
+    ck_assert_uint_eq(entry.size, 16 + sizeof expected);
+    ck_assert_mem_eq(entry_payload(&entry) + 16, expected, sizeof expected);
+    entry_unref(&entry);
+}
+END_TEST
+
+START_TEST(an_alter_is_understood_whole_or_not_at_all)
+{
+    static const uint8_t good[] = {10, 1, 't', 16, 1, 26, 2, 8, 9};
+    uint8_t many[7 + TOPIC_INDEX_NODES_MAX + 1] = {10, 1, 't', 16, 64, 34, TOPIC_INDEX_NODES_MAX};
+
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, good, sizeof good), ERR_AGAIN);
+    /* A setting, a field, a field of the settings, an index, a codec of a newer program. */
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, "\012\001t\020\200\020", 6), ERR_VERSION);
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, "\012\001t\060\001", 5), ERR_VERSION);
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, "\012\001t\032\002\150\001", 7), ERR_VERSION);
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, "\012\001t\032\002\070\010", 7), ERR_VERSION);
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, "\012\001t\032\002\060\003", 7), ERR_VERSION);
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_CREATE, "\012\001t\022\002\070\010", 7), ERR_VERSION);
+    /* No name, one that is none, a field twice. */
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, "\020\001", 2), ERR_CORRUPT);
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, "\012\001/\020\001", 5), ERR_CORRUPT);
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, "\012\001t\020\001\020\001", 7), ERR_CORRUPT);
+    for (unsigned i = 0; i <= TOPIC_INDEX_NODES_MAX; i++) {
+        many[7 + i] = (uint8_t)(1 + i);
+    }
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, many, sizeof many - 1), ERR_AGAIN);
+    many[6]++;
+    ck_assert_int_eq(read_one(COMMAND_TOPIC_ALTER, many, sizeof many), ERR_CORRUPT);
 }
 END_TEST
 
@@ -398,6 +493,44 @@ START_TEST(names)
 }
 END_TEST
 
+START_TEST(trims_and_ages_are_read_again_and_have_one_size)
+{
+    const struct topic_trim trim = {.topic_id = 4097, .start = 77, .batch_start = 70};
+    const uint8_t zeros[32] = {0};
+    struct command_reader reader;
+    struct command_view command;
+    struct packer packer;
+    struct entry entry;
+
+    packer_begin(&packer, 1);
+    packer_trim(&packer, &trim);
+    packer_age(&packer, UINT64_C(1) << 40);
+    entry = packer_entry(&packer, 1, 1);
+    ck_assert_uint_eq(entry.size, 16 + 8 + 24 + 8 + 8);
+    ck_assert_uint_eq(entry_payload(&entry)[20], 14);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 24), 4097);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 32), 77);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 40), 70);
+    ck_assert_uint_eq(entry_payload(&entry)[52], 15);
+    ck_assert_int_eq(command_reader_begin(&reader, entry_payload(&entry), entry.size, NULL),
+                     ERR_OK);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_TOPIC_TRIM);
+    ck_assert_uint_eq(command.trim.topic_id, 4097);
+    ck_assert_uint_eq(command.trim.start, 77);
+    ck_assert_uint_eq(command.trim.batch_start, 70);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_AGE);
+    ck_assert_uint_eq(command.elapsed_us, UINT64_C(1) << 40);
+    entry_unref(&entry);
+    for (size_t size = 0; size <= sizeof zeros; size++) {
+        ck_assert_int_eq(read_one(COMMAND_TOPIC_TRIM, zeros, size),
+                         size == 24 ? ERR_AGAIN : ERR_CORRUPT);
+        ck_assert_int_eq(read_one(COMMAND_AGE, zeros, size), size == 8 ? ERR_AGAIN : ERR_CORRUPT);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("raft_fsm/command");
@@ -413,7 +546,11 @@ int main(void)
     tcase_add_test(codec, no_flipped_bit_harms);
     tcase_add_test(codec, what_no_encoder_makes_is_refused);
     tcase_add_test(codec, a_cursor_command_is_understood_whole_or_not_at_all);
+    tcase_add_test(codec, settings_and_changes_of_them_are_read_again);
+    tcase_add_test(codec, an_alter_has_the_bytes_that_it_always_had);
+    tcase_add_test(codec, an_alter_is_understood_whole_or_not_at_all);
     tcase_add_test(codec, an_entry_has_a_bounded_number_of_commands);
+    tcase_add_test(codec, trims_and_ages_are_read_again_and_have_one_size);
     tcase_add_test(codec, a_binding_names_a_node_and_its_disk);
     suite_add_tcase(suite, codec);
     tcase_add_test(name, names);

@@ -46,8 +46,16 @@ static struct manifest some_manifest(void)
     manifest.topics = calloc(3, sizeof *manifest.topics);
     ck_assert_ptr_nonnull(manifest.topics);
     manifest.topics[0] = (struct manifest_topic){.id = 4096, .name = "a", .created_time_us = -1};
-    manifest.topics[1] = (struct manifest_topic){.id = 4097, .name = "B", .start = 5, .end = 8};
+    manifest.topics[1] =
+        (struct manifest_topic){.id = 4097, .name = "B", .start = 5, .log_start = 6, .end = 8};
     manifest.topics[2] = (struct manifest_topic){.id = 9000, .name = "c", .end = UINT64_MAX};
+    manifest.topics[1].settings = (struct topic_settings){
+        .retention_ms = 1000,
+        .indexes = TOPIC_INDEX_TIME,
+        .node_index_count = 2,
+        .node_indexes = {{.node_id = 2, .indexes = 0}, {.node_id = 3, .indexes = 6}},
+        .preallocate = true};
+    manifest.topics[2].settings = (struct topic_settings){.compact = true, .segment_bytes = 4096};
     memset(manifest.topics[1].digest, 0xab, DIGEST_SIZE);
     memset(manifest.topics[2].digest, 0x12, DIGEST_SIZE);
     ck_assert_int_eq(producers_new(&manifest.producers), ERR_OK);
@@ -69,6 +77,8 @@ static struct manifest some_manifest(void)
     ck_assert_int_eq(nodes_bind(manifest.nodes, 2, 22), ERR_OK);
     ck_assert_int_eq(nodes_bind(manifest.nodes, 1, 11), ERR_OK);
     add_cursors(&manifest);
+    ck_assert_int_eq(ages_add(&manifest.ages, 3, 70), ERR_OK);
+    ck_assert_int_eq(ages_add(&manifest.ages, 8, 50), ERR_OK);
     return manifest;
 }
 
@@ -104,9 +114,15 @@ START_TEST(what_is_encoded_is_decoded)
     ck_assert_uint_eq(decoded.topic_count, 3);
     ck_assert_str_eq(decoded.topics[1].name, "B");
     ck_assert_uint_eq(decoded.topics[1].start, 5);
+    ck_assert_uint_eq(decoded.topics[1].log_start, 6);
+    ck_assert_uint_eq(decoded.topics[0].log_start, 0);
+    ck_assert(ages_equal(&decoded.ages, &manifest.ages));
     ck_assert_uint_eq(decoded.topics[1].end, 8);
     ck_assert_mem_eq(decoded.topics[1].digest, manifest.topics[1].digest, DIGEST_SIZE);
     ck_assert_int_eq(decoded.topics[0].created_time_us, -1);
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert(topic_settings_equal(&decoded.topics[i].settings, &manifest.topics[i].settings));
+    }
     ck_assert_uint_eq(producers_next_id(decoded.producers), 3);
     ck_assert_uint_eq(producers_count(decoded.producers).batches, 4);
     ck_assert_uint_eq(decoded.nodes->count, 2);
@@ -325,6 +341,106 @@ START_TEST(a_cursor_that_cannot_be_is_refused)
     ck_assert_int_eq(decode_changed(change_cursor_revision), ERR_CORRUPT);
     ck_assert_int_eq(decode_changed(change_cursor_revision_back), ERR_CORRUPT);
     ck_assert_int_eq(decode_changed(change_cursor_time), ERR_CORRUPT);
+}
+END_TEST
+
+static void change_segment_bytes(struct manifest *manifest)
+{
+    manifest->topics[0].settings.segment_bytes = 17;
+}
+
+static void change_node_indexes(struct manifest *manifest)
+{
+    manifest->topics[1].settings.node_indexes[1].node_id = 2; /* as the one before */
+}
+
+static void change_indexes(struct manifest *manifest)
+{
+    manifest->topics[0].settings.indexes = 8;
+}
+
+static void change_ages(struct manifest *manifest)
+{
+    manifest->ages.marks[1].raft_index = manifest->applied_index;
+}
+
+START_TEST(ages_that_cannot_be_are_refused)
+{
+    ck_assert_int_eq(decode_changed(change_ages), ERR_CORRUPT);
+}
+END_TEST
+
+/* A trimmed topic: id 4096, name "a", start 5, end 8, digest, log_start. */
+START_TEST(a_log_start_that_cannot_be_is_refused)
+{
+    static const uint8_t starts[] = {6, 8, 5, 4, 9};
+
+    for (size_t i = 0; i < sizeof starts; i++) {
+        uint8_t bytes[64] = {0x08, 0x09, 0x18, 0x01, 0x22, 50,   0x08, 0x80, 0x20,
+                             0x12, 0x01, 0x61, 0x18, 0x05, 0x20, 0x08, 0x2a, 0x20};
+        size_t size = 18 + DIGEST_SIZE;
+        struct manifest decoded;
+        enum err err;
+
+        bytes[size++] = 0x80; /* field 32 */
+        bytes[size++] = 0x02;
+        bytes[size++] = starts[i];
+        bytes[5] = (uint8_t)(size - 6);
+        bytes_put_u32(bytes + size, crc32c(bytes, size));
+        err = decode(bytes, size + 4, &decoded);
+        ck_assert_int_eq(err, i < 2 ? ERR_OK : ERR_CORRUPT);
+        if (err == ERR_OK) {
+            ck_assert_uint_eq(decoded.topics[0].log_start, starts[i]);
+            manifest_fini(&decoded);
+        }
+    }
+}
+END_TEST
+
+START_TEST(settings_that_cannot_be_are_refused)
+{
+    ck_assert_int_eq(decode_changed(change_segment_bytes), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_node_indexes), ERR_CORRUPT);
+    ck_assert_int_eq(decode_changed(change_indexes), ERR_VERSION);
+}
+END_TEST
+
+START_TEST(settings_at_their_defaults_take_no_bytes)
+{
+    struct manifest manifest = some_manifest();
+    struct slice bytes = encode(&manifest);
+    struct slice with;
+
+    manifest.topics[0].settings.preallocate = true;
+    with = encode(&manifest);
+    ck_assert_uint_eq(with.size, bytes.size + 5); /* the two numbers of field 40, a size, two */
+    block_unref(with.block);
+    manifest.topics[0].settings.preallocate = false;
+    with = encode(&manifest);
+    ck_assert_uint_eq(with.size, bytes.size);
+    ck_assert_mem_eq(with.data, bytes.data, bytes.size);
+    block_unref(with.block);
+    block_unref(bytes.block);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+/* Made by the program before settings: topic "a" with id 4096, of time 1, at index 9. */
+static const uint8_t old_manifest[] = {0x08, 0x09, 0x10, 0x02, 0x18, 0x01, 0x22, 0x08,
+                                       0x08, 0x80, 0x20, 0x12, 0x01, 0x61, 0x30, 0x02};
+
+START_TEST(what_was_written_before_there_were_settings_is_read)
+{
+    uint8_t bytes[sizeof old_manifest + 4];
+    struct manifest decoded;
+
+    memcpy(bytes, old_manifest, sizeof old_manifest);
+    bytes_put_u32(bytes + sizeof old_manifest, crc32c(old_manifest, sizeof old_manifest));
+    ck_assert_int_eq(decode(bytes, sizeof bytes, &decoded), ERR_OK);
+    ck_assert_uint_eq(decoded.topic_count, 1);
+    ck_assert_int_eq(decoded.topics[0].created_time_us, 1);
+    ck_assert(topic_settings_equal(&decoded.topics[0].settings, &(struct topic_settings){0}));
+    manifest_fini(&decoded);
 }
 END_TEST
 
@@ -564,6 +680,11 @@ int main(void)
     tcase_add_test(codec, wrong_bytes_with_a_right_checksum_do_no_harm);
     tcase_add_test(codec, what_cannot_be_is_refused);
     tcase_add_test(codec, a_cursor_that_cannot_be_is_refused);
+    tcase_add_test(codec, ages_that_cannot_be_are_refused);
+    tcase_add_test(codec, a_log_start_that_cannot_be_is_refused);
+    tcase_add_test(codec, settings_that_cannot_be_are_refused);
+    tcase_add_test(codec, settings_at_their_defaults_take_no_bytes);
+    tcase_add_test(codec, what_was_written_before_there_were_settings_is_read);
     tcase_add_test(codec, a_field_of_a_newer_program_is_not_passed_over);
     suite_add_tcase(suite, codec);
     tcase_add_checked_fixture(file, setup, teardown);

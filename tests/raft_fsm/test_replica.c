@@ -8,6 +8,7 @@
 
 #include "history.h"
 #include "lib/runner.h"
+#include "raft_fsm/manifest.h"
 #include "raft_fsm/replica.h"
 #include "sim/mem_io.h"
 
@@ -618,6 +619,39 @@ START_TEST(a_directory_without_its_ballot_is_refused)
 }
 END_TEST
 
+START_TEST(a_snapshot_that_does_not_fit_the_ballot_is_refused_with_file_and_advice)
+{
+    struct err_info info = {0};
+    struct membership members = {0};
+    const struct replica_options options = {
+        .id = 1, .address = "a:1", .dir = "data", .bootstrap = &members};
+    const struct replica_host replica_host = {.clock = &host.clock,
+                                              .io = &host.disk.io,
+                                              .journal = post_task,
+                                              .send = send_message,
+                                              .job = post_job,
+                                              .published = published};
+    struct snapshot snapshot;
+    struct replica *replica;
+    struct journal *journal;
+
+    make_topic("t");
+    close_replica();
+    open_replica(1);
+    make_topic("u");
+    pump();
+    close_replica();
+    ck_assert_int_eq(snapshot_load(&host.disk.io, "data", &snapshot, &info), ERR_OK);
+    snapshot.term += 1000;
+    ck_assert_int_eq(snapshot_save(&host.disk.io, "data", &snapshot, &info), ERR_OK);
+    snapshot_fini(&snapshot);
+    ck_assert_int_eq(membership_add(&members, 1, "a:1", MEMBER_VOTER), ERR_OK);
+    ck_assert_int_eq(replica_open(&options, &replica_host, &replica, &journal, &info), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(info.text, "'data/snapshot'"));
+    ck_assert_ptr_nonnull(strstr(info.text, "quorlog cluster replace"));
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("raft_fsm/replica");
@@ -641,6 +675,8 @@ static Suite *suite(void)
     tcase_add_checked_fixture(restarts, setup, teardown);
     tcase_add_test(restarts, a_restart_finds_everything_again_in_a_new_term);
     tcase_add_loop_test(restarts, power_loss_takes_nothing_that_was_answered, 0, 10);
+    tcase_add_test(restarts,
+                   a_snapshot_that_does_not_fit_the_ballot_is_refused_with_file_and_advice);
     tcase_add_test(restarts, snapshots_are_taken_and_the_journal_is_trimmed);
     tcase_add_test(restarts, a_job_is_discarded_at_a_stop);
     tcase_add_test(restarts, a_directory_without_its_ballot_is_refused);

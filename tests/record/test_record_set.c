@@ -86,6 +86,41 @@ START_TEST(bytes_are_those_of_protobuf_c)
 }
 END_TEST
 
+START_TEST(offset_and_append_time_are_written_for_sparse_batches_alone)
+{
+    const struct record record = {
+        .value = "v", .value_size = 1, .offset = 300, .timestamp_us = 5, .append_time_us = 9};
+    Record__Record expected = RECORD__RECORD__INIT;
+    uint8_t bytes[64] = {0x0a};
+    size_t size;
+
+    expected.value = (ProtobufCBinaryData){.data = (uint8_t *)"v", .len = 1};
+    expected.timestamp_us = 5;
+    size = record__record__pack(&expected, bytes + 2);
+    bytes[1] = (uint8_t)size;
+    ck_assert_int_eq(record_set_append(&body, &record), ERR_OK);
+    ck_assert_uint_eq(body.size, 2 + size);
+    ck_assert_mem_eq(body.data, bytes, 2 + size);
+
+    for (int64_t batch_time = 8; batch_time <= 9; batch_time++) {
+        struct record back;
+
+        body.size = 0;
+        expected.offset = 300;
+        expected.append_time_us = batch_time == 9 ? 0 : 9;
+        size = record__record__pack(&expected, bytes + 2);
+        bytes[1] = (uint8_t)size;
+        ck_assert_int_eq(record_set_append_sparse(&body, &record, batch_time), ERR_OK);
+        ck_assert_uint_eq(body.size, 2 + size);
+        ck_assert_mem_eq(body.data, bytes, 2 + size);
+        record_reader_start(&reader, body.data, body.size);
+        ck_assert_int_eq(record_reader_next(&reader, &back), ERR_OK);
+        ck_assert_uint_eq(back.offset, 300);
+        ck_assert_int_eq(back.append_time_us, expected.append_time_us);
+    }
+}
+END_TEST
+
 START_TEST(value_of_each_length_around_a_varint_s_step_is_read_by_protobuf_c)
 {
     static const size_t sizes[] = {1, 127, 128, 129, 16383, 16384, 70000};
@@ -186,9 +221,9 @@ END_TEST
 
 START_TEST(fields_of_the_future_are_skipped_and_the_last_of_two_counts)
 {
-    /* Field 9 as a varint, 10 as 8 bytes, 11 as 4 bytes, 12 as bytes; the value twice. */
+    /* Field 13 as a varint, 10 as 8 bytes, 11 as 4 bytes, 12 as bytes; the value twice. */
     static const uint8_t bytes[] = {
-        0x0a, 28, 0x48, 0x96, 0x01, 0x51, 1, 2, 3,    4, 5,   6,    7, 8,   0x5d,
+        0x0a, 28, 0x68, 0x96, 0x01, 0x51, 1, 2, 3,    4, 5,   6,    7, 8,   0x5d,
         1,    2,  3,    4,    0x62, 2,    9, 9, 0x0a, 1, 'a', 0x0a, 2, 'b', 'c',
     };
     struct record record;
@@ -276,6 +311,7 @@ int main(void)
 
     tcase_add_checked_fixture(append, setup, teardown);
     tcase_add_test(append, bytes_are_those_of_protobuf_c);
+    tcase_add_test(append, offset_and_append_time_are_written_for_sparse_batches_alone);
     tcase_add_test(append, value_of_each_length_around_a_varint_s_step_is_read_by_protobuf_c);
     tcase_add_test(append, record_that_does_not_fit_changes_nothing);
     tcase_add_test(append, header_without_a_name_is_invalid);

@@ -92,6 +92,44 @@ START_TEST(a_follower_takes_changes_and_the_leader_makes_them)
 }
 END_TEST
 
+START_TEST(a_follower_passes_on_all_that_an_alteration_says)
+{
+    unsigned leader = lab_leader(nodes, NODES);
+    struct wire wire = wire_client(&nodes[follower_of(leader)]);
+    Quorlog__TopicAlterRequest alter = QUORLOG__TOPIC_ALTER_REQUEST__INIT;
+    Quorlog__TopicSettings settings = QUORLOG__TOPIC_SETTINGS__INIT;
+    Quorlog__TopicAlterReply *reply;
+    uint32_t which[] = {1, 7, 11};
+    uint64_t on[] = {UINT64_MAX, 2};
+    struct answer answer;
+
+    wire_create(&wire, "t");
+    alter.topic = (char *)(uintptr_t) "t";
+    alter.settings = &settings;
+    alter.which = which;
+    alter.n_which = 3;
+    alter.on_node_id = on;
+    alter.n_on_node_id = 2;
+    settings.retention_ms = 1;
+    settings.indexes = 5;
+    settings.flush_ms = 70;
+    wire_send(&wire, QUORLOG__FRAME_TYPE__FRAME_TOPIC_ALTER, &alter.base, NULL, 0);
+    ck_assert(wire_receive(&wire, &answer));
+    ck_assert_uint_eq(answer.type, QUORLOG__FRAME_TYPE__FRAME_TOPIC_ALTER_REPLY);
+    reply = quorlog__topic_alter_reply__unpack(NULL, answer.header_size, answer.header);
+    ck_assert_ptr_nonnull(reply);
+    ck_assert_uint_eq(reply->settings->retention_ms, 1);
+    ck_assert_uint_eq(reply->settings->flush_ms, 70);
+    ck_assert_uint_eq(reply->settings->indexes, 0);
+    ck_assert_uint_eq(reply->settings->n_node_indexes, 2);
+    ck_assert_uint_eq(reply->settings->node_indexes[1]->node_id, UINT64_MAX);
+    ck_assert_uint_eq(reply->settings->node_indexes[1]->indexes, 5);
+    quorlog__topic_alter_reply__free_unpacked(reply, NULL);
+    answer_fini(&answer);
+    wire_close(&wire);
+}
+END_TEST
+
 START_TEST(a_token_shows_a_write_on_every_node)
 {
     unsigned leader = lab_leader(nodes, NODES);
@@ -307,6 +345,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_follower_takes_changes_and_the_leader_makes_them);
+    tcase_add_test(tcase, a_follower_passes_on_all_that_an_alteration_says);
     tcase_add_test(tcase, a_token_shows_a_write_on_every_node);
     tcase_add_test(tcase, status_of_one_node_tells_of_all);
     tcase_add_test(tcase, a_client_of_a_follower_does_not_notice_that_the_leader_stops);

@@ -125,7 +125,11 @@ static const struct {
 } damaged[] = {
     {"", ERR_CORRUPT},
     {"version = 1\n", ERR_CORRUPT},
-    {"version = 3\nanything", ERR_VERSION},
+    {"version = 4\nanything", ERR_VERSION},
+    {"version = 3\ncluster = quorlog\ncluster_id = 00000000000000000000000000000000\nnode_id = 1\n"
+     "origin = join\n",
+     ERR_CORRUPT},
+    {"version = 4\nanything\nchecksum = 00000000\n", ERR_CORRUPT},
     {"version = 0\ncluster = quorlog\ncluster_id = 00000000000000000000000000000000\nnode_id = 1\n",
      ERR_CORRUPT},
     {"version = 1\ncluster = quorlog\ncluster_id = 0000\nnode_id = 1\n", ERR_CORRUPT},
@@ -144,6 +148,91 @@ START_TEST(a_damaged_file_is_refused)
     write_file(damaged[_i].text);
     ck_assert_int_eq(open_and_close(), damaged[_i].err);
     ck_assert_ptr_nonnull(strstr(info.text, config.data));
+}
+END_TEST
+
+static size_t read_identity(char text[IDENTITY_FILE_SIZE_MAX + 1])
+{
+    char path[CONFIG_TEXT_SIZE + 16];
+    FILE *file;
+    size_t size;
+
+    snprintf(path, sizeof path, "%s/identity", config.data);
+    file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    size = fread(text, 1, IDENTITY_FILE_SIZE_MAX, file);
+    ck_assert_int_eq(fclose(file), 0);
+    text[size] = '\0';
+    return size;
+}
+
+static void write_bytes(const char *text, size_t size)
+{
+    char path[CONFIG_TEXT_SIZE + 16];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/identity", config.data);
+    file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(text, 1, size, file), size);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+START_TEST(every_bit_that_flips_in_a_joined_nodes_identity_is_found)
+{
+    char text[IDENTITY_FILE_SIZE_MAX + 1];
+    struct identity identity;
+    size_t size;
+
+    strcpy(config.join, "n1:7437");
+    ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
+    ck_assert_int_eq(identity_adopt(&identity, &config, IDENTITY_JOIN,
+                                    "0123456789abcdef0123456789abcdef", &info),
+                     ERR_OK);
+    identity_close(&identity);
+    size = read_identity(text);
+    for (size_t bit = 0; bit < size * 8; bit++) {
+        text[bit / 8] = (char)(text[bit / 8] ^ 1 << bit % 8);
+        write_bytes(text, size);
+        info.text[0] = '\0';
+        ck_assert_msg(open_and_close() == ERR_CORRUPT, "bit %zu of byte %zu: %s", bit % 8, bit / 8,
+                      info.text);
+        ck_assert_ptr_nonnull(strstr(info.text, "/data/identity' is damaged: restore it"));
+        ck_assert_ptr_nonnull(strstr(info.text, "replace the node"));
+        text[bit / 8] = (char)(text[bit / 8] ^ 1 << bit % 8);
+    }
+    write_bytes(text, size);
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+}
+END_TEST
+
+START_TEST(an_identity_of_an_older_program_is_read_and_gets_its_checksum)
+{
+    static const struct {
+        int version;
+        const char *origin;
+    } olders[] = {{1, ""}, {2, "origin = join\n"}, {2, "origin = bootstrap\n"}};
+    char id[CLUSTER_ID_SIZE];
+    char text[IDENTITY_FILE_SIZE_MAX + 1];
+    char again[IDENTITY_FILE_SIZE_MAX + 1];
+    struct identity identity;
+
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+    ck_assert_int_eq(identity_cluster_id(&config, id, &info), ERR_OK);
+    snprintf(text, sizeof text, "version = %d\ncluster = quorlog\ncluster_id = %s\nnode_id = 1\n%s",
+             olders[_i].version, id, olders[_i].origin);
+    write_file(text);
+    ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
+    ck_assert_int_eq(identity.origin, _i == 1 ? IDENTITY_JOIN : IDENTITY_BOOTSTRAP);
+    ck_assert_str_eq(identity.cluster_id, id);
+    identity_close(&identity);
+    (void)read_identity(text);
+    ck_assert_ptr_nonnull(strstr(text, "version = 3\n"));
+    ck_assert_ptr_nonnull(strstr(text, "checksum = "));
+    ck_assert_ptr_nonnull(strstr(text, _i == 1 ? "origin = join\n" : "origin = bootstrap\n"));
+    ck_assert_int_eq(open_and_close(), ERR_OK);
+    (void)read_identity(again);
+    ck_assert_str_eq(text, again);
 }
 END_TEST
 
@@ -237,6 +326,8 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_directory_of_another_cluster_is_refused_and_both_are_named);
     tcase_add_test(tcase, a_directory_in_use_is_locked);
     tcase_add_loop_test(tcase, a_damaged_file_is_refused, 0, sizeof damaged / sizeof damaged[0]);
+    tcase_add_test(tcase, every_bit_that_flips_in_a_joined_nodes_identity_is_found);
+    tcase_add_loop_test(tcase, an_identity_of_an_older_program_is_read_and_gets_its_checksum, 0, 3);
     tcase_add_test(tcase, a_parent_that_is_missing_is_told);
     tcase_add_test(tcase, who_joins_learns_the_cluster_and_keeps_it);
     tcase_add_test(tcase, a_disk_keeps_its_id);

@@ -1,0 +1,185 @@
+/* Which topics should be there, which are, and what else lies among them. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "archive/fsck_internal.h"
+#include "base/assert.h"
+#include "raft_fsm/command.h"
+
+enum { DIR_NAME_SIZE = TOPIC_NAME_SIZE_MAX + 32 };
+
+static void put_dir_name(char buffer[DIR_NAME_SIZE], const char *name, uint64_t id)
+{
+    int size = snprintf(buffer, DIR_NAME_SIZE, "%s-%" PRIu64, name, id);
+
+    ASSERT(size > 0 && size < DIR_NAME_SIZE);
+}
+
+/* Takes "NAME-ID" apart; false when it is none. */
+static bool parse_dir_name(const char *dir_name, struct manifest_topic *ret_topic)
+{
+    const char *dash = strrchr(dir_name, '-');
+    char again[DIR_NAME_SIZE];
+    struct manifest_topic topic = {0};
+
+    if (dash == NULL || dash - dir_name > TOPIC_NAME_SIZE_MAX ||
+        sscanf(dash + 1, "%20" SCNu64, &topic.id) != 1) {
+        return false;
+    }
+    memcpy(topic.name, dir_name, (size_t)(dash - dir_name));
+    if (topic_name_check(topic.name, strlen(topic.name), NULL) != ERR_OK) {
+        return false;
+    }
+    put_dir_name(again, topic.name, topic.id);
+    *ret_topic = topic;
+    return strcmp(again, dir_name) == 0;
+}
+
+static bool has_name(const struct fsck_names *names, const char *name)
+{
+    size_t low = 0;
+    size_t high = names->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(names->list[middle], name);
+
+        if (order == 0) {
+            return true;
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return false;
+}
+
+/* Whether the journal's entry of that index has the command that made the topic. ERR_NOMEM. */
+static enum err find_creation(const struct fsck *self, const struct manifest_topic *topic,
+                              bool *ret_made)
+{
+    uint64_t index = topic->id / COMMAND_COUNT_MAX;
+    const struct journal_recovery *journal = &self->journal;
+    struct command_reader reader;
+    struct command_view command;
+    const struct entry *entry;
+    enum err err;
+
+    *ret_made = false;
+    if (self->journal_void || index < journal->first_index ||
+        index - journal->first_index >= journal->entry_count) {
+        return ERR_OK;
+    }
+    entry = &journal->entries[index - journal->first_index];
+    if (entry->type != ENTRY_COMMAND) {
+        return ERR_OK;
+    }
+    err = command_reader_begin(&reader, entry_payload(entry), entry->size, NULL);
+    while (err == ERR_OK) {
+        err = command_reader_next(&reader, &command, NULL);
+        if (err == ERR_OK && reader.count - 1 == topic->id % COMMAND_COUNT_MAX) {
+            *ret_made = command.type == COMMAND_TOPIC_CREATE &&
+                        strcmp(command.topic_name, topic->name) == 0;
+            break;
+        }
+    }
+    return err == ERR_NOMEM ? err_set(self->info, err, "out of memory") : ERR_OK;
+}
+
+static enum err check_promised(struct fsck *self, const char *topics_dir,
+                               const struct fsck_names *names,
+                               const struct manifest_topic *promised)
+{
+    char name[DIR_NAME_SIZE];
+    char path[IO_PATH_SIZE];
+    struct fsck_topic topic = {.promised = *promised, .dir = path};
+    enum err err;
+
+    put_dir_name(name, promised->name, promised->id);
+    err = io_path(path, topics_dir, name, self->info);
+    if (err != ERR_OK) {
+        return err;
+    }
+    self->summary.topics++;
+    if (!has_name(names, name)) {
+        struct fsck_verdict verdict = fsck_lost(self);
+        const struct fsck_finding finding = {.level = verdict.level,
+                                             .what = "missing",
+                                             .path = path,
+                                             .topic = promised->name,
+                                             .has_range = true,
+                                             .from = promised->start,
+                                             .to = promised->end,
+                                             .advice = verdict.advice};
+
+        return fsck_tell(self, &finding, "the topic's directory is missing");
+    }
+    return fsck_topic(self, &topic);
+}
+
+static enum err check_other(struct fsck *self, const char *topics_dir, const char *name)
+{
+    char path[IO_PATH_SIZE];
+    struct fsck_topic topic = {.dir = path};
+    bool made = true;
+    enum err err = io_path(path, topics_dir, name, self->info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (!parse_dir_name(name, &topic.promised)) {
+        const struct fsck_finding finding = {
+            .what = "unknown", .path = path, .advice = "the node leaves it alone"};
+
+        return fsck_tell(self, &finding, "no file that a node makes");
+    }
+    if (!self->state_unknown) {
+        err = find_creation(self, &topic.promised, &made);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (!made) {
+        const struct fsck_finding finding = {
+            .what = "leftover", .path = path, .advice = "the node removes it"};
+
+        return fsck_tell(self, &finding,
+                         "no topic that the snapshot has or the journal makes: it was deleted");
+    }
+    self->summary.topics++;
+    return fsck_topic(self, &topic);
+}
+
+/* Whether check_promised has looked at it. */
+static bool is_promised(const struct fsck *self, const char *name)
+{
+    struct manifest_topic topic;
+    const struct manifest_topic *promised;
+
+    if (!parse_dir_name(name, &topic)) {
+        return false;
+    }
+    promised = manifest_find(&self->manifest, topic.id);
+    return promised != NULL && strcmp(promised->name, topic.name) == 0;
+}
+
+enum err fsck_topics(struct fsck *self, const char *topics_dir)
+{
+    struct fsck_names names = {0};
+    enum err err = fsck_list(self, topics_dir, &names);
+
+    err = err == ERR_NOT_FOUND ? ERR_OK : err; /* Then no topic's directory is there. */
+    for (size_t i = 0; i < self->manifest.topic_count && err == ERR_OK; i++) {
+        err = check_promised(self, topics_dir, &names, &self->manifest.topics[i]);
+    }
+    for (size_t i = 0; i < names.count && err == ERR_OK; i++) {
+        if (!is_promised(self, names.list[i])) {
+            err = check_other(self, topics_dir, names.list[i]);
+        }
+    }
+    fsck_names_free(&names);
+    return err;
+}

@@ -1,0 +1,420 @@
+#include <check.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "history.h"
+#include "lib/runner.h"
+#include "lib/tmpdir.h"
+
+static const char *dirs[4];
+
+static void setup(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        dirs[i] = tmpdir_new();
+    }
+}
+
+static void teardown(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        tmpdir_remove(dirs[i]);
+    }
+}
+
+static struct fsm *open_fsm(const char *dir, const struct manifest *manifest, bool holes_allowed)
+{
+    const struct fsm_options options = {.io = io_real(),
+                                        .dir = dir,
+                                        .segment_size_max = 4096,
+                                        .index_interval = 256,
+                                        .holes_allowed = holes_allowed};
+    struct err_info info = {0};
+    struct fsm *fsm = NULL;
+    enum err err = fsm_open(&options, manifest, &fsm, &info);
+
+    ck_assert_msg(err == ERR_OK, "%s: %s", err_name(err), info.text);
+    return fsm;
+}
+
+static void sync_fsm(struct fsm *fsm)
+{
+    struct fsm_sync *sync;
+
+    ck_assert_int_eq(fsm_sync_begin(fsm, &sync), ERR_OK);
+    if (sync != NULL) {
+        ck_assert_int_eq(fsm_sync_run(sync, NULL), ERR_OK);
+        ck_assert_int_eq(fsm_sync_end(fsm, sync), ERR_OK);
+    }
+}
+
+static struct manifest manifest_of(struct fsm *fsm)
+{
+    struct manifest manifest;
+
+    sync_fsm(fsm);
+    ck_assert_int_eq(fsm_manifest(fsm, &manifest), ERR_OK);
+    return manifest;
+}
+
+static uint64_t hole_count(const struct fsm *fsm)
+{
+    struct fsm_holes holes;
+
+    fsm_holes(fsm, &holes);
+    return holes.holes;
+}
+
+static struct fsm_result last_result;
+
+static void take_result(void *arg, unsigned number, const struct fsm_result *result)
+{
+    (void)arg;
+    (void)number;
+    last_result = *result;
+}
+
+/* Applies what is packed; the last command's result. */
+static struct fsm_result apply(struct fsm *fsm, struct packer *packer)
+{
+    struct entry entry = packer_entry(packer, fsm_applied_index(fsm) + 1, 1);
+
+    ck_assert_int_eq(fsm_apply(fsm, &entry, take_result, NULL, NULL), ERR_OK);
+    entry_unref(&entry);
+    fsm_check(fsm);
+    return last_result;
+}
+
+static struct fsm_result trim(struct fsm *fsm, uint64_t start, uint64_t batch_start)
+{
+    struct packer packer;
+
+    packer_begin(&packer, 7);
+    packer_trim(&packer,
+                &(struct topic_trim){.topic_id = 4096, .start = start, .batch_start = batch_start});
+    return apply(fsm, &packer);
+}
+
+/* Topic "t", id 4096: batches of 3 records and 900 bytes. */
+static struct fsm *open_topic(const char *dir, unsigned batches)
+{
+    struct fsm *fsm = open_fsm(dir, NULL, false);
+    struct packer packer;
+
+    packer_begin(&packer, 5);
+    packer_create(&packer, "t");
+    (void)apply(fsm, &packer);
+    for (unsigned i = 0; i < batches; i++) {
+        packer_begin(&packer, 6);
+        packer_produce(&packer, 4096,
+                       &(struct produced){.record_count = 3, .body_size = 900, .seed = i});
+        (void)apply(fsm, &packer);
+    }
+    return fsm;
+}
+
+static struct topic *topic_of(struct fsm *fsm)
+{
+    return catalog_peek(fsm_catalog(fsm), "t");
+}
+
+/* ---- what a trim does ---- */
+
+START_TEST(a_trim_moves_the_start_exactly_and_the_log_by_batches)
+{
+    struct fsm *fsm = open_topic(dirs[0], 20);
+    struct topic *topic = topic_of(fsm);
+    struct fsm_result result = trim(fsm, 31, 30);
+    struct batch_header header;
+
+    ck_assert_int_eq(result.err, ERR_OK);
+    ck_assert_uint_eq(result.topic_id, 4096);
+    ck_assert_uint_eq(result.log_start, 31);
+    ck_assert_uint_eq(result.log_end, 60);
+    ck_assert_uint_eq(result.raft_index, fsm_applied_index(fsm));
+    ck_assert_uint_eq(topic_start(topic), 31);
+    ck_assert_uint_eq(log_start(topic->log), 30);
+    ck_assert_int_eq(log_read_header(topic->log, 30, &header, NULL), ERR_OK);
+    ck_assert_int_eq(log_read_header(topic->log, 29, &header, NULL), ERR_RANGE);
+    /* In the same batch: exact, and nothing else changes. */
+    ck_assert_uint_eq(trim(fsm, 32, 30).log_start, 32);
+    ck_assert_uint_eq(log_start(topic->log), 30);
+    ck_assert_uint_eq(trim(fsm, 60, 60).log_start, 60);
+    ck_assert_uint_eq(log_start(topic->log), 60);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(a_lower_start_changes_nothing_and_tells_the_present_one)
+{
+    struct fsm *fsm = open_topic(dirs[0], 10);
+    struct fsm_result result;
+
+    (void)trim(fsm, 16, 15);
+    for (uint64_t start = 0; start <= 16; start++) {
+        result = trim(fsm, start, start / 3 * 3);
+        ck_assert_int_eq(result.err, ERR_OK);
+        ck_assert_uint_eq(result.log_start, 16);
+    }
+    ck_assert_uint_eq(topic_of(fsm)->start, 15);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(trims_that_make_no_sense_are_refused)
+{
+    struct fsm *fsm = open_topic(dirs[0], 10);
+    struct packer packer;
+
+    ck_assert_int_eq(trim(fsm, 31, 30).err, ERR_RANGE);
+    ck_assert_int_eq(trim(fsm, 31, 31).err, ERR_RANGE);
+    ck_assert_int_eq(trim(fsm, 10, 12).err, ERR_INVALID);
+    ck_assert_int_eq(trim(fsm, 10, 9).err, ERR_OK);
+    ck_assert_int_eq(trim(fsm, 12, 6).err, ERR_INVALID);
+    ck_assert_uint_eq(trim(fsm, 12, 6).log_start, 10);
+    packer_begin(&packer, 7);
+    packer_trim(&packer, &(struct topic_trim){.topic_id = 77});
+    ck_assert_int_eq(apply(fsm, &packer).err, ERR_TOPIC_UNKNOWN);
+    packer_begin(&packer, 7);
+    packer_age(&packer, AGES_ELAPSED_MAX_US + 1);
+    ck_assert_int_eq(apply(fsm, &packer).err, ERR_INVALID);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(files_stay_until_a_snapshot_has_the_new_start)
+{
+    struct fsm *fsm = open_topic(dirs[0], 40);
+    struct log *log = topic_of(fsm)->log;
+    bool more = true;
+
+    ck_assert(!fsm_has_passed(fsm));
+    (void)trim(fsm, 91, 90);
+    ck_assert(fsm_has_passed(fsm) && fsm_has_deleted(fsm));
+    ck_assert_uint_ne(log_passed_start(log), UINT64_MAX);
+    ck_assert_int_eq(fsm_forget(fsm, fsm_applied_index(fsm) - 1, NULL), ERR_OK);
+    ck_assert_int_eq(fsm_remove_passed(fsm, 100, &more, NULL), ERR_OK);
+    ck_assert(!more && fsm_has_passed(fsm));
+    sync_fsm(fsm);
+    ck_assert_int_eq(fsm_forget(fsm, fsm_applied_index(fsm), NULL), ERR_OK);
+    ck_assert(!fsm_has_passed(fsm));
+    ck_assert_uint_eq(log_passed_start(log), UINT64_MAX);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(files_go_on_going_however_often_the_start_moves)
+{
+    struct fsm *fsm = open_topic(dirs[0], 60);
+    struct log *log = topic_of(fsm)->log;
+    uint64_t snapshot = 0;
+
+    for (uint64_t start = 3; start < 180; start += 3) {
+        (void)trim(fsm, start, start);
+        if (start % 21 == 0) { /* It became durable while others were applied. */
+            sync_fsm(fsm);
+            ck_assert_int_eq(snapshot == 0 ? ERR_OK : fsm_forget(fsm, snapshot, NULL), ERR_OK);
+            snapshot = fsm_applied_index(fsm) - 3;
+        }
+        ck_assert(log_passed_start(log) == UINT64_MAX || start < 110 ||
+                  log_passed_start(log) > start - 110);
+    }
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(removing_takes_no_more_than_it_is_told_at_once)
+{
+    struct fsm *fsm = open_topic(dirs[0], 120);
+    bool more = false;
+    unsigned rounds = 0;
+
+    (void)trim(fsm, 360, 360);
+    sync_fsm(fsm);
+    ck_assert_int_eq(fsm_forget(fsm, fsm_applied_index(fsm), NULL), ERR_OK);
+    do {
+        ck_assert_int_eq(fsm_remove_passed(fsm, 5, &more, NULL), ERR_OK);
+        rounds++;
+    } while (more);
+    ck_assert_uint_gt(rounds, 2);
+    ck_assert(!fsm_has_passed(fsm));
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(a_deleted_topic_takes_its_passed_files_along)
+{
+    struct fsm *fsm = open_topic(dirs[0], 30);
+    struct packer packer;
+
+    (void)trim(fsm, 60, 60);
+    packer_begin(&packer, 9);
+    packer_delete(&packer, "t");
+    (void)apply(fsm, &packer);
+    ck_assert_int_eq(fsm_forget(fsm, fsm_applied_index(fsm), NULL), ERR_OK);
+    ck_assert(!fsm_has_passed(fsm) && !fsm_has_deleted(fsm));
+    fsm_close(fsm);
+}
+END_TEST
+
+/* ---- replay and install ---- */
+
+/* Whatever entry the newest snapshot is of, whatever was applied and removed since: what is
+ * replayed comes to the same, and nothing is a hole meanwhile. */
+START_TEST(replay_from_any_snapshot_to_any_place_gives_the_same_state)
+{
+    struct history history;
+    struct fsm *straight = open_fsm(dirs[1], NULL, false);
+    struct fsm *fsm = open_fsm(dirs[0], NULL, _i % 2 == 1);
+    struct manifest manifest = {0};
+    uint64_t random = 31 * (uint64_t)_i;
+    bool saved = false;
+
+    history_init_trimmed(&history, 900 + (uint64_t)_i, 200, io_real(), dirs[2]);
+    history_apply(&history, straight, 200);
+    while (fsm_applied_index(fsm) < 200) {
+        uint64_t to = fsm_applied_index(fsm) + 1 + history_below(&random, 12);
+
+        history_apply(&history, fsm, to < 200 ? to : 200);
+        ck_assert_uint_eq(hole_count(fsm), 0);
+        switch (history_below(&random, 3)) {
+        case 0: /* a snapshot, and files go */
+            manifest_fini(&manifest);
+            manifest = manifest_of(fsm);
+            saved = true;
+            ck_assert_int_eq(fsm_forget(fsm, manifest.applied_index, NULL), ERR_OK);
+            break;
+        case 1: /* a crash */
+            fsm_close(fsm);
+            fsm = open_fsm(dirs[0], saved ? &manifest : NULL, _i % 2 == 1);
+            ck_assert_uint_eq(hole_count(fsm), 0);
+            break;
+        default:
+            break;
+        }
+    }
+    history_assert_equal(fsm, straight);
+    ck_assert(ages_equal(fsm_ages(fsm), fsm_ages(straight)));
+    manifest_fini(&manifest);
+    fsm_close(fsm);
+    fsm_close(straight);
+    history_fini(&history);
+}
+END_TEST
+
+/* One that is behind installs a manifest, old or new; it has holes, which trims make smaller, and
+ * fills them from one that trims meanwhile. */
+START_TEST(installing_filling_and_trimming_come_to_the_same)
+{
+    struct history history;
+    struct fsm *from = open_fsm(dirs[1], NULL, false);
+    struct fsm *to = open_fsm(dirs[0], NULL, true);
+    uint64_t random = 77 * (uint64_t)_i;
+    struct manifest manifest = {0};
+
+    history_init_trimmed(&history, 500 + (uint64_t)_i, 240, io_real(), dirs[2]);
+    while (fsm_applied_index(from) < 240) {
+        uint64_t next = fsm_applied_index(from) + 1 + history_below(&random, 40);
+
+        history_apply(&history, from, next < 240 ? next : 240);
+        manifest_fini(&manifest);
+        manifest = manifest_of(from);
+        if (manifest.applied_index > fsm_applied_index(to) && history_below(&random, 3) > 0) {
+            ck_assert_int_eq(fsm_install(to, &manifest, NULL), ERR_OK);
+            sync_fsm(to);
+            ck_assert_int_eq(fsm_forget(to, manifest.applied_index, NULL), ERR_OK);
+        }
+        /* The manifest is older than what `from` has by now. */
+        next = fsm_applied_index(from) + history_below(&random, 20);
+        history_apply(&history, from, next < 240 ? next : 240);
+        ck_assert_int_eq(fsm_forget(from, manifest.applied_index, NULL), ERR_OK);
+        history_apply(&history, to, fsm_applied_index(from));
+        if (history_below(&random, 3) == 0) {
+            uint64_t before = hole_count(to);
+
+            manifest_fini(&manifest);
+            manifest = manifest_of(to);
+            fsm_close(to);
+            to = open_fsm(dirs[0], &manifest, true);
+            ck_assert_uint_eq(hole_count(to), before);
+        }
+        (void)history_fill(to, from, history_below(&random, 8), NULL);
+        fsm_check(to);
+    }
+    ck_assert(history_fill(to, from, UINT32_MAX, NULL));
+    history_assert_equal(to, from);
+    manifest_fini(&manifest);
+    fsm_close(from);
+    fsm_close(to);
+    history_fini(&history);
+}
+END_TEST
+
+START_TEST(a_hole_below_the_start_is_none)
+{
+    struct fsm *from = open_topic(dirs[1], 30);
+    struct fsm *to = open_fsm(dirs[0], NULL, true);
+    struct manifest manifest = manifest_of(from);
+    struct fsm_hole hole;
+
+    ck_assert_int_eq(fsm_install(to, &manifest, NULL), ERR_OK);
+    ck_assert_uint_eq(hole_count(to), 1);
+    (void)trim(to, 31, 30);
+    ck_assert_int_eq(fsm_next_hole(to, &hole), ERR_OK);
+    ck_assert_uint_eq(hole.chain.offset, 30);
+    ck_assert(!hole.chain.known);
+    fsm_hole_fini(&hole);
+    (void)trim(to, 90, 90);
+    ck_assert_uint_eq(hole_count(to), 0);
+    ck_assert_int_eq(fsm_next_hole(to, &hole), ERR_NOT_FOUND);
+    manifest_fini(&manifest);
+    fsm_close(from);
+    fsm_close(to);
+}
+END_TEST
+
+/* ---- ages ---- */
+
+START_TEST(what_is_in_the_entry_of_an_age_is_younger_than_it)
+{
+    struct fsm *fsm = open_topic(dirs[0], 1);
+    uint64_t index = fsm_applied_index(fsm);
+    struct packer packer;
+
+    packer_begin(&packer, 1);
+    packer_age(&packer, 5000);
+    packer_produce(&packer, 4096, &(struct produced){.record_count = 1, .body_size = 9});
+    (void)apply(fsm, &packer);
+    packer_begin(&packer, INT64_MAX / 2); /* The wall clock jumps: it does not matter. */
+    packer_age(&packer, 600);
+    ck_assert_int_eq(apply(fsm, &packer).err, ERR_OK);
+    ck_assert_uint_eq(ages_of(fsm_ages(fsm), index), 600);
+    ck_assert_uint_eq(ages_of(fsm_ages(fsm), index + 1), 0);
+    ck_assert_uint_eq(ages_older_than(fsm_ages(fsm), 600), index);
+    ck_assert_uint_eq(ages_older_than(fsm_ages(fsm), 601), 0);
+    fsm_close(fsm);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("fsm_trim");
+    TCase *tcase = tcase_create("trim");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_trim_moves_the_start_exactly_and_the_log_by_batches);
+    tcase_add_test(tcase, a_lower_start_changes_nothing_and_tells_the_present_one);
+    tcase_add_test(tcase, trims_that_make_no_sense_are_refused);
+    tcase_add_test(tcase, files_stay_until_a_snapshot_has_the_new_start);
+    tcase_add_test(tcase, files_go_on_going_however_often_the_start_moves);
+    tcase_add_test(tcase, removing_takes_no_more_than_it_is_told_at_once);
+    tcase_add_test(tcase, a_deleted_topic_takes_its_passed_files_along);
+    tcase_add_loop_test(tcase, replay_from_any_snapshot_to_any_place_gives_the_same_state, 0, 16);
+    tcase_add_loop_test(tcase, installing_filling_and_trimming_come_to_the_same, 0, 16);
+    tcase_add_test(tcase, a_hole_below_the_start_is_none);
+    tcase_add_test(tcase, what_is_in_the_entry_of_an_age_is_younger_than_it);
+    suite_add_tcase(suite, tcase);
+    return runner_main(suite);
+}

@@ -124,6 +124,9 @@ enum err err_from_errno(int number)
     case ENOSPC:
     case EDQUOT:
         return ERR_NOSPACE;
+    case EMFILE:
+    case ENFILE:
+        return ERR_LIMIT;
     case ENOENT:
         return ERR_NOT_FOUND;
     case EEXIST:

@@ -86,6 +86,23 @@ static int real_allocate(struct io *self, int fd, uint64_t position, uint64_t si
     return rv < 0 ? -errno : 0;
 }
 
+static int real_reserve(struct io *self, int fd, uint64_t position, uint64_t size)
+{
+    int rv;
+
+    (void)self;
+    do {
+        rv = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)position, (off_t)size);
+    } while (rv < 0 && errno == EINTR);
+    return rv < 0 ? -errno : 0;
+}
+
+static int real_advise_sequential(struct io *self, int fd)
+{
+    (void)self;
+    return -posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+}
+
 static int real_size(struct io *self, int fd, uint64_t *ret_size)
 {
     struct stat st;
@@ -223,6 +240,8 @@ struct io *io_real(void)
         .write_back = real_write_back,
         .truncate = real_truncate,
         .allocate = real_allocate,
+        .reserve = real_reserve,
+        .advise_sequential = real_advise_sequential,
         .size = real_size,
         .map = real_map,
         .unmap = real_unmap,

@@ -35,6 +35,11 @@ struct io {
     int (*truncate)(struct io *self, int fd, uint64_t size);
     /* fallocate(2), mode 0: the file has at least position + size bytes afterwards. */
     int (*allocate)(struct io *self, int fd, uint64_t position, uint64_t size);
+    /* fallocate(2), FALLOC_FL_KEEP_SIZE: there is space, as far as can be told; the size stays. A
+     * truncate to the size gives back what lies behind it. */
+    int (*reserve)(struct io *self, int fd, uint64_t position, uint64_t size);
+    /* posix_fadvise(2), POSIX_FADV_SEQUENTIAL: the file will be read forward. Promises nothing. */
+    int (*advise_sequential)(struct io *self, int fd);
     int (*size)(struct io *self, int fd, uint64_t *ret_size);
     /* mmap(2), shared; the whole of [0, size). */
     int (*map)(struct io *self, int fd, size_t size, bool writable, void **ret_address);

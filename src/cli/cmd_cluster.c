@@ -72,6 +72,16 @@ static void add_scrub(json_t *to, const Quorlog__NodeStatus *node)
     (void)json_object_set_new(to, "scrub_passed_ms", json_number(node->scrub_passed_ms));
 }
 
+/* The files of its topics; as above. */
+static void add_files(json_t *to, const Quorlog__NodeStatus *node)
+{
+    (void)json_object_set_new(to, "files_open", json_number(node->files_open));
+    (void)json_object_set_new(to, "files_mapped", json_number(node->files_mapped));
+    (void)json_object_set_new(to, "files_hits", json_number(node->files_hits));
+    (void)json_object_set_new(to, "files_misses", json_number(node->files_misses));
+    (void)json_object_set_new(to, "files_evicted", json_number(node->files_evicted));
+}
+
 /* The disk of its data; as above. */
 static void add_disk(json_t *to, const Quorlog__NodeStatus *node)
 {
@@ -91,6 +101,7 @@ static void print_json(const Quorlog__StatusReply *status)
 
         add_scrub(node, status->nodes[i]);
         add_disk(node, status->nodes[i]);
+        add_files(node, status->nodes[i]);
         (void)json_array_append_new(nodes, node); /* json_print aborts. */
     }
     json_print(json_pack("{s:o,s:o,s:o,s:o}", "cluster", json_text(status->cluster_id), "leader",

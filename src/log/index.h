@@ -24,9 +24,10 @@
  *   again from the store.
  *
  * An index has two lives. While its segment is active it is memory only (`index_new`): recovery
- * reads the active segment anyway, and appending must not fail, or fault, for its sake. When the
- * segment is sealed it is written (`index_seal`) and from then on mapped (`index_open`), never to
- * change.
+ * reads the active segment anyway, and appending must not fail for its sake. It grows by pieces,
+ * each twice as large as all before it, that never move under a reader; one that cannot be had
+ * leaves it sparser. When the segment is sealed it is written (`index_seal`) and from then on
+ * mapped (`index_open`) while somebody reads, never to change.
  *
  * Invariants:
  *   I1  Entries are ordered by offset and by position; the first is the segment's first batch.
@@ -66,13 +67,19 @@ struct index_seal {
     uint32_t last_header_crc; /* header_crc32c of the last batch: binds the index to the contents */
 };
 
+enum {
+    INDEX_PIECE_MIN = 16, /* entries of the first piece; the next ones: 16, 32, 64 … */
+    INDEX_PIECES_MAX = 28,
+};
+
 struct index {
-    struct io *io;        /* borrowed */
-    uint8_t *entries;     /* owned memory, or inside the map */
-    _Atomic size_t count; /* entries */
-    size_t capacity;      /* entries; count for a mapped one */
-    uint32_t interval;    /* bytes */
-    void *map;            /* owned; NULL while it is memory only */
+    struct io *io;                     /* borrowed */
+    uint8_t *pieces[INDEX_PIECES_MAX]; /* owned; of one in memory */
+    const uint8_t *entries;            /* inside the map; NULL while it is memory only */
+    _Atomic size_t count;              /* entries */
+    size_t capacity;                   /* entries at most; count for a mapped one */
+    uint32_t interval;                 /* bytes */
+    void *map;                         /* owned; NULL while it is memory only */
     size_t map_size;
     int fd; /* Of a file just written, until it is synced; else -1. */
 };
@@ -92,6 +99,9 @@ void index_add(struct index *self, uint64_t offset, uint64_t position);
 /* (any) The last entry at or below offset; false when there is none. */
 bool index_find(const struct index *self, uint64_t offset, struct index_entry *ret_entry);
 
+/* (any) The first entry at or above offset; false when there is none. */
+bool index_find_from(const struct index *self, uint64_t offset, struct index_entry *ret_entry);
+
 static inline size_t index_count(const struct index *self)
 {
     return atomic_load_explicit(&self->count, memory_order_acquire);
@@ -110,6 +120,10 @@ enum err index_seal(const struct index *self, const char *path, uint64_t base_of
                     uint64_t generation, const struct index_seal *seal, struct index **ret_sealed,
                     struct err_info *info);
 
+/* Reads the seal and nothing else. The seal's own checksum, which is over the entries, too, is not
+ * verified: whoever believes it has something to compare it with. Errors as index_open's. */
+enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
+                         struct index_seal *ret_seal, struct err_info *info);
 /* ---- the bytes of a file, for who reads one without mapping it ---- */
 
 struct index_header {

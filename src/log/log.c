@@ -18,6 +18,7 @@
 void log_free(struct log *self)
 {
     segment_list_fini(&self->list);
+    file_cache_unref(self->files);
     free(self->passed);
     free(self->dir);
     free(self);
@@ -138,7 +139,14 @@ enum err log_open_store(struct log *self, uint64_t base_offset, enum segment_fil
     char path[IO_PATH_SIZE];
     enum err err = segment_path(path, self->dir, base_offset, file, info);
 
-    return err == ERR_OK ? store_open(self->config.io, path, base_offset, ret_store, info) : err;
+    const struct store_options options = {
+        .io = self->config.io,
+        .files = self->config.files,
+        .path = path,
+        .base_offset = base_offset,
+    };
+
+    return err == ERR_OK ? store_open_with(&options, ret_store, info) : err;
 }
 
 enum err log_remove_segment(struct log *self, uint64_t base_offset, bool filling,
@@ -182,7 +190,9 @@ enum err log_roll(struct log *self, struct err_info *info)
     store_write_back(sealed->store, 1);
     segment_list_replace_last(&self->list, sealed);
     segment_list_push(&self->list, next); /* I3 */
-    log_publish_totals(self);
+    /* Not all of it again: a log may have thousands of segments. */
+    atomic_fetch_add_explicit(&self->size, store_size(next->store), memory_order_relaxed);
+    atomic_fetch_add_explicit(&self->segment_count, 1, memory_order_relaxed);
     return ERR_OK;
 }
 
@@ -239,6 +249,10 @@ static enum err append(struct log *self, const struct batch_header *header,
     if (must_roll(self, active, header->size, header->append_time_us)) {
         err = log_roll(self, info);
         active = segment_list_last(&self->list);
+    }
+    if (err == ERR_OK && self->preallocate && !active->reserved) {
+        active->reserved = true;
+        store_reserve(active->store, self->config.size_max);
     }
     if (err == ERR_OK) {
         err = segment_append(active, header, parts, count, info);
@@ -389,12 +403,19 @@ enum err log_find(struct log *self, uint64_t offset, uint64_t end_max, size_t si
     struct segment *segment;
     struct segment_run run;
     enum err err;
+    int fd;
 
     err = segment_list_find(&self->list, offset, end_max, &segment, &query.end_max, info);
     if (err != ERR_OK) {
         return err;
     }
-    err = segment_find(segment, &query, &run, info);
+    err = store_pin(segment->store, &fd, info);
+    if (err == ERR_OK) {
+        err = segment_find(segment, &query, &run, info);
+        if (err != ERR_OK) {
+            store_unpin(segment->store);
+        }
+    }
     if (err != ERR_OK) {
         segment_unref(segment);
         return err;
@@ -402,7 +423,7 @@ enum err log_find(struct log *self, uint64_t offset, uint64_t end_max, size_t si
     ASSERT(run.base_offset <= offset && run.end_offset > offset);
     *ret_chunk = (struct log_chunk){
         .segment = segment,
-        .fd = segment->store->fd,
+        .fd = fd,
         .position = run.position,
         .size = run.size,
         .base_offset = run.base_offset,
@@ -413,6 +434,7 @@ enum err log_find(struct log *self, uint64_t offset, uint64_t end_max, size_t si
 
 void log_chunk_release(struct log_chunk *chunk)
 {
+    store_unpin(chunk->segment->store);
     segment_unref(chunk->segment);
     *chunk = (struct log_chunk){.fd = -1};
 }

@@ -23,6 +23,14 @@
  * settled by log_sync_*; after a crash, everything below the `durable_end` given to log_open must
  * be there or the log does not open, and everything above it is kept only as far as it verifies.
  *
+ * Files are opened when they are needed and closed by the cache (file_cache.h), which bounds how
+ * many are open: segments that nobody reads are memory only (segment.h), and so is an active one
+ * that nobody appends to, once it was synced.
+ *
+ * No reader slows the writer down: appending waits for no lock that is held while a file is
+ * touched. There are two, the list's (segment_list.h) and the cache's; what is expensive, opening,
+ * reading, verifying, happens outside of both, on references and pins.
+ *
  * Invariants:
  *   I1  start <= end; each offset in [start, end) is in exactly one batch or in a hole, and holes
  *       lie between segments or before the first one. (The first segment may hold batches below
@@ -47,11 +55,14 @@
 #include "base/err.h"
 #include "base/io.h"
 #include "log/batch.h"
+#include "log/file_cache.h"
 
 struct log;
 
 struct log_options {
     struct io *io;             /* borrowed until close */
+    struct file_cache *files;  /* a reference is taken: what may be open, of all logs that have it
+                                  together; NULL: a small one of its own */
     const char *dir;           /* in, copied; exists */
     uint64_t start;            /* First offset of a log that has no segment yet; of one that has,
                                   what log_truncate_front was told last: it is not stored. Not above
@@ -182,7 +193,7 @@ enum err log_find_size(struct log *self, uint64_t size_max, uint64_t *ret_offset
  * meanwhile) until log_chunk_release.
  */
 struct log_chunk {
-    struct segment *segment; /* owned reference */
+    struct segment *segment; /* owned reference, and a pin of its store */
     int fd;                  /* of the store file; borrowed until release: for sendfile and pread */
     uint64_t position;       /* bytes into the file */
     uint64_t size;           /* bytes */
@@ -194,7 +205,8 @@ struct log_chunk {
  * (any) Finds the batches from the one that holds `offset` on: as many whole ones of the same
  * segment as fit into size_max bytes and lie below end_max, but at least one. Headers are
  * verified, bodies are not. ERR_RANGE below start or above end, ERR_AGAIN at the end, ERR_HOLE
- * inside a hole, ERR_CORRUPT, ERR_IO. On success the caller owns *ret_chunk.
+ * inside a hole, ERR_CORRUPT (a file that is gone or was changed included), ERR_LIMIT when too many
+ * files are open, ERR_IO. On success the caller owns *ret_chunk.
  */
 enum err log_find(struct log *self, uint64_t offset, uint64_t end_max, size_t size_max,
                   struct log_chunk *ret_chunk, struct err_info *info);

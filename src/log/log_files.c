@@ -163,12 +163,14 @@ static enum err open_stores(struct recovery *self)
     for (size_t i = 0; i < self->count; i++) {
         struct found *found = &self->found[i];
         char path[IO_PATH_SIZE];
+        struct store_options options = {.io = io, .files = self->log->config.files, .path = path};
         enum err err;
 
         err = segment_path(path, self->log->dir, found->base_offset,
                            found->filling ? SEGMENT_FILLING : SEGMENT_STORE, &self->info);
         if (err == ERR_OK) {
-            err = store_open(io, path, found->base_offset, &found->store, &self->info);
+            options.base_offset = found->base_offset;
+            err = store_open_with(&options, &found->store, &self->info);
         }
         if (err == ERR_CORRUPT) {
             err = measure_file(io, path, &found->size, &self->info);

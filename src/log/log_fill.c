@@ -122,7 +122,7 @@ enum err log_skip(struct log *self, uint64_t to, struct err_info *info)
 struct spot {
     size_t at; /* number of the segment behind the hole */
     struct segment_gap gap;
-    const struct segment *before; /* borrowed; NULL: none */
+    struct segment *before;       /* borrowed; NULL: none */
     const struct segment *behind; /* borrowed */
 };
 
@@ -132,7 +132,7 @@ static enum err find_spot(struct log *self, const struct batch_header *header,
                           struct spot *ret_spot, struct err_info *info)
 {
     size_t at = segment_list_count_from(&self->list, header->base_offset);
-    const struct segment *before = at == 0 ? NULL : self->list.items[at - 1];
+    struct segment *before = at == 0 ? NULL : self->list.items[at - 1];
     struct segment_gap gap = {0};
     bool found = at < self->list.count && segment_list_gap(&self->list, at, &gap);
     bool begins = header->base_offset == gap.from ||
@@ -156,13 +156,16 @@ static enum err find_spot(struct log *self, const struct batch_header *header,
 static enum err check_order(const struct spot *spot, const struct batch_header *header,
                             struct err_info *info)
 {
-    const struct segment *before = spot->before;
+    struct segment *before = spot->before;
     const struct segment *behind = spot->behind;
     uint8_t bytes[BATCH_HEADER_SIZE];
     struct store_window window = {.store = behind->store, .data = bytes, .capacity = sizeof bytes};
     struct batch_header next;
     enum err err = ERR_OK;
 
+    if (before != NULL) {
+        segment_trust(before);
+    }
     if (before != NULL && (header->raft_index < before->last_raft_index ||
                            header->append_time_us < before->last_append_time_us)) {
         err = ERR_CORRUPT;
@@ -312,6 +315,7 @@ static enum err rename_filled(struct log *self, size_t at, struct err_info *info
     struct store *store = NULL;
     enum err err;
 
+    segment_retire(old, true);
     err = log_rename_file(self, old->base_offset, SEGMENT_FILLING, SEGMENT_STORE, info);
     if (err == ERR_OK) {
         err = log_open_store(self, old->base_offset, SEGMENT_STORE, &store, info);
@@ -323,7 +327,7 @@ static enum err rename_filled(struct log *self, size_t at, struct err_info *info
         store_unref(store);
         return err_set(info, ERR_IO, "'%s' changed its size", old->store->path);
     }
-    store->synced_size = size;
+    store_set_synced(store, size);
     err = segment_cut(&self->config, old, store, &cut, &renamed, info);
     if (err != ERR_OK) {
         store_unref(store);

@@ -58,6 +58,7 @@ static enum err pass(struct log *self, struct err_info *info)
             return err_set(info, ERR_NOMEM, "out of memory");
         }
         first = segment_list_pop_front(&self->list);
+        segment_retire(first, false);
         log_note_passed(self, first);
         segment_unref(first);
     }
@@ -93,7 +94,9 @@ static enum err sync_first(struct log *self, struct err_info *info)
         uint64_t size = store_size(first);
 
         err = store_sync(first, info);
-        first->synced_size = err == ERR_OK ? size : first->synced_size;
+        if (err == ERR_OK) {
+            store_set_synced(first, size);
+        }
     }
     return err == ERR_OK ? log_sync_dir(self, info) : err;
 }

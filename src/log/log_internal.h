@@ -36,7 +36,8 @@ struct passed_segment {
 
 struct log {
     struct segment_config config;
-    char *dir; /* owned */
+    struct file_cache *files; /* owned reference */
+    char *dir;                /* owned */
     uint32_t batch_size_max;
     uint32_t write_back_size;
     uint64_t size_max_opened; /* bytes of a store file, as log_open was told */

@@ -47,6 +47,21 @@ static void report_cut(struct recovery *self, size_t i, uint64_t position, uint6
     }
 }
 
+/* Does the index file say what the store does? */
+static bool is_same(const struct segment *sealed, const struct segment *last)
+{
+    const struct index *index;
+    bool same = sealed->end_offset == last->end_offset;
+
+    ASSERT(sealed->sealed && !last->sealed);
+    if (!same || segment_pin(sealed, &index, NULL) != ERR_OK) {
+        return false;
+    }
+    same = index_equal(index, last->index);
+    segment_unpin(sealed);
+    return same;
+}
+
 /* A sealed segment takes the place of the last one in the list, by its file when that is right,
  * else by a new one. */
 static enum err seal_last(struct recovery *self)
@@ -60,12 +75,11 @@ static enum err seal_last(struct recovery *self)
         return ERR_OK;
     }
     err = segment_open(&log->config, store_ref(last->store), &sealed, &self->info);
-    if (err == ERR_OK && sealed->end_offset == last->end_offset &&
-        index_equal(sealed->index, last->index)) {
-        segment_list_replace_last(&log->list, sealed);
-        return ERR_OK;
-    }
     if (err == ERR_OK) {
+        if (is_same(sealed, last)) {
+            segment_list_replace_last(&log->list, sealed);
+            return ERR_OK;
+        }
         segment_unref(sealed);
     } else {
         store_unref(last->store);
@@ -99,6 +113,7 @@ static enum err rewrite_tail(struct recovery *self, const struct segment *segmen
     enum err err = ERR_OK;
 
     if (durable_end >= segment->end_offset && durable_end > segment->base_offset) {
+        store_set_synced(segment->store, to);
         return ERR_OK;
     }
     if (durable_end > segment->base_offset) {
@@ -176,9 +191,26 @@ static enum err keep_filling(struct recovery *self)
         if (err == ERR_OK) {
             err = store_rewrite(last->store, 0, self->tail.position, &self->info);
         }
-        last->store->synced_size = 0;
+        store_set_synced(last->store, 0);
     }
     self->tail = (struct segment_tail){0};
+    return err;
+}
+
+/* Opens the segment of entry i, which was sealed, and durable, and has one behind it: by no more
+ * than the seal, if nothing is missing between the two. */
+static enum err open_sealed(struct recovery *self, size_t i, struct segment **ret_segment)
+{
+    struct log *log = self->log;
+    struct store *store = self->found[i].store;
+    enum err err;
+
+    ASSERT(i + 1 < self->count);
+    err = segment_open_by_seal(&log->config, store, self->found[i + 1].base_offset, ret_segment,
+                               &self->info);
+    if (err == ERR_CORRUPT) {
+        err = segment_open(&log->config, store, ret_segment, &self->info);
+    }
     return err;
 }
 
@@ -187,7 +219,7 @@ static enum err add_segment(struct recovery *self, size_t i)
 {
     struct log *log = self->log;
     struct found *found = &self->found[i];
-    const struct segment *before = log->list.count == 0 ? NULL : segment_list_last(&log->list);
+    struct segment *before = log->list.count == 0 ? NULL : segment_list_last(&log->list);
     uint64_t durable_end = self->options->durable_end;
     bool durable =
         !found->filling && i + 1 < self->count && self->found[i + 1].base_offset <= durable_end;
@@ -198,19 +230,22 @@ static enum err add_segment(struct recovery *self, size_t i)
     self->tail = (struct segment_tail){.position = found->size};
     err = segment_list_reserve(&log->list);
     if (err == ERR_OK && durable) {
-        err = segment_open(&log->config, found->store, &segment, &self->info);
-        if (err == ERR_IO || err == ERR_NOMEM) {
+        err = open_sealed(self, i, &segment);
+        if (err == ERR_IO || err == ERR_LIMIT || err == ERR_NOMEM) {
             return err;
         }
     }
     if (segment == NULL && err != ERR_NOMEM) {
+        if (before != NULL) {
+            segment_trust(before);
+        }
         err = segment_recover(&log->config, found->store, before, lenient ? 0 : durable_end,
                               &segment, &self->tail, &self->info);
     }
     if (err != ERR_OK) {
         return err;
     }
-    found->store->synced_size = durable ? found->size : 0;
+    store_set_synced(found->store, durable ? found->size : 0);
     found->store = NULL;
     segment_list_push(&log->list, segment);
     if (found->filling) {
@@ -405,12 +440,19 @@ static enum err activate_last(struct recovery *self)
         .before = last,
     };
     struct segment *active = NULL;
-    enum err err;
+    enum err err = ERR_OK;
 
-    /* The index file of an active segment says nothing. */
-    err = log_remove_file(log, last->base_offset, SEGMENT_INDEX, &self->info);
+    if (last->sealed) {
+        segment_trust(last);
+    }
+    if (!last->sealed) {
+        /* The index file of an active segment says nothing. */
+        err = log_remove_file(log, last->base_offset, SEGMENT_INDEX, &self->info);
+    }
     if (err == ERR_OK && self->tail.torn) {
         err = store_truncate(last->store, self->tail.position, &self->info);
+    } else if (err == ERR_OK) {
+        err = store_give_back(last->store, &self->info); /* What was reserved behind it. */
     }
     if (err != ERR_OK || !last->sealed) {
         return err;
@@ -421,7 +463,7 @@ static enum err activate_last(struct recovery *self)
     }
     (void)store_ref(last->store);
     segment_list_replace_last(&log->list, active);
-    return ERR_OK;
+    return log_remove_file(log, active->base_offset, SEGMENT_INDEX, &self->info);
 }
 
 static enum err create_active(struct recovery *self, uint64_t base_offset)
@@ -435,6 +477,9 @@ static enum err create_active(struct recovery *self, uint64_t base_offset)
     struct segment *active = NULL;
     enum err err = segment_list_reserve(&log->list);
 
+    if (err == ERR_OK && log->list.count > 0) {
+        segment_trust(segment_list_last(&log->list));
+    }
     if (err == ERR_OK) {
         err = segment_create(&log->config, &origin, &active, &self->info);
     }
@@ -496,19 +541,31 @@ static enum err recover(struct recovery *self)
 
 /* ---- the log ---- */
 
+/* A log that is alone. */
+static const struct file_cache_options own_files = {
+    .descriptors_max = 64,
+    .descriptors_limit = 1 << 20,
+    .mapped_max = 16 << 20,
+};
+
 static struct log *log_new(const struct log_options *options)
 {
     struct log *self = calloc(1, sizeof *self);
     char *dir = strdup(options->dir);
+    struct file_cache *files =
+        options->files == NULL ? file_cache_new(&own_files) : file_cache_ref(options->files);
 
-    if (self == NULL || dir == NULL) {
+    if (self == NULL || dir == NULL || files == NULL) {
+        file_cache_unref(files);
         free(self);
         free(dir);
         return NULL;
     }
     self->dir = dir;
+    self->files = files;
     self->config = (struct segment_config){
         .io = options->io,
+        .files = files,
         .dir = dir,
         .size_max =
             options->segment_size_max == 0 ? SEGMENT_SIZE_DEFAULT : options->segment_size_max,

@@ -197,6 +197,7 @@ static enum err end_item(struct log *self, struct item *item, size_t at, struct 
     struct segment *prefix = NULL;
     enum err err = ERR_OK;
 
+    segment_retire(old, true);
     if (item->copy != NULL) {
         item->cut.last = &item->last;
         err = log_take_prefix(self, item->segment, item->copy, &item->cut, &prefix, info);

@@ -32,7 +32,7 @@ struct log_sync {
 
 static bool is_dirty(const struct segment *segment)
 {
-    return segment->store->synced_size < store_size(segment->store) || segment->index->fd >= 0;
+    return segment->store->synced_size < store_size(segment->store) || segment->index_fd >= 0;
 }
 
 enum err log_sync_begin(struct log *self, struct log_sync **ret_sync)
@@ -69,9 +69,9 @@ enum err log_sync_begin(struct log *self, struct log_sync **ret_sync)
                 .segment = segment_ref(segment),
                 .size = size,
                 .store_dirty = segment->store->synced_size < size,
-                .index_fd = segment->index->fd,
+                .index_fd = segment->index_fd,
             };
-            segment->index->fd = -1;
+            segment->index_fd = -1;
             sync->count += 1;
         }
     }
@@ -112,9 +112,9 @@ enum err log_sync_end(struct log *self, struct log_sync *sync)
         struct store *store = item->segment->store;
 
         if (err == ERR_OK && store->synced_size < item->size) {
-            store->synced_size = item->size;
+            store_set_synced(store, item->size);
         }
-        io_close(sync->io, &item->index_fd);
+        segment_close_index_fd(item->segment, &item->index_fd);
         segment_unref(item->segment);
     }
     if (err == ERR_OK && self->dir_synced < sync->dir_changes) {

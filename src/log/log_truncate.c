@@ -53,13 +53,16 @@ static enum err remove_first(struct log *self, struct err_info *info)
         uint64_t size = store_size(next);
 
         err = store_sync(next, info);
-        next->synced_size = err == ERR_OK ? size : next->synced_size;
+        if (err == ERR_OK) {
+            store_set_synced(next, size);
+        }
     }
     if (err == ERR_OK) {
         err = log_sync_dir(self, info);
     }
     if (err == ERR_OK) {
         first = segment_list_pop_front(&self->list);
+        segment_retire(first, false);
         err = log_remove_segment(self, first->base_offset, first->filling, info);
         segment_unref(first);
     }
@@ -157,6 +160,7 @@ static enum err shorten(struct log *self, uint64_t position, struct store **ret_
         }
         return err;
     }
+    segment_retire(segment_list_last(&self->list), true);
     err = segment_path(path, self->dir, old->base_offset, SEGMENT_STORE, info);
     if (err == ERR_OK) {
         err = store_copy(old, path, position, &copy, info);
@@ -182,7 +186,7 @@ static enum err shorten(struct log *self, uint64_t position, struct store **ret_
     return ERR_OK;
 }
 
-/* The segments behind the place are gone; now the one it lies in. */
+/* The segments behind the place are gone; now the one it lies in, which is pinned up to here. */
 static enum err cut_last(struct log *self, uint64_t offset, const struct place *place,
                          struct err_info *info)
 {
@@ -202,6 +206,7 @@ static enum err cut_last(struct log *self, uint64_t offset, const struct place *
     if (err == ERR_OK) {
         err = segment_cut(&self->config, old, store, &cut, &active, info);
     }
+    segment_unpin(old);
     if (err != ERR_OK) {
         store_unref(store);
         return err;
@@ -218,6 +223,7 @@ static enum err remove_from(struct log *self, size_t count, struct err_info *inf
     while (err == ERR_OK && self->list.count > count) {
         struct segment *last = segment_list_pop_back(&self->list);
 
+        segment_retire(last, false);
         err = log_remove_segment(self, last->base_offset, last->filling, info);
         segment_unref(last);
     }
@@ -255,16 +261,24 @@ static enum err cut_hole(struct log *self, uint64_t offset, struct err_info *inf
 static enum err cut_segment(struct log *self, uint64_t offset, const struct place *place,
                             struct err_info *info)
 {
-    enum err err = remove_from(self, place->segment + 1, info);
+    const struct segment *segment = self->list.items[place->segment];
+    enum err err = segment_pin(segment, NULL, info); /* Its index is needed without its file. */
 
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = remove_from(self, place->segment + 1, info);
     if (err == ERR_OK) {
-        err = log_remove_file(self, self->list.items[place->segment]->base_offset, SEGMENT_INDEX,
-                              info);
+        err = log_remove_file(self, segment->base_offset, SEGMENT_INDEX, info);
     }
     if (err == ERR_OK) {
         err = log_sync_dir(self, info);
     }
-    return err == ERR_OK ? cut_last(self, offset, place, info) : err;
+    if (err != ERR_OK) {
+        segment_unpin(segment);
+        return err;
+    }
+    return cut_last(self, offset, place, info);
 }
 
 /* Whether no segment holds offset, which is below the end. */
@@ -306,6 +320,7 @@ static enum err create_reset(struct log *self, uint64_t next_offset, struct segm
         .generation = self->generation + 1,
         .temporary = true,
     };
+    size_t count = segment_list_count_from(&self->list, next_offset);
     struct segment *segment = NULL;
     enum err err;
 
@@ -314,6 +329,9 @@ static enum err create_reset(struct log *self, uint64_t next_offset, struct segm
         return err;
     }
     err = store_sync(segment->store, info);
+    if (err == ERR_OK && count > 0 && self->list.items[count - 1]->base_offset == next_offset) {
+        segment_retire(self->list.items[count - 1], true); /* Its name goes to the new one. */
+    }
     if (err == ERR_OK) {
         err = store_commit(segment->store, info);
     }
@@ -325,7 +343,7 @@ static enum err create_reset(struct log *self, uint64_t next_offset, struct segm
         segment_unref(segment);
         return err;
     }
-    segment->store->synced_size = store_size(segment->store);
+    store_set_synced(segment->store, store_size(segment->store));
     *ret_segment = segment;
     return ERR_OK;
 }
@@ -348,6 +366,7 @@ static enum err remove_all_old(struct log *self, struct segment_list *old, uint6
     while (err == ERR_OK && old->count > 0) {
         struct segment *last = segment_list_pop_back(old);
 
+        segment_retire(last, false);
         err = remove_old(self, last->base_offset, last->filling, next_offset, info);
         segment_unref(last);
     }

@@ -1,4 +1,4 @@
-#include "log/segment.h"
+#include "log/segment_internal.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -12,12 +12,10 @@
 
 enum {
     NAME_DIGITS = 20,
-    /* What one read brings in: recovery goes through everything, a look-up through few headers. */
-    SCAN_WINDOW_SIZE = 256 * 1024,
-    FIND_WINDOW_SIZE = 16 * 1024,
-    /* Of header_crc32c in a batch. */
-    BATCH_AT_CRC = 4,
 };
+
+/* What an index is made for, whatever a segment's bound is now: it may be another one tomorrow. */
+#define INDEXED_SIZE_MAX (UINT64_C(4) << 30)
 
 static const char *const suffixes[SEGMENT_FILE_COUNT] = {
     [SEGMENT_STORE] = ".store",
@@ -66,7 +64,7 @@ static struct segment *segment_new(struct store *store, struct index *index,
 {
     struct segment *self = malloc(sizeof *self);
 
-    ASSERT(store != NULL && index != NULL);
+    ASSERT(store != NULL);
     if (self == NULL) {
         return NULL;
     }
@@ -78,14 +76,11 @@ static struct segment *segment_new(struct store *store, struct index *index,
         .first_append_time_us = INT64_MAX,
         .last_raft_index = before == NULL ? 0 : before->last_raft_index,
         .last_append_time_us = before == NULL ? INT64_MIN : before->last_append_time_us,
+        .index_fd = -1,
     };
     atomic_init(&self->refs, 1);
+    file_cache_item_init(&self->indexed, FILE_CACHE_MAP, segment_close_index, NULL);
     return self;
-}
-
-static enum err no_memory(const struct store *store, struct err_info *info)
-{
-    return err_set(info, ERR_NOMEM, "'%s': out of memory", store->path);
 }
 
 enum err segment_create(const struct segment_config *config, const struct segment_origin *origin,
@@ -94,6 +89,7 @@ enum err segment_create(const struct segment_config *config, const struct segmen
     char path[IO_PATH_SIZE];
     struct store_options options = {
         .io = config->io,
+        .files = config->files,
         .path = path,
         .base_offset = origin->base_offset,
         .generation = origin->generation,
@@ -112,10 +108,10 @@ enum err segment_create(const struct segment_config *config, const struct segmen
     if (err != ERR_OK) {
         return err;
     }
-    index = index_new(config->io, config->size_max, config->index_interval);
+    index = index_new(config->io, INDEXED_SIZE_MAX, config->index_interval);
     self = index == NULL ? NULL : segment_new(store, index, origin->before);
     if (self == NULL) {
-        err = no_memory(store, info);
+        err = segment_no_memory(store, info);
         index_free(index);
         store_unref(store);
         return err;
@@ -125,37 +121,19 @@ enum err segment_create(const struct segment_config *config, const struct segmen
     return ERR_OK;
 }
 
-/* Does the seal speak of this store as it is now? */
-static enum err check_seal(struct store *store, const struct index_seal *seal,
-                           struct err_info *info)
+static struct segment *new_sealed(const struct segment_config *config, struct store *store,
+                                  const struct index_seal *seal)
 {
-    uint8_t bytes[BATCH_HEADER_SIZE];
-    struct store_window window = {.store = store, .data = bytes, .capacity = sizeof bytes};
-    struct batch_header last;
-    enum err err;
+    struct segment *self = segment_new(store, NULL, NULL);
 
-    if (seal->store_size != store_size(store)) {
-        return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
+    if (self != NULL) {
+        self->sealed = true;
+        self->index_interval = config->index_interval;
+        self->end_offset = seal->end_offset;
+        self->last_raft_index = seal->last_raft_index;
+        self->last_append_time_us = seal->last_append_time_us;
     }
-    if (seal->last_position == 0) {
-        return seal->store_size == STORE_HEADER_SIZE && seal->end_offset == store->base_offset
-                   ? ERR_OK
-                   : err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
-    }
-    if (seal->last_position < STORE_HEADER_SIZE) {
-        return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
-    }
-    err = store_window_header(&window, seal->last_position, &last, info);
-    if (err != ERR_OK) {
-        return err;
-    }
-    if (bytes_get_u32(bytes + BATCH_AT_CRC) != seal->last_header_crc ||
-        seal->last_position + last.size != seal->store_size ||
-        batch_end_offset(&last) != seal->end_offset || last.raft_index != seal->last_raft_index ||
-        last.append_time_us != seal->last_append_time_us) {
-        return err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
-    }
-    return ERR_OK;
+    return self;
 }
 
 enum err segment_open(const struct segment_config *config, struct store *store,
@@ -173,21 +151,48 @@ enum err segment_open(const struct segment_config *config, struct store *store,
                          info);
     }
     if (err == ERR_OK) {
-        err = check_seal(store, &seal, info);
+        err = segment_check_seal(store, &seal, info);
     }
     if (err != ERR_OK) {
         index_free(index);
         return err;
     }
-    self = segment_new(store, index, NULL);
+    self = new_sealed(config, store, &seal);
     if (self == NULL) {
         index_free(index);
-        return no_memory(store, info);
+        return segment_no_memory(store, info);
     }
-    self->sealed = true;
-    self->end_offset = seal.end_offset;
-    self->last_raft_index = seal.last_raft_index;
-    self->last_append_time_us = seal.last_append_time_us;
+    segment_give_index(self, index);
+    *ret_segment = self;
+    return ERR_OK;
+}
+
+enum err segment_open_by_seal(const struct segment_config *config, struct store *store,
+                              uint64_t next_base, struct segment **ret_segment,
+                              struct err_info *info)
+{
+    char path[IO_PATH_SIZE];
+    struct index_seal seal;
+    struct segment *self;
+    enum err err;
+
+    ASSERT(store->files != NULL);
+    err = segment_path(path, config->dir, store->base_offset, SEGMENT_INDEX, info);
+    if (err == ERR_OK) {
+        err = index_read_seal(config->io, path, store->base_offset, store->generation, &seal, info);
+    }
+    if (err == ERR_OK && (seal.store_size != store_size(store) || seal.end_offset != next_base ||
+                          seal.last_position < STORE_HEADER_SIZE)) {
+        err = err_set(info, ERR_CORRUPT, "the index of '%s' is stale", store->path);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    self = new_sealed(config, store, &seal);
+    if (self == NULL) {
+        return segment_no_memory(store, info);
+    }
+    self->seal_only = true;
     *ret_segment = self;
     return ERR_OK;
 }
@@ -264,13 +269,12 @@ enum err segment_recover(const struct segment_config *config, struct store *stor
                          struct err_info *info)
 {
     uint64_t size = store_size(store);
-    struct store_window window = {.store = store, .capacity = SCAN_WINDOW_SIZE};
+    struct store_window window = {.store = store, .capacity = SEGMENT_SCAN_SIZE};
     struct index *index;
     struct segment *self = NULL;
     enum err err;
 
-    index = index_new(config->io, size > config->size_max ? size : config->size_max,
-                      config->index_interval);
+    index = index_new(config->io, INDEXED_SIZE_MAX, config->index_interval);
     window.data = malloc(window.capacity);
     if (index != NULL && window.data != NULL) {
         self = segment_new(store, index, before);
@@ -278,7 +282,7 @@ enum err segment_recover(const struct segment_config *config, struct store *stor
     if (self == NULL) {
         index_free(index);
         free(window.data);
-        return no_memory(store, info);
+        return segment_no_memory(store, info);
     }
     err = scan(self, &window, &ret_tail->position, info);
     free(window.data);
@@ -337,6 +341,9 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
     if (err == ERR_OK && self->end_offset > self->base_offset) {
         err = find_last(self, &seal, info);
     }
+    if (err == ERR_OK && self->reserved) {
+        err = store_give_back(self->store, info);
+    }
     if (err == ERR_OK) {
         err = index_seal(self->index, path, self->base_offset, self->store->generation, &seal,
                          &index, info);
@@ -344,15 +351,21 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
     if (err != ERR_OK) {
         return err;
     }
-    sealed = segment_new(self->store, index, self);
+    sealed = new_sealed(config, self->store, &seal);
     if (sealed == NULL) {
         index_free(index);
-        return no_memory(self->store, info);
+        return segment_no_memory(self->store, info);
     }
     (void)store_ref(self->store);
-    sealed->end_offset = self->end_offset;
+    sealed->last_raft_index = self->last_raft_index; /* Of an empty one, those before it. */
+    sealed->last_append_time_us = self->last_append_time_us;
     sealed->first_append_time_us = self->first_append_time_us;
-    sealed->sealed = true;
+    sealed->index_fd = index->fd;
+    index->fd = -1;
+    if (self->store->files != NULL) {
+        file_cache_count(self->store->files, 1);
+    }
+    segment_give_index(sealed, index);
     *ret_sealed = sealed;
     return ERR_OK;
 }
@@ -376,16 +389,21 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
                      struct segment **ret_segment, struct err_info *info)
 {
     int64_t first_us = self->first_append_time_us;
-    uint64_t size_max = cut->position > config->size_max ? cut->position : config->size_max;
-    struct index *index = index_copy(self->index, cut->position, size_max, config->index_interval);
+    const struct index *from;
+    struct index *index;
     struct segment *segment;
     bool empty = cut->end_offset == self->base_offset;
-    enum err err = ERR_OK;
+    enum err err = segment_pin_index(self, &from, info);
 
     ASSERT(cut->position >= STORE_HEADER_SIZE);
     ASSERT(cut->end_offset >= self->base_offset && cut->end_offset <= self->end_offset);
+    if (err != ERR_OK) {
+        return err;
+    }
+    index = index_copy(from, cut->position, INDEXED_SIZE_MAX, config->index_interval);
+    segment_unpin_index(self);
     if (index == NULL) {
-        return no_memory(store, info);
+        return segment_no_memory(store, info);
     }
     if (!empty && first_us == INT64_MAX) {
         err = read_first_time(store, &first_us, info);
@@ -393,7 +411,7 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
     segment = err == ERR_OK ? segment_new(store, index, cut->before) : NULL;
     if (segment == NULL) {
         index_free(index);
-        return err == ERR_OK ? no_memory(store, info) : err;
+        return err == ERR_OK ? segment_no_memory(store, info) : err;
     }
     segment->end_offset = cut->end_offset;
     segment->first_append_time_us = empty ? INT64_MAX : first_us;
@@ -409,16 +427,22 @@ enum err segment_cut(const struct segment_config *config, const struct segment *
 enum err segment_measure(const struct segment *self, uint64_t end_max, struct segment_cut *ret_cut,
                          struct batch_header *ret_last, struct err_info *info)
 {
-    struct store_window window = {.store = self->store, .capacity = SCAN_WINDOW_SIZE};
+    struct store_window window = {.store = self->store, .capacity = SEGMENT_SCAN_SIZE};
     struct batch_header last = {.append_time_us = INT64_MIN};
     uint64_t position = STORE_HEADER_SIZE;
     uint64_t offset = self->base_offset;
 
-    window.data = malloc(window.capacity);
-    if (window.data == NULL) {
-        return no_memory(self->store, info);
+    enum err err = store_pin(self->store, NULL, info);
+
+    if (err == ERR_LIMIT) {
+        return err_set(info, ERR_NOMEM, "'%s': too many files are open", self->store->path);
     }
-    while (position < store_size(self->store) && offset < end_max) {
+    window.data = err == ERR_OK ? malloc(window.capacity) : NULL;
+    if (err == ERR_OK && window.data == NULL) {
+        store_unpin(self->store);
+        return segment_no_memory(self->store, info);
+    }
+    while (err == ERR_OK && position < store_size(self->store) && offset < end_max) {
         struct batch_header header = {0};
 
         if (store_window_header(&window, position, &header, NULL) != ERR_OK ||
@@ -432,6 +456,9 @@ enum err segment_measure(const struct segment *self, uint64_t end_max, struct se
         offset = batch_end_offset(&header);
     }
     free(window.data);
+    if (err == ERR_OK) {
+        store_unpin(self->store);
+    }
     ASSERT(offset >= self->base_offset);
     *ret_last = last;
     *ret_cut = (struct segment_cut){
@@ -459,11 +486,18 @@ void segment_unref(struct segment *self)
     }
     before = atomic_fetch_sub_explicit(&self->refs, 1, memory_order_acq_rel);
     ASSERT(before > 0);
-    if (before == 1) {
-        index_free(self->index);
-        store_unref(self->store);
-        free(self);
+    if (before > 1) {
+        return;
     }
+    if (self->store != NULL) { /* else it was never the store's segment */
+        segment_close_index_fd(self, &self->index_fd);
+        if (self->store->files != NULL) {
+            file_cache_forget(self->store->files, &self->indexed);
+        }
+    }
+    index_free(self->index);
+    store_unref(self->store);
+    free(self);
 }
 
 enum err segment_append(struct segment *self, const struct batch_header *header,
@@ -478,192 +512,4 @@ enum err segment_append(struct segment *self, const struct batch_header *header,
         take(self, header, position);
     }
     return err;
-}
-
-/* Goes on from the batch found, over all that still fit. */
-static enum err extend(const struct segment_query *query, struct store_window *window,
-                       struct segment_run *run, struct err_info *info)
-{
-    uint64_t size = store_size(window->store);
-
-    while (run->size < query->size_max && run->end_offset < query->end_max &&
-           run->position + run->size < size) {
-        struct batch_header header;
-        enum err err = store_window_header(window, run->position + run->size, &header, info);
-
-        if (err != ERR_OK) {
-            return err;
-        }
-        if (header.base_offset != run->end_offset) {
-            (void)err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
-                          header.base_offset, run->end_offset);
-            return store_error(window->store, run->position + run->size, ERR_CORRUPT, info);
-        }
-        if (header.size > query->size_max - run->size ||
-            batch_end_offset(&header) > query->end_max) {
-            break;
-        }
-        run->size += header.size;
-        run->end_offset = batch_end_offset(&header);
-    }
-    return ERR_OK;
-}
-
-enum err segment_find(const struct segment *self, const struct segment_query *query,
-                      struct segment_run *ret_run, struct err_info *info)
-{
-    uint8_t bytes[FIND_WINDOW_SIZE];
-    struct store_window window = {.store = self->store, .data = bytes, .capacity = sizeof bytes};
-    struct index_entry at = {.offset = self->base_offset, .position = STORE_HEADER_SIZE};
-    struct segment_query inside = *query;
-    struct batch_header header = {0};
-    uint64_t end;
-    enum err err;
-
-    ASSERT(query->offset >= self->base_offset && query->offset < query->end_max);
-    (void)index_find(self->index, query->offset, &at); /* None: from the beginning. */
-    for (;;) {
-        err = store_window_header(&window, at.position, &header, info);
-        if (err != ERR_OK) {
-            return err;
-        }
-        if (header.base_offset != at.offset) {
-            (void)err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
-                          header.base_offset, at.offset);
-            return store_error(self->store, at.position, ERR_CORRUPT, info);
-        }
-        if (batch_end_offset(&header) > query->offset) {
-            break;
-        }
-        at.offset = batch_end_offset(&header);
-        at.position += header.size;
-    }
-    end = atomic_load_explicit(&self->end_offset, memory_order_acquire);
-    if (batch_end_offset(&header) > end) { /* A seal is believed; what it speaks of was not read. */
-        (void)err_set(info, ERR_CORRUPT,
-                      "a batch up to offset %" PRIu64 " in a segment up to %" PRIu64,
-                      batch_end_offset(&header), end);
-        return store_error(self->store, at.position, ERR_CORRUPT, info);
-    }
-    inside.end_max = inside.end_max < end ? inside.end_max : end;
-    *ret_run = (struct segment_run){
-        .position = at.position,
-        .size = header.size,
-        .base_offset = header.base_offset,
-        .end_offset = batch_end_offset(&header),
-        .first = header,
-    };
-    return extend(&inside, &window, ret_run, info);
-}
-
-/* Everything in the block was read; is it what the headers promised? */
-static enum err verify_run(const struct segment *self, const struct segment_run *run,
-                           const uint8_t *data, struct err_info *info)
-{
-    uint64_t offset = run->base_offset;
-    size_t at = 0;
-
-    while (at < run->size) {
-        struct batch_header header = {0};
-        enum err err = ERR_OK;
-
-        if (run->size - at < BATCH_HEADER_SIZE) {
-            err = err_set(info, ERR_CORRUPT, "the bytes changed while they were read");
-        } else {
-            err = batch_header_decode(data + at, STORE_BATCH_SIZE_MAX, &header, info);
-        }
-        if (err == ERR_OK && (header.base_offset != offset || header.size > run->size - at)) {
-            err = err_set(info, ERR_CORRUPT, "the bytes changed while they were read");
-        }
-        if (err == ERR_OK) {
-            err = batch_check_body(&header, data + at + BATCH_HEADER_SIZE, info);
-        }
-        if (err != ERR_OK) {
-            return store_error(self->store, run->position + at, err, info);
-        }
-        at += header.size;
-        offset = batch_end_offset(&header);
-    }
-    return ERR_OK;
-}
-
-enum err segment_read(const struct segment *self, const struct segment_query *query,
-                      struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info)
-{
-    struct segment_run run = {0};
-    struct block *block;
-    enum err err;
-
-    err = segment_find(self, query, &run, info);
-    if (err != ERR_OK) {
-        return err;
-    }
-    ASSERT(run.size <= store_size(self->store)); /* So nothing is allocated that is not there. */
-    block = block_new((size_t)run.size);
-    if (block == NULL) {
-        return no_memory(self->store, info);
-    }
-    err = store_read(self->store, run.position, block->data, (size_t)run.size, info);
-    if (err == ERR_OK) {
-        err = verify_run(self, &run, block->data, info);
-    }
-    if (err != ERR_OK) {
-        block_unref(block);
-        return err;
-    }
-    *ret_batches = block;
-    *ret_end_offset = run.end_offset;
-    return ERR_OK;
-}
-
-/* I1: each entry is met by the walk at its offset. */
-static void check_entry(const struct segment *self, size_t *next, const struct batch_header *header,
-                        uint64_t position)
-{
-    struct index_entry entry;
-
-    if (*next == index_count(self->index)) {
-        return;
-    }
-    entry = index_get(self->index, *next);
-    ASSERT(entry.position >= position);
-    if (entry.position == position) {
-        ASSERT(entry.offset == header->base_offset);
-        *next += 1;
-    }
-}
-
-void segment_check(const struct segment *self)
-{
-    struct store_window window = {.store = self->store, .capacity = SCAN_WINDOW_SIZE};
-    struct batch_header last = {.append_time_us = INT64_MIN};
-    uint64_t position = STORE_HEADER_SIZE;
-    uint64_t offset = self->base_offset;
-    uint64_t file_size = 0;
-    size_t next = 0;
-
-    ASSERT(self->sealed == (self->index->map != NULL)); /* I3 */
-    ASSERT(self->store->io->size(self->store->io, self->store->fd, &file_size) == 0);
-    window.data = malloc(window.capacity);
-    ASSERT(window.data != NULL);
-    while (position < store_size(self->store)) {
-        struct batch_header header = {0};
-
-        ASSERT(store_window_header(&window, position, &header, NULL) == ERR_OK);
-        ASSERT(store_window_check_body(&window, position, &header, NULL) == ERR_OK);
-        ASSERT(header.base_offset == offset); /* I2 */
-        ASSERT(header.raft_index >= last.raft_index);
-        ASSERT(header.append_time_us >= last.append_time_us);
-        check_entry(self, &next, &header, position);
-        last = header;
-        position += header.size;
-        offset = batch_end_offset(&header);
-    }
-    free(window.data);
-    ASSERT(position == store_size(self->store));
-    ASSERT(file_size >= position); /* More only behind a write that failed. */
-    ASSERT(offset == self->end_offset);
-    ASSERT(next == index_count(self->index));
-    ASSERT(IMPLIES(offset > self->base_offset, last.raft_index == self->last_raft_index));
-    ASSERT(IMPLIES(offset > self->base_offset, next > 0));
 }

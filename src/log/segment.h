@@ -13,11 +13,16 @@
  * sealed, truncated or replaced, a new struct takes its place in the log's list, and the old one
  * goes with the last reader that holds a reference.
  *
+ * A sealed segment costs some 500 bytes of memory and nothing else while nobody reads it: its store
+ * and its index are opened by whoever needs them, verified then (the index whole, against the end
+ * of the store), and closed by the cache of files. An index that is missing or wrong is derived
+ * data: a sparse one is made from the store's headers, in memory, for as long as it is in use.
+ *
  * Invariants:
  *   I1  Entries of the index name positions of batches that start at their offsets.
  *   I2  Offsets in [base_offset, end_offset) are dense; raft indexes and append times never go
  *       down.
- *   I3  sealed == the index is mapped from its file, and neither store nor index changes.
+ *   I3  sealed == the index is that of its file, and neither store nor index changes.
  *   I4  end_offset is published (release) only after the batches below it can be read.
  */
 #ifndef QUORLOG_LOG_SEGMENT_H
@@ -35,19 +40,26 @@
 
 /* What all segments of a log have in common. */
 struct segment_config {
-    struct io *io;           /* borrowed */
-    const char *dir;         /* borrowed */
-    uint64_t size_max;       /* bytes of a store file */
-    uint32_t index_interval; /* bytes of store per index entry */
+    struct io *io;            /* borrowed */
+    struct file_cache *files; /* borrowed; NULL: what is opened stays open */
+    const char *dir;          /* borrowed */
+    uint64_t size_max;        /* bytes of a store file */
+    uint32_t index_interval;  /* bytes of store per index entry */
 };
 
 struct segment {
     atomic_uint refs;
     uint64_t base_offset;
-    struct store *store; /* owned reference */
-    struct index *index; /* owned */
+    struct store *store;            /* owned reference */
+    struct index *index;            /* owned; NULL: sealed, and in `indexed` while it is open */
+    struct file_cache_item indexed; /* the map of a sealed one's index */
+    uint32_t index_interval;        /* bytes of store per index entry */
     bool sealed;
     bool filling; /* The store's file has the name of one that is filled. */
+    /* (writer) */
+    bool reserved;  /* Space behind the store was reserved. */
+    bool seal_only; /* Opened by a seal of which not all was verified: the stamps may be wrong. */
+    int index_fd;   /* owned; of an index just written, until it is synced; else -1 */
     _Atomic uint64_t end_offset;
     int64_t first_append_time_us; /* (writer) of the first batch; INT64_MAX: none, or sealed */
     /* (writer) The stamps of the last batch, or of what came before an empty one. */
@@ -90,6 +102,31 @@ enum err segment_create(const struct segment_config *config, const struct segmen
  * instead. *store: taken over on success. */
 enum err segment_open(const struct segment_config *config, struct store *store,
                       struct segment **ret_segment, struct err_info *info);
+
+/*
+ * The same without looking at more than the seal: for a segment that ends where the next one, at
+ * next_base, begins. A seal that says so, and has the store's size, is believed for that; all else
+ * is verified when it is first needed. ERR_CORRUPT otherwise: use segment_open.
+ */
+enum err segment_open_by_seal(const struct segment_config *config, struct store *store,
+                              uint64_t next_base, struct segment **ret_segment,
+                              struct err_info *info);
+
+/* (writer) Makes sure of the stamps; where they cannot be, they say nothing any more. */
+void segment_trust(struct segment *self);
+
+/* (any) Opens the store and the index, if need be, and keeps them open until unpin. *ret_index,
+ * which may be NULL, is borrowed until then. Errors as store_pin's; ERR_NOMEM. */
+enum err segment_pin(const struct segment *self, const struct index **ret_index,
+                     struct err_info *info);
+void segment_unpin(const struct segment *self);
+
+/* (writer) The segment's store is about to lose its name, or to give it to another file: see
+ * store_retire. `listed`: a reader can still find it. */
+void segment_retire(struct segment *self, bool listed);
+
+/* (writer) Its index was synced, or is not worth it any more. */
+void segment_close_index_fd(const struct segment *self, int *fd);
 
 /* Where the part of a store that verifies ends. */
 struct segment_tail {

@@ -15,9 +15,19 @@
  *   batch, and in the file's name. generation counts the resets of the log: a file of a lower
  *   generation than another one of its directory is a leftover.
  *
+ * The file is open while somebody uses it, and for as long as the cache of files has room for it;
+ * without a cache always. What was written and not synced keeps it open: an error of write-back is
+ * told to those who had the file open then, and might be told to nobody else. A file that is opened
+ * anew must be the one that was closed: its name, header, and at least its size.
+ *
+ * A file that is opened to be read is advised to be read forward, as consumers do: a look-up reads
+ * too little for that to matter. What was read is not dropped from the page cache: other consumers
+ * often follow, and the kernel lets go of what is read once before all else.
+ *
  * Invariants:
  *   I1  size is published (release) only after the bytes below it can be read.
  *   I2  Bytes below size never change while anybody but the writer holds a reference.
+ *   I3  synced_size < size, by writes of this process: the file is open (held).
  */
 #ifndef QUORLOG_LOG_STORE_H
 #define QUORLOG_LOG_STORE_H
@@ -29,6 +39,7 @@
 
 #include "base/io.h"
 #include "log/batch.h"
+#include "log/file_cache.h"
 
 #define STORE_MAGIC UINT32_C(0x31534c51) /* "QLS1" */
 
@@ -51,22 +62,27 @@ enum err store_header_decode(const uint8_t *from, size_t size, const char *path,
                              struct store_header *ret_header, struct err_info *info);
 
 struct store {
-    struct io *io; /* borrowed */
+    struct io *io;            /* borrowed */
+    struct file_cache *files; /* borrowed; NULL: open for as long as it is */
     atomic_uint refs;
-    int fd; /* owned */
+    bool temporary;              /* Its file has another name so far: it stays open. */
+    struct file_cache_item file; /* the descriptor; fd is owned without a cache, too */
     uint64_t base_offset;
     uint64_t generation;
     _Atomic uint64_t size; /* bytes, header included */
     /* (writer) */
     uint64_t synced_size;     /* Bytes below it are on the disk. */
     uint64_t write_back_from; /* Bytes below it were given to write-back. */
+    bool held;                /* Pinned by what is not synced (I3). */
+    bool kept;                /* Pinned for good, as its file has lost its name. */
     char path[];
 };
 
 /* What a new store begins with, and whether it is made beside `path`, to be moved there later. */
 struct store_options {
-    struct io *io;    /* borrowed until the last reference goes */
-    const char *path; /* in, copied */
+    struct io *io;            /* borrowed until the last reference goes, as is files */
+    struct file_cache *files; /* may be NULL */
+    const char *path;         /* in, copied */
     uint64_t base_offset;
     uint64_t generation;
     bool temporary; /* Made as PATH.tmp until store_commit; else path must not exist. */
@@ -81,6 +97,24 @@ enum err store_create(const struct store_options *options, struct store **ret_st
  * header or one of another base offset, ERR_VERSION for a newer format, ERR_IO, ERR_NOMEM. */
 enum err store_open(struct io *io, const char *path, uint64_t base_offset, struct store **ret_store,
                     struct err_info *info);
+
+/* The same with a cache; of the options, generation and temporary are not looked at. */
+enum err store_open_with(const struct store_options *options, struct store **ret_store,
+                         struct err_info *info);
+
+/* (any) Opens the file if need be, and keeps it open until unpin: what reads and writes here does
+ * it for itself; for those who need the descriptor, or go on to use it. ERR_CORRUPT, with the name,
+ * when it is gone or is not the same any more; ERR_RANGE when it was taken away; ERR_LIMIT when too
+ * many files are open; ERR_IO, ERR_NOMEM. *ret_fd, which may be NULL, is borrowed until unpin. */
+enum err store_pin(const struct store *self, int *ret_fd, struct err_info *info);
+void store_unpin(const struct store *self);
+
+/* (writer) The file is about to lose its name, or to give it to another one. `shared`: who has a
+ * reference goes on reading; where the file cannot be opened for them, they get ERR_RANGE. */
+void store_retire(struct store *self, bool shared);
+
+/* (writer) Bytes below size are on the disk. */
+void store_set_synced(struct store *self, uint64_t size);
 
 /* Moves a temporary store to its path, replacing what is there. Synced by the caller before, and
  * the directory after. */
@@ -104,6 +138,13 @@ static inline uint64_t store_size(const struct store *self)
 enum err store_append(struct store *self, const struct iovec *parts, int count, size_t size,
                       struct err_info *info);
 
+/* (writer) Reserves space for a file of `size` bytes, as far as the disk has it: nothing is said,
+ * and nothing is wrong, when it has not. */
+void store_reserve(struct store *self, uint64_t size);
+
+/* (writer) Gives the space behind the size back. ERR_IO. */
+enum err store_give_back(struct store *self, struct err_info *info);
+
 /* (writer) Starts write-back of what was appended, once it is at least `at_least` bytes. */
 void store_write_back(struct store *self, uint64_t at_least);
 
@@ -121,6 +162,10 @@ enum err store_rewrite(struct store *self, uint64_t from, uint64_t to, struct er
 /* (any) Exactly size bytes. ERR_CORRUPT when the file ends before. */
 enum err store_read(const struct store *self, uint64_t position, void *data, size_t size,
                     struct err_info *info);
+
+/* (any) Up to size bytes, short only at the end of the file. */
+enum err store_read_some(const struct store *self, uint64_t position, void *data, size_t size,
+                         size_t *ret_size, struct err_info *info);
 
 /* "'PATH' at position N: " before the text in info; returns err. */
 enum err store_error(const struct store *self, uint64_t position, enum err err,

@@ -11,6 +11,12 @@
 _Static_assert(TOPIC_NAME_SIZE_MAX + 1 + 20 < 255, "a topic's directory fits a file name");
 _Static_assert(FSM_DIR_NAME_SIZE > TOPIC_NAME_SIZE_MAX + 1 + 20, "and its buffer");
 
+/* Of a state machine that is alone: a tool, a simulated node. */
+static const struct file_cache_options own_files = {
+    .descriptors_max = 16,
+    .descriptors_limit = 1024,
+    .mapped_max = 16 << 20,
+};
 /* Segments whose files go with a snapshot, at once. */
 enum { FORGET_SEGMENTS = 16 };
 
@@ -91,6 +97,7 @@ enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, stru
     struct log_report report = {0};
     const struct log_options options = {
         .io = self->io,
+        .files = self->files,
         .dir = path,
         .start = topic->start,
         .durable_end = topic->end,
@@ -107,9 +114,14 @@ enum err fsm_open_log(struct fsm *self, const struct manifest_topic *topic, stru
     if (err == ERR_OK) {
         err = log_open(&options, ret_log, &report, info);
     }
-    if (err == ERR_OK) {
-        tell_report(self, topic, &report);
-        fsm_configure_log(*ret_log, &topic->settings);
+    if (err != ERR_OK) {
+        return err;
+    }
+    tell_report(self, topic, &report);
+    fsm_configure_log(*ret_log, &topic->settings);
+    err = fsm_ease_files(self, *ret_log, info); /* At start there are many to come. */
+    if (err != ERR_OK) {
+        log_close(*ret_log);
     }
     return err;
 }
@@ -486,9 +498,12 @@ enum err fsm_open(const struct fsm_options *options, const struct manifest *mani
     self->index_interval = options->index_interval;
     self->write_back_size = options->write_back_size;
     self->holes_allowed = options->holes_allowed;
+    self->files =
+        options->files != NULL ? file_cache_ref(options->files) : file_cache_new(&own_files);
     self->dir = strdup(options->dir);
-    err = self->dir == NULL ? err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM))
-                            : open_state(self, manifest, info);
+    err = self->dir == NULL || self->files == NULL
+              ? err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM))
+              : open_state(self, manifest, info);
     if (err != ERR_OK) {
         if (info != NULL && info->code != err) {
             (void)err_set(info, err, "%s", err_text(err)); /* Memory is short. */
@@ -527,6 +542,7 @@ void fsm_close(struct fsm *self)
     }
     catalog_free(self->catalog);
     producers_free(self->producers);
+    file_cache_unref(self->files);
     free(self->dir);
     free(self);
 }

@@ -58,6 +58,7 @@ struct fsm_options {
     struct io *io;             /* borrowed */
     const char *dir;           /* in, copied; exists */
     const struct diag *diag;   /* borrowed; may be NULL: torn tails are told there */
+    struct file_cache *files;  /* a reference is taken; NULL: one of its own */
     uint64_t segment_size_max; /* as in struct log_options, 0: default */
     uint32_t index_interval;
     uint32_t write_back_size;
@@ -123,6 +124,13 @@ const struct nodes *fsm_nodes(const struct fsm *self); /* borrowed while the fsm
  * that (F5). */
 enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb, void *arg,
                    struct err_info *info);
+
+/* Whether so many files are kept open by what was not synced that a snapshot is due (file_cache.h).
+ */
+bool fsm_is_crowded(const struct fsm *self);
+
+/* What is open of the topics' logs. */
+void fsm_file_stats(const struct fsm *self, struct file_cache_stats *ret_stats);
 
 /* Changes of topics' settings since open. */
 uint64_t fsm_alterations(const struct fsm *self);

@@ -414,7 +414,8 @@ static enum err apply_commands(struct fsm *self, const struct entry *entry, fsm_
         }
         step.number = reader.count - 1;
         step.result = (struct fsm_result){0};
-        err = apply_command(self, &step);
+        err = fsm_ease_files(self, NULL, info);
+        err = err == ERR_OK ? apply_command(self, &step) : err;
         if (err != ERR_OK) {
             return err;
         }

@@ -246,6 +246,10 @@ enum err fsm_fill(struct fsm *self, struct fsm_hole *hole, const struct slice *b
     if (!is_there(hole, after->offset)) {
         return ERR_NOT_FOUND;
     }
+    err = fsm_ease_files(self, NULL, info);
+    if (err != ERR_OK) {
+        return fsm_fail(self, err);
+    }
     err = log_fill(topic->log, batches->data, batches->size, info);
     if (err == ERR_CORRUPT || err == ERR_TOO_LARGE) {
         fsm_holes_changed(self, topic); /* The first of them may be there. */

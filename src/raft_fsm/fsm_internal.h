@@ -6,6 +6,7 @@
  *      fsm_sync.c      making the logs durable
  *      fsm_install.c   another replica's manifest
  *      fsm_fill.c      holes
+ *      fsm_files.c     how many files are open
  *      fsm_trim.c      starts that move
  *      fsm_upkeep.c    what settings ask for from time to time
  */
@@ -31,6 +32,7 @@ struct fsm {
     struct io *io;
     char *dir; /* owned */
     const struct diag *diag;
+    struct file_cache *files; /* owned reference */
     uint64_t segment_size_max;
     uint32_t index_interval;
     uint32_t write_back_size;
@@ -65,6 +67,11 @@ enum err fsm_fail(struct fsm *self, enum err err);
 /* "<name>-<id>" */
 enum { FSM_DIR_NAME_SIZE = TOPIC_NAME_SIZE_MAX + 32 };
 void fsm_dir_name(char buffer[FSM_DIR_NAME_SIZE], const char *name, uint64_t id);
+
+/* Before more files are opened: when too many are kept open by what was not synced, syncs it, here
+ * and now. That is slow, and better than to run out of descriptors: those stop the node. The log
+ * may be NULL: of all topics. */
+enum err fsm_ease_files(struct fsm *self, struct log *log, struct err_info *info);
 
 /* What a topic's settings say of its files. */
 void fsm_configure_log(struct log *log, const struct topic_settings *settings);

@@ -204,6 +204,7 @@ static enum err open_fsm(struct replica *self, const struct snapshot *snapshot,
         .io = self->host.io,
         .dir = dir,
         .diag = self->host.diag,
+        .files = self->options.files,
         .segment_size_max = self->options.segment_size_max,
         .holes_allowed = has_peers(snapshot, contents),
     };

@@ -93,6 +93,7 @@ struct replica_options {
     size_t inflight_size_max;      /* bytes proposed and not yet applied; 0: 16 MiB */
     uint64_t journal_segment_size; /* 0: 64 MiB */
     uint64_t segment_size_max;     /* of topics; 0: 64 MiB */
+    struct file_cache *files;      /* of topics; a reference is taken; NULL: one of its own */
     uint64_t fill_rate;     /* bytes a second that are asked for to fill holes; 0: no limit */
     size_t fill_chunk_size; /* bytes asked for at once; 0: 1 MiB, which is the most, too */
     uint64_t scrub_rate;    /* bytes a second read again to find damage; 0: none */

@@ -314,7 +314,7 @@ static void advance(struct replica *self, const struct scrub_job *job)
         scrub->offset = behind_hole(job->topic->log, job->offset);
     } else if (job->found == ERR_RANGE) {
         scrub->offset = log_start(job->topic->log); /* The front went. */
-    } else if (job->found == ERR_NOMEM) {
+    } else if (job->found == ERR_NOMEM || job->found == ERR_LIMIT) {
         scrub->next_ms += RETRY_MS;
     }
 }

@@ -76,6 +76,8 @@ enum {
     X(retention_interval_ms, TIME, "10s", 100, 3600000, "ms",                                      \
       "the leader looks this often what the topics' retention deletes")                            \
     X(segment_size, SIZE, "64M", 4096, INT64_C(1) << 31, "bytes", "size of a topic's files")       \
+    X(file_cache_size, NUMBER, "1024", 8, 1 << 20, "",                                             \
+      "files of topics that stay open for the next read; up to 8 times as many are open in use")   \
     X(disk_reserve, SIZE, "0", 0, INT64_C(1) << 50, "bytes",                                       \
       "with less free than that on the disk nothing is written; 0: a twentieth of the disk, up "   \
       "to 256M")                                                                                   \

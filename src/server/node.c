@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -212,6 +213,7 @@ static enum err start_group(struct node *self, struct err_info *info)
                     .inflight_size_max = config->inflight_size,
                     .journal_segment_size = config->journal_segment_size,
                     .segment_size_max = config->segment_size,
+                    .files = self->files,
                     .fill_rate = config->fill_rate,
                     .disk_reserve =
                         config->disk_reserve != 0 ? config->disk_reserve : REPLICA_RESERVE_DEFAULT,
@@ -229,6 +231,16 @@ static enum err start_group(struct node *self, struct err_info *info)
     }
     err = err != ERR_OK ? err : io_path(dir, config->data, "group-1", info);
     return err != ERR_OK ? err : group_start(&options, &events, &self->group, info);
+}
+
+/* How many files this process may open. */
+static uint64_t files_max(void)
+{
+    struct rlimit limit;
+    int rv = getrlimit(RLIMIT_NOFILE, &limit);
+
+    ASSERT(rv == 0); /* The resource exists, the pointer is good. */
+    return limit.rlim_cur;
 }
 
 /* Before anything was published it is not known what the journal holds. */
@@ -316,10 +328,13 @@ enum err node_start(const struct node_options *options, struct node **ret_node,
         free(self);
         return err;
     }
+    self->files = file_cache_new_for(files_max(), self->config->file_cache_size);
     self->front_count =
         self->config->threads == 0 ? default_fronts() : (unsigned)self->config->threads;
     self->fronts = calloc(self->front_count, sizeof *self->fronts);
-    err = self->fronts == NULL ? err_set(info, ERR_NOMEM, "no memory for a node") : ERR_OK;
+    err = self->fronts == NULL || self->files == NULL
+              ? err_set(info, ERR_NOMEM, "no memory for a node")
+              : ERR_OK;
     err = err != ERR_OK ? err : identify(self, info);
     err = err != ERR_OK ? err : open_listener(self, info);
     err = err != ERR_OK ? err : start_group(self, info);
@@ -351,6 +366,7 @@ void node_stop(struct node *self)
         group_free(self->group);
     }
     identity_close(&self->identity);
+    file_cache_unref(self->files);
     free(self->fronts);
     free(self);
 }

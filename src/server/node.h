@@ -47,6 +47,7 @@ struct node {
     const struct config *config;
     const struct diag *diag;
     struct io *io;
+    struct file_cache *files; /* owned reference: of all topics' files */
     const struct clock *clock;
     void (*fatal)(void *arg, enum err err, const char *text);
     void *arg;

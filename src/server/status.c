@@ -111,9 +111,11 @@ static void fill_own(const struct node *node, const struct replica_status *statu
 {
     static const char version[] = QUORLOG_VERSION;
     const struct member *member = membership_find(&status->membership, node->identity.node_id);
+    struct file_cache_stats files;
     struct group_stats stats;
 
     group_stats(node->group, &stats);
+    file_cache_stats(node->files, &files);
     if (member != NULL) {
         fill_member(member, ret_node);
     } else {
@@ -151,6 +153,11 @@ static void fill_own(const struct node *node, const struct replica_status *statu
     ret_node->scrub_bytes = status->scrub_bytes;
     ret_node->scrub_damage = status->scrub_damage;
     ret_node->scrub_passed_ms = status->scrub_passed_ms;
+    ret_node->files_open = files.descriptors;
+    ret_node->files_mapped = files.mapped;
+    ret_node->files_hits = files.hits;
+    ret_node->files_misses = files.misses;
+    ret_node->files_evicted = files.evictions;
 }
 
 /* ---- the answer ---- */

@@ -2,13 +2,10 @@
  * Creating and deleting topics, and producers' ids: changes (change.h) without a body. Altering
  * topics is in alter.c, looking at them in catalog_view.c.
  */
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/assert.h"
 #include "quorlog.pb-c.h"
@@ -104,44 +101,6 @@ static const struct change_kind create_kind = {
     .pack = create_pack,
 };
 
-/*
- * Whether this process may open enough files for one more topic. A topic keeps files open on every
- * node, and a node that cannot open them when the entry is applied has to stop, all of them at the
- * same entry: so it is refused before, with an eighth of the limit to spare for segments and
- * connections. Descriptors are given out lowest first: the next one tells how many are in use.
- */
-static bool has_files_to_spare(uint64_t *ret_limit)
-{
-    struct rlimit limit;
-    int rv = getrlimit(RLIMIT_NOFILE, &limit);
-    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-    ASSERT(rv == 0); /* The resource exists, the pointer is good. */
-    *ret_limit = limit.rlim_cur;
-    if (next < 0) {
-        return false;
-    }
-    (void)close(next); /* Nothing was written. */
-    return (uint64_t)next < limit.rlim_cur - limit.rlim_cur / 8;
-}
-
-static bool check_files(struct session *session, const struct frame *frame, const char *topic)
-{
-    struct failure failure;
-    uint64_t limit;
-
-    if (has_files_to_spare(&limit)) {
-        return true;
-    }
-    (void)failure_set(&failure, ERR_LIMIT,
-                      "create topic '%s': node %" PRIu64 " may open %" PRIu64
-                      " files and has few left; raise its limit of open files (LimitNOFILE, "
-                      "ulimit -n), or delete topics",
-                      topic, session_front(session)->node->identity.node_id, limit);
-    api_refuse(session, frame, &failure);
-    return false;
-}
-
 static void start_create(struct session *session, const struct frame *frame,
                          const Quorlog__TopicCreateRequest *request)
 {
@@ -181,8 +140,7 @@ void api_topic_create(struct session *session, const struct frame *frame)
         api_refuse_header(session, frame, "TOPIC_CREATE");
         return;
     }
-    if (api_check_topic(session, frame, "create", request->topic) &&
-        check_files(session, frame, request->topic)) {
+    if (api_check_topic(session, frame, "create", request->topic)) {
         start_create(session, frame, request);
     }
     quorlog__topic_create_request__free_unpacked(request, NULL);

@@ -155,7 +155,7 @@ static int mem_open(struct io *io, const char *path, int flags, mode_t mode)
     const int known = O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_DIRECT | O_SYNC | O_DSYNC |
                       O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW;
     struct mem_io *self = from(io);
-    int rv = ask_path(self, MEM_IO_OPEN, path);
+    int rv = ask(self, &(struct mem_io_op){.kind = MEM_IO_OPEN, .path = path, .flags = flags});
     struct mem_node *dir;
     struct mem_node *node;
     const char *name;
@@ -409,37 +409,60 @@ static int mem_truncate(struct io *io, int fd, uint64_t size)
     return 0;
 }
 
-static int mem_allocate(struct io *io, int fd, uint64_t position, uint64_t size)
+/* Space for [position, position + size), all or nothing; and the size, where it may grow. */
+static int make_space(struct io *io, int fd, struct mem_io_op *op)
 {
     struct mem_io *self = from(io);
-    struct mem_io_op op = {.kind = MEM_IO_ALLOCATE, .position = position, .size = size};
+    uint64_t end = op->position + op->size;
     struct mem_io_open_file *file;
-    struct mem_node *node;
     uint64_t charged;
     int rv;
 
-    file = begin(self, fd, &op, &rv);
+    file = begin(self, fd, op, &rv);
     if (rv < 0) {
         return rv;
     }
     if (!can_write(file)) {
         return -EBADF;
     }
-    if (size == 0 || position > INT64_MAX || size > INT64_MAX - position) {
+    if (op->size == 0 || op->position > INT64_MAX || op->size > INT64_MAX - op->position) {
         return -EINVAL;
     }
-    node = file->node;
-    charged = node->charged;
-    if (take_space(self, node, position, size) < size) {
-        mem_tree_charge(&self->tree, node, charged); /* All or nothing. */
-        return -ENOSPC;
+    charged = file->node->charged;
+    rv = take_space(self, file->node, op->position, op->size) < op->size ? -ENOSPC : 0;
+    if (rv == 0 && op->kind == MEM_IO_ALLOCATE && end > file->node->file.size &&
+        !mem_file_resize(&file->node->file, end)) {
+        rv = -EFBIG;
     }
-    if (position + size > node->file.size && !mem_file_resize(&node->file, position + size)) {
-        mem_tree_charge(&self->tree, node, charged);
-        return -EFBIG;
+    if (rv < 0) {
+        mem_tree_charge(&self->tree, file->node, charged);
+        return rv;
     }
-    mem_tree_update(&self->tree, node);
+    mem_tree_update(&self->tree, file->node);
     return 0;
+}
+
+static int mem_allocate(struct io *io, int fd, uint64_t position, uint64_t size)
+{
+    struct mem_io_op op = {.kind = MEM_IO_ALLOCATE, .position = position, .size = size};
+
+    return make_space(io, fd, &op);
+}
+
+static int mem_reserve(struct io *io, int fd, uint64_t position, uint64_t size)
+{
+    struct mem_io_op op = {.kind = MEM_IO_RESERVE, .position = position, .size = size};
+
+    return make_space(io, fd, &op);
+}
+
+static int mem_advise(struct io *io, int fd)
+{
+    struct mem_io_op op = {.kind = MEM_IO_ADVISE};
+    int rv;
+
+    (void)begin(from(io), fd, &op, &rv); /* It promises nothing, either. */
+    return rv;
 }
 
 static int mem_size(struct io *io, int fd, uint64_t *ret_size)
@@ -591,6 +614,8 @@ void mem_io_init(struct mem_io *self)
                 .write_back = mem_write_back,
                 .truncate = mem_truncate,
                 .allocate = mem_allocate,
+                .reserve = mem_reserve,
+                .advise_sequential = mem_advise,
                 .size = mem_size,
                 .map = mem_map,
                 .unmap = mem_unmap,

@@ -39,6 +39,8 @@ enum mem_io_kind {
     MEM_IO_WRITE_BACK,
     MEM_IO_TRUNCATE,
     MEM_IO_ALLOCATE,
+    MEM_IO_RESERVE,
+    MEM_IO_ADVISE,
     MEM_IO_SIZE,
     MEM_IO_MAP,
     MEM_IO_UNMAP,
@@ -56,8 +58,9 @@ enum mem_io_kind {
 struct mem_io_op {
     enum mem_io_kind kind;
     const char *path;  /* As the caller gave it, or the file was opened by; "" for unmap. */
-    uint64_t position; /* pread, pwritev, write_back, allocate */
+    uint64_t position; /* pread, pwritev, write_back, allocate, reserve */
     uint64_t size;     /* Also truncate and map. */
+    int flags;         /* open */
     uint64_t partial;  /* Out, pwritev: when it fails, write so many bytes before; initially 0. */
 };
 

@@ -20,14 +20,30 @@
 enum { SYNCED = 13 };
 
 static struct fixture f;
-static struct expected before; /* What was there when the operation began. */
-static uint64_t durable_end;   /* What the owner knows to be durable, … */
-static uint64_t start;         /* … and what it told log_truncate_front last. */
+static struct file_cache *files; /* of all of them, one after the other */
+static struct expected before;   /* What was there when the operation began. */
+static uint64_t durable_end;     /* What the owner knows to be durable, … */
+static uint64_t start;           /* … and what it told log_truncate_front last. */
+
+/* Two descriptors: most of what is not dirty is opened anew each time. */
+static void make_files(void)
+{
+    const struct file_cache_options options = {
+        .descriptors_max = 2, .descriptors_limit = 10000, .mapped_max = 200};
+
+    if (files == NULL) {
+        exhaust_pause();
+        files = file_cache_new(&options);
+        ck_assert_ptr_nonnull(files);
+        exhaust_resume();
+    }
+}
 
 static void use(struct io *io)
 {
+    make_files();
     f.options = (struct log_options){
-        .io = io, .dir = "/log", .segment_size_max = 4096, .index_interval = 256};
+        .io = io, .files = files, .dir = "/log", .segment_size_max = 4096, .index_interval = 256};
     f.options.durable_end = durable_end;
     f.options.start = start < durable_end ? start : durable_end;
     f.log = NULL;
@@ -314,6 +330,25 @@ static enum err read_raw(void)
     return err;
 }
 
+/* The way it is written: reserved space, segments that end by age. */
+static enum err append_reserved(void)
+{
+    const struct log_tuning tuning = {.segment_ms = 1, .preallocate = true};
+    enum err err;
+
+    log_configure(f.log, &tuning);
+    err = append_some();
+    return err == ERR_OK ? log_tick(f.log, INT64_MAX, NULL) : err;
+}
+
+/* What is closed after the sync is opened again. */
+static enum err append_sync_and_append(void)
+{
+    enum err err = append_and_sync();
+
+    return err == ERR_OK ? append_some() : err;
+}
+
 /* ---- running one ---- */
 
 /* After a write that failed everything but reading is refused. */
@@ -367,6 +402,8 @@ static enum err open_then(struct io *io, enum err (*operation)(void))
 
 RUN(append_some)
 RUN(sync_all)
+RUN(append_reserved)
+RUN(append_sync_and_append)
 RUN(append_and_sync)
 RUN(sync_while_appending)
 RUN(truncate_front_to_the_middle)
@@ -523,6 +560,8 @@ static const struct exhaust_scenario scenarios[] = {
     {"open_what_is_damaged", prepare_damage, run_open, recover_damage, EXHAUST_TWICE},
     OPERATION(append_some),
     OPERATION(sync_all),
+    OPERATION(append_reserved),
+    OPERATION(append_sync_and_append),
     OPERATION(append_and_sync),
     OPERATION(sync_while_appending),
     OPERATION(truncate_front_to_the_middle),

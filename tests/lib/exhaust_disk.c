@@ -161,6 +161,20 @@ static int exhaust_allocate(struct io *io, int fd, uint64_t position, uint64_t s
     return leave(io, under->allocate(under, fd, position, size));
 }
 
+static int exhaust_reserve(struct io *io, int fd, uint64_t position, uint64_t size)
+{
+    struct io *under = enter(io, true, "reserve");
+
+    return leave(io, under->reserve(under, fd, position, size));
+}
+
+static int exhaust_advise_sequential(struct io *io, int fd)
+{
+    struct io *under = enter(io, false, "advise");
+
+    return leave(io, under->advise_sequential(under, fd));
+}
+
 static int exhaust_size(struct io *io, int fd, uint64_t *ret_size)
 {
     struct io *under = enter(io, false, "size");
@@ -272,6 +286,8 @@ void exhaust_disk_init(struct exhaust_disk *self)
                 .write_back = exhaust_write_back,
                 .truncate = exhaust_truncate,
                 .allocate = exhaust_allocate,
+                .reserve = exhaust_reserve,
+                .advise_sequential = exhaust_advise_sequential,
                 .size = exhaust_size,
                 .map = exhaust_map,
                 .unmap = exhaust_unmap,

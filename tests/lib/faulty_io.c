@@ -168,6 +168,22 @@ static int faulty_allocate(struct io *io, int fd, uint64_t position, uint64_t si
     return rv < 0 ? rv : self->under->allocate(self->under, fd, position, size);
 }
 
+static int faulty_reserve(struct io *io, int fd, uint64_t position, uint64_t size)
+{
+    struct faulty_io *self = from(io);
+    int rv = count(self, FAULTY_WRITES);
+
+    return rv < 0 ? rv : self->under->reserve(self->under, fd, position, size);
+}
+
+static int faulty_advise_sequential(struct io *io, int fd)
+{
+    struct faulty_io *self = from(io);
+    int rv = count(self, FAULTY_READS);
+
+    return rv < 0 ? rv : self->under->advise_sequential(self->under, fd);
+}
+
 static int faulty_size(struct io *io, int fd, uint64_t *ret_size)
 {
     struct faulty_io *self = from(io);
@@ -284,6 +300,8 @@ void faulty_io_init(struct faulty_io *self, struct io *under)
                 .write_back = faulty_write_back,
                 .truncate = faulty_truncate,
                 .allocate = faulty_allocate,
+                .reserve = faulty_reserve,
+                .advise_sequential = faulty_advise_sequential,
                 .size = faulty_size,
                 .map = faulty_map,
                 .unmap = faulty_unmap,

@@ -19,10 +19,11 @@
 #include "base/io.h"
 
 enum {
-    /* open without O_CREAT and O_TRUNC, pread, size, read-only map, list, lock, free_space */
+    /* open without O_CREAT and O_TRUNC, pread, advise_sequential, size, read-only map, list, lock,
+       free_space */
     FAULTY_READS = 1,
-    /* open that may change something, pwritev, fdatasync, write_back, truncate, allocate, writable
-     * map, rename, unlink, mkdir, rmdir, sync_dir */
+    /* open that may change something, pwritev, fdatasync, write_back, truncate, allocate, reserve,
+     * writable map, rename, unlink, mkdir, rmdir, sync_dir */
     FAULTY_WRITES = 2,
     /* close, unmap */
     FAULTY_CLOSES = 4,

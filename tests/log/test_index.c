@@ -81,6 +81,11 @@ START_TEST(the_last_entry_at_or_below_an_offset_is_found)
             ck_assert_uint_eq(entry.offset, 50 + i * 100);
             ck_assert_uint_eq(entry.position, 32 + i * 1000);
         }
+        found = index_find_from(index, offset, &entry);
+        ck_assert_int_eq(found, offset <= 950);
+        if (found) {
+            ck_assert_uint_eq(entry.offset, offset <= 50 ? 50 : (offset + 49) / 100 * 100 + 50);
+        }
     }
     index_free(index);
 }

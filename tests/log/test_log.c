@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "lib/runner.h"
+#include "log/index.h"
 #include "log/log_fixture.h"
 
 static struct fixture f;
@@ -501,6 +502,7 @@ START_TEST(an_index_that_is_missing_damaged_or_stale_is_made_again)
     static uint8_t old[8192];
     static uint8_t now[8192];
     const char *path = fixture_file(&f, 0, ".index");
+    unsigned rebuilt = 0;
     size_t size;
 
     fixture_fill(&f, 45);
@@ -518,10 +520,14 @@ START_TEST(an_index_that_is_missing_damaged_or_stale_is_made_again)
         memcpy(now, old, size);
         now[at] ^= 0x04;
         file_write(fixture_file(&f, 0, ".index"), now, size);
-        fixture_open(&f);
-        ck_assert_uint_eq(f.report.indexes_rebuilt, 1);
+        fixture_open(
+            &f); /* What the seal alone does not tell is found by reading, and done without. */
+        ck_assert(f.report.indexes_rebuilt == 1 || at >= INDEX_HEADER_SIZE);
+        fixture_verify(&f);
+        rebuilt += f.report.indexes_rebuilt;
         fixture_close(&f);
     }
+    ck_assert_uint_lt(rebuilt, size);
     for (size_t cut = 0; cut < size; cut += 7) {
         file_write(fixture_file(&f, 0, ".index"), old, cut);
         fixture_open(&f);

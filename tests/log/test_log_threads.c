@@ -88,7 +88,11 @@ START_TEST(readers_go_on_while_the_writer_does_everything)
 {
     pthread_t threads[READERS];
 
+    const struct file_cache_options options = {
+        .descriptors_max = 2, .descriptors_limit = 10000, .mapped_max = 300};
+
     fixture_init(&f);
+    f.options.files = _i == 0 ? NULL : file_cache_new(&options);
     fixture_open(&f);
     atomic_store(&done, false);
     for (uintptr_t i = 0; i < READERS; i++) {
@@ -120,6 +124,8 @@ START_TEST(readers_go_on_while_the_writer_does_everything)
     }
     log_check(f.log);
     fixture_verify(&f);
+    fixture_close(&f);
+    file_cache_unref(f.options.files);
     fixture_fini(&f);
 }
 END_TEST
@@ -130,7 +136,7 @@ int main(void)
     TCase *tcase = tcase_create("threads");
 
     tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, readers_go_on_while_the_writer_does_everything);
+    tcase_add_loop_test(tcase, readers_go_on_while_the_writer_does_everything, 0, 2);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

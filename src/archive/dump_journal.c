@@ -258,7 +258,7 @@ static enum err dump_segment(struct journal_dump *self)
 {
     struct dump *dump = self->dump;
     struct err_info info = {0};
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     int rv = self->io->size(self->io, self->fd, &self->size);
     enum err err = rv < 0 ? io_error(rv, "stat", self->path, dump->info)
                           : get(self, 0, JOURNAL_HEADER_SIZE, &bytes);

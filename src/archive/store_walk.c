@@ -106,7 +106,7 @@ enum err store_walk_next(struct store_walk *self, struct batch_header *ret_heade
 {
     uint64_t left;
     struct batch_header header;
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     enum err err;
 
     ASSERT(self->next >= STORE_HEADER_SIZE);

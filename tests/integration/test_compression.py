@@ -68,7 +68,7 @@ def refuses(cluster):
         return (bytes.fromhex("28b52ffd 20") + bytes([len(data)]) +
                 (len(data) << 3 | 1).to_bytes(3, "little") + data)
     for what, body, text in (("two records", raw(one + one), "record_count"),
-                             ("no records", raw(b"nothing of that kind"), "position"),
+                             ("no records", raw(b"nothing of that kind"), "something else than a record"),
                              ("damaged", fine[:-1] + b"\xff\xff", "the batch body")):
         code, said, _ = ask(cluster, wire.batch(body, attributes=2)).error()
         expect(text in said, f"{what}: {code} {said}")

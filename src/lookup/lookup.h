@@ -2,8 +2,8 @@
  * Lookups: the indexes of a node's topics beside the sparse one of offsets, and the one question
  * that readers ask of them: where to look next.
  *
- *      <dir>/indexes/<topic's name>-<id>/   one directory a topic that has any; all in it is
- * derived <base>-<end>.timeindex      when its batches were appended      time_part.h
+ *      <dir>/indexes/<topic's name>-<id>/   a directory a topic that has any: all of it derived
+ *          <base>-<end>.timeindex      when its batches were appended      time_part.h
  *          <base>-<end>.bloom          which keys a sealed segment lacks   bloom_part.h
  *          <base>-<end>.keys           key → offsets, newest first (LMDB)  key_run.h
  *
@@ -22,9 +22,10 @@
  * Invariants:
  *   I1  An answer never passes over a record that matches, whatever is built, trimmed, deleted, or
  *       damaged meanwhile; records that do not match may be among what it names.
- *   I2  Nothing of the logs' directories is touched. A file's content is believed after its
- * checksum. I3  A failing disk stops the building of indexes, with a reason, to be tried again
- * later: never reads, and never the node.
+ *   I2  Nothing of the logs' directories is touched. What a file holds is believed after its
+ *       checksum.
+ *   I3  A failing disk stops the building of indexes, with a reason, to be tried again later: never
+ *       reads, and never the node.
  */
 #ifndef QUORLOG_LOOKUP_LOOKUP_H
 #define QUORLOG_LOOKUP_LOOKUP_H

@@ -68,7 +68,8 @@ struct topic {
     uint64_t start; /* as the state machine knows them: decided by entries alone */
     uint64_t end;
     uint64_t log_start; /* >= start: the first record that is shown, in the batch at start */
-    uint8_t digest[DIGEST_SIZE]; /* of the last batch below end */
+    uint8_t start_digest[DIGEST_SIZE]; /* of the batch before start; zeros at 0 */
+    uint8_t digest[DIGEST_SIZE];       /* of the last batch below end */
     /* What its log lacks, as fsm_fill.c counted it last, … */
     unsigned holes;
     uint64_t missing; /* offsets */

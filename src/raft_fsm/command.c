@@ -24,7 +24,8 @@ enum {
     NODE_BIND_SIZE = 16,
     AT_TRIM_START = 8,
     AT_TRIM_BATCH_START = 16,
-    TRIM_SIZE = 24,
+    AT_TRIM_DIGEST = 24,
+    TRIM_SIZE = AT_TRIM_DIGEST + DIGEST_SIZE,
     AGE_SIZE = 8,
     AT_CLAIM_ID = 0,
     AT_CLAIM_TOPIC_ID = 8,
@@ -220,6 +221,7 @@ static void put_body(const struct command *self, uint8_t *to)
         bytes_put_u64(to + AT_TOPIC_ID, self->trim.topic_id);
         bytes_put_u64(to + AT_TRIM_START, self->trim.start);
         bytes_put_u64(to + AT_TRIM_BATCH_START, self->trim.batch_start);
+        memcpy(to + AT_TRIM_DIGEST, self->trim.digest, DIGEST_SIZE);
         break;
     case COMMAND_AGE:
         bytes_put_u64(to, self->elapsed_us);
@@ -367,6 +369,7 @@ static enum err read_trim(const uint8_t *body, size_t size, struct topic_trim *r
     *ret_trim = (struct topic_trim){.topic_id = bytes_get_u64(body + AT_TOPIC_ID),
                                     .start = bytes_get_u64(body + AT_TRIM_START),
                                     .batch_start = bytes_get_u64(body + AT_TRIM_BATCH_START)};
+    memcpy(ret_trim->digest, body + AT_TRIM_DIGEST, DIGEST_SIZE);
     return ERR_OK;
 }
 

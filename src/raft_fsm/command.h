@@ -26,7 +26,8 @@
  *   RAISE_EPOCH   body: producer id u64 | topic id u64 (0: none) | epoch u16 | 1 u8 when only from
  *                 that epoch, else 0 | zeros (5 B)
  *   TOPIC_TRIM    body: topic_id u64 | start u64 | batch_start u64: the first offset of the batch
- *                 that holds start, or start where that is a batch's first one, or the end
+ *                 that holds start, or start where that is a batch's first one, or the end |
+ *                 digest of the batch before batch_start, 32 bytes: zeros if the log starts there
  *   AGE           body: elapsed_us u64 (raft_fsm/ages.h)
  *
  *   At most COMMAND_COUNT_MAX commands in a payload: a command's number in its entry is a part of
@@ -101,8 +102,9 @@ struct producer_claim {
 /* A topic's log is to start later. */
 struct topic_trim {
     uint64_t topic_id;
-    uint64_t start;       /* exact to the record */
-    uint64_t batch_start; /* <= start: where the batch that holds it begins */
+    uint64_t start;              /* exact to the record */
+    uint64_t batch_start;        /* <= start: where the batch that holds it begins */
+    uint8_t digest[DIGEST_SIZE]; /* of the one before it; counts where the log's start moves */
 };
 
 /* A command on its way into an entry. */

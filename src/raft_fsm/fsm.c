@@ -592,6 +592,7 @@ static void put_topic(const struct topic *topic, struct manifest_topic *ret_topi
                                          .settings = topic->settings};
     memcpy(ret_topic->name, topic->name, sizeof ret_topic->name);
     memcpy(ret_topic->digest, topic->digest, DIGEST_SIZE);
+    memcpy(ret_topic->start_digest, topic->start_digest, DIGEST_SIZE);
 }
 
 enum err fsm_manifest(const struct fsm *self, struct manifest *ret_manifest)

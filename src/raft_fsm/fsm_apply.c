@@ -322,8 +322,10 @@ static enum err apply_trim(struct fsm *self, struct step *step)
 {
     const struct topic_trim *trim = &step->command.trim;
     struct topic *topic = catalog_peek_id(self->catalog, trim->topic_id);
-    struct fsm_start to = {
-        .index = step->entry->index, .start = trim->batch_start, .log_start = trim->start};
+    struct fsm_start to = {.index = step->entry->index,
+                           .start = trim->batch_start,
+                           .log_start = trim->start,
+                           .digest = trim->digest};
     enum err err = ERR_OK;
 
     if (topic == NULL) {

@@ -134,7 +134,10 @@ static enum err begin_chain(const struct topic *topic, uint64_t from, struct cha
     struct batch_header below;
     enum err err = ERR_OK;
 
-    if (from > log_start(topic->log)) {
+    if (from == topic->start) {
+        memcpy(chain.digest, topic->start_digest, DIGEST_SIZE);
+        chain.known = true;
+    } else if (from > log_start(topic->log)) {
         err = log_read_header(topic->log, from - 1, &below, NULL);
         if (err == ERR_OK && batch_end_offset(&below) == from) {
             memcpy(chain.digest, below.digest, DIGEST_SIZE);

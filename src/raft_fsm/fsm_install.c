@@ -113,7 +113,8 @@ static enum err set_topic(struct fsm *self, const struct manifest *manifest,
 {
     struct fsm_start start = {.index = manifest->applied_index,
                               .start = promised->start,
-                              .log_start = promised->log_start};
+                              .log_start = promised->log_start,
+                              .digest = promised->start_digest};
     struct topic *topic = catalog_peek_id(self->catalog, promised->id);
     enum err err = ERR_OK;
 

@@ -115,6 +115,7 @@ struct fsm_start {
     uint64_t index;
     uint64_t start;
     uint64_t log_start;
+    const uint8_t *digest; /* of the batch before start; counts where start moves */
 };
 enum err fsm_move_start(struct fsm *self, struct topic *topic, const struct fsm_start *to,
                         struct err_info *info);

@@ -10,6 +10,8 @@
  * that moved the same start has the first of them: so the oldest one that no snapshot has is
  * remembered beside the newest, and files go on going however often a start moves.
  */
+#include <string.h>
+
 #include "base/assert.h"
 #include "raft_fsm/fsm_internal.h"
 
@@ -18,6 +20,7 @@ void fsm_set_start(struct topic *topic, const struct manifest_topic *promised)
     ASSERT(promised->start <= promised->log_start && promised->log_start <= promised->end);
     topic->start = promised->start;
     topic->log_start = promised->log_start;
+    memcpy(topic->start_digest, promised->start_digest, DIGEST_SIZE);
     topic->passed.durable_start = promised->start;
     atomic_store_explicit(&topic->visible_start, promised->log_start, memory_order_release);
 }
@@ -81,6 +84,7 @@ enum err fsm_move_start(struct fsm *self, struct topic *topic, const struct fsm_
         return err;
     }
     topic->start = to->start;
+    memcpy(topic->start_digest, to->digest, DIGEST_SIZE);
     if (topic->filled_from < to->start) {
         topic->filled_from = to->start < topic->filled_to ? to->start : topic->filled_to;
     }

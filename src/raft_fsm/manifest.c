@@ -242,6 +242,10 @@ static void put_topics(struct tree *tree, const struct manifest *manifest)
             to->digest.data = (uint8_t *)(uintptr_t)from->digest; /* as above */
             to->digest.len = DIGEST_SIZE;
         }
+        if (from->start > 0) {
+            to->start_digest.data = (uint8_t *)(uintptr_t)from->start_digest; /* as above */
+            to->start_digest.len = DIGEST_SIZE;
+        }
         put_settings(tree, &from->settings, to);
         tree->topic_pointers[i] = to;
     }
@@ -402,7 +406,8 @@ static enum err get_topic(const Replicated__TopicState *from, struct manifest_to
     }
     if (from->start > from->end || from->log_start > from->end ||
         (from->log_start != 0 && from->log_start <= from->start) ||
-        from->digest.len != (from->end > 0 ? DIGEST_SIZE : 0)) {
+        from->digest.len != (from->end > 0 ? DIGEST_SIZE : 0) ||
+        from->start_digest.len != (from->start > 0 ? DIGEST_SIZE : 0)) {
         return err_set(info, ERR_CORRUPT, "a snapshot has topic '%s' with impossible bounds",
                        from->name);
     }
@@ -414,6 +419,8 @@ static enum err get_topic(const Replicated__TopicState *from, struct manifest_to
                                 .created_time_us = from->created_time_us};
     memcpy(ret_topic->name, from->name, size + 1);
     memcpy(ret_topic->digest, from->end > 0 ? from->digest.data : no_digest, DIGEST_SIZE);
+    memcpy(ret_topic->start_digest, from->start > 0 ? from->start_digest.data : no_digest,
+           DIGEST_SIZE);
     err = topic_settings_take(from->settings, "a snapshot's topic", &ret_topic->settings, info);
     if (err == ERR_OK && topic_settings_check(&ret_topic->settings, NULL) != ERR_OK) {
         err = err_set(info, ERR_CORRUPT, "a snapshot has topic '%s' with impossible settings",

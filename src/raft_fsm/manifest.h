@@ -41,7 +41,8 @@ struct manifest_topic {
     uint64_t start;     /* the first offset of a batch */
     uint64_t log_start; /* the first record that is shown, in that batch; not below start */
     uint64_t end;
-    uint8_t digest[DIGEST_SIZE]; /* of the last batch below end; zeros while end is 0 */
+    uint8_t digest[DIGEST_SIZE];       /* of the last batch below end; zeros while end is 0 */
+    uint8_t start_digest[DIGEST_SIZE]; /* … below start; zeros while that is 0 */
     int64_t created_time_us;
     struct topic_settings settings;
 };

@@ -1,6 +1,7 @@
 #include "raft_fsm/retention.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/assert.h"
 
@@ -17,25 +18,39 @@ bool retention_wants_age(const struct topic *topic)
     return topic->settings.retention_ms > 0 && topic->end > topic->log_start;
 }
 
+/* The batch that holds trim->start, and the one before it, of a log that starts further down. */
+static enum err find_batches(const struct topic *topic, struct topic_trim *trim,
+                             struct err_info *info)
+{
+    struct batch_header header;
+    enum err err = ERR_OK;
+
+    if (trim->start < log_end(topic->log)) {
+        err = log_read_header(topic->log, trim->start, &header, info);
+        trim->batch_start = err == ERR_OK ? header.base_offset : trim->start;
+    }
+    if (err == ERR_OK && trim->batch_start > log_start(topic->log)) {
+        err = log_read_header(topic->log, trim->batch_start - 1, &header, info);
+        if (err == ERR_OK) {
+            memcpy(trim->digest, header.digest, DIGEST_SIZE);
+        }
+    }
+    return err == ERR_RANGE ? ERR_OK : err; /* Trimmed meanwhile: the state machine says so. */
+}
+
 enum err retention_trim_to(const struct topic *topic, uint64_t start, struct topic_trim *ret_trim,
                            struct err_info *info)
 {
     struct topic_trim trim = {.topic_id = topic->id, .start = start, .batch_start = start};
     uint64_t end = log_end(topic->log);
-    struct batch_header header;
     enum err err = ERR_OK;
 
     if (start > end) {
         return err_set(info, ERR_RANGE, "offset %" PRIu64 " is beyond the end, %" PRIu64, start,
                        end);
     }
-    if (start > topic_start(topic) && start < end) {
-        err = log_read_header(topic->log, start, &header, info);
-        if (err == ERR_OK) {
-            trim.batch_start = header.base_offset;
-        } else if (err == ERR_RANGE) {
-            err = ERR_OK; /* Trimmed meanwhile: the state machine says so. */
-        }
+    if (start > topic_start(topic)) {
+        err = find_batches(topic, &trim, info);
     }
     if (err == ERR_OK) {
         *ret_trim = trim;

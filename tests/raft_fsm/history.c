@@ -379,6 +379,10 @@ struct topic_trim history_trim(const struct topic *topic, uint64_t start)
         ck_assert_int_eq(log_read_header(topic->log, start, &header, NULL), ERR_OK);
         trim.batch_start = header.base_offset;
     }
+    if (trim.batch_start > topic->start && trim.batch_start <= topic->end) {
+        ck_assert_int_eq(log_read_header(topic->log, trim.batch_start - 1, &header, NULL), ERR_OK);
+        memcpy(trim.digest, header.digest, DIGEST_SIZE);
+    }
     return trim;
 }
 

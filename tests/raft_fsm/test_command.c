@@ -495,8 +495,9 @@ END_TEST
 
 START_TEST(trims_and_ages_are_read_again_and_have_one_size)
 {
-    const struct topic_trim trim = {.topic_id = 4097, .start = 77, .batch_start = 70};
-    const uint8_t zeros[32] = {0};
+    const struct topic_trim trim = {
+        .topic_id = 4097, .start = 77, .batch_start = 70, .digest = {1, 2, 3}};
+    const uint8_t zeros[64] = {0};
     struct command_reader reader;
     struct command_view command;
     struct packer packer;
@@ -506,12 +507,12 @@ START_TEST(trims_and_ages_are_read_again_and_have_one_size)
     packer_trim(&packer, &trim);
     packer_age(&packer, UINT64_C(1) << 40);
     entry = packer_entry(&packer, 1, 1);
-    ck_assert_uint_eq(entry.size, 16 + 8 + 24 + 8 + 8);
+    ck_assert_uint_eq(entry.size, 16 + 8 + 56 + 8 + 8);
     ck_assert_uint_eq(entry_payload(&entry)[20], 14);
     ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 24), 4097);
     ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 32), 77);
     ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 40), 70);
-    ck_assert_uint_eq(entry_payload(&entry)[52], 15);
+    ck_assert_uint_eq(entry_payload(&entry)[84], 15);
     ck_assert_int_eq(command_reader_begin(&reader, entry_payload(&entry), entry.size, NULL),
                      ERR_OK);
     ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
@@ -519,13 +520,14 @@ START_TEST(trims_and_ages_are_read_again_and_have_one_size)
     ck_assert_uint_eq(command.trim.topic_id, 4097);
     ck_assert_uint_eq(command.trim.start, 77);
     ck_assert_uint_eq(command.trim.batch_start, 70);
+    ck_assert_mem_eq(command.trim.digest, trim.digest, DIGEST_SIZE);
     ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
     ck_assert_int_eq(command.type, COMMAND_AGE);
     ck_assert_uint_eq(command.elapsed_us, UINT64_C(1) << 40);
     entry_unref(&entry);
     for (size_t size = 0; size <= sizeof zeros; size++) {
         ck_assert_int_eq(read_one(COMMAND_TOPIC_TRIM, zeros, size),
-                         size == 24 ? ERR_AGAIN : ERR_CORRUPT);
+                         size == 56 ? ERR_AGAIN : ERR_CORRUPT);
         ck_assert_int_eq(read_one(COMMAND_AGE, zeros, size), size == 8 ? ERR_AGAIN : ERR_CORRUPT);
     }
 }

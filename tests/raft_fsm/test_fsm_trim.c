@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "history.h"
 #include "lib/runner.h"
 #include "lib/tmpdir.h"
@@ -88,11 +89,27 @@ static struct fsm_result apply(struct fsm *fsm, struct packer *packer)
 
 static struct fsm_result trim(struct fsm *fsm, uint64_t start, uint64_t batch_start)
 {
+    struct topic_trim trim = {.topic_id = 4096, .start = start, .batch_start = batch_start};
+    const struct topic *topic = catalog_peek_id(fsm_catalog(fsm), 4096);
+    struct batch_header below;
+    struct packer packer;
+
+    if (batch_start > 0 && log_read_header(topic->log, batch_start - 1, &below, NULL) == ERR_OK) {
+        memcpy(trim.digest, below.digest, DIGEST_SIZE);
+    }
+    packer_begin(&packer, 7);
+    packer_trim(&packer, &trim);
+    return apply(fsm, &packer);
+}
+
+/* As a leader decides it whose log is that of `leader`. */
+static struct fsm_result trim_as_leader(struct fsm *fsm, struct fsm *leader, uint64_t start)
+{
+    struct topic_trim trim = history_trim(catalog_peek_id(fsm_catalog(leader), 4096), start);
     struct packer packer;
 
     packer_begin(&packer, 7);
-    packer_trim(&packer,
-                &(struct topic_trim){.topic_id = 4096, .start = start, .batch_start = batch_start});
+    packer_trim(&packer, &trim);
     return apply(fsm, &packer);
 }
 
@@ -360,14 +377,54 @@ START_TEST(a_hole_below_the_start_is_none)
 
     ck_assert_int_eq(fsm_install(to, &manifest, NULL), ERR_OK);
     ck_assert_uint_eq(hole_count(to), 1);
-    (void)trim(to, 31, 30);
+    (void)trim_as_leader(to, from, 31);
     ck_assert_int_eq(fsm_next_hole(to, &hole), ERR_OK);
     ck_assert_uint_eq(hole.chain.offset, 30);
-    ck_assert(!hole.chain.known);
     fsm_hole_fini(&hole);
     (void)trim(to, 90, 90);
     ck_assert_uint_eq(hole_count(to), 0);
     ck_assert_int_eq(fsm_next_hole(to, &hole), ERR_NOT_FOUND);
+    manifest_fini(&manifest);
+    fsm_close(from);
+    fsm_close(to);
+}
+END_TEST
+
+/* A checksum is made anew by whoever changes a batch; its digest is not. */
+static void change_body(struct block *batch)
+{
+    struct batch_header header = {0};
+
+    ck_assert_int_eq(batch_header_decode(batch->data, UINT32_MAX, &header, NULL), ERR_OK);
+    batch->data[header.size - 1] ^= 1;
+    header.body_crc32c = crc32c(batch->data + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE);
+    batch_header_encode(&header, batch->data);
+}
+
+START_TEST(the_first_batch_that_fills_a_trimmed_topic_has_to_follow_on_what_was_below)
+{
+    struct fsm *from = open_topic(dirs[1], 30);
+    struct fsm *to = open_fsm(dirs[0], NULL, true);
+    struct topic *topic = catalog_peek_id(fsm_catalog(from), 4096);
+    struct manifest manifest;
+    struct fsm_hole hole;
+    struct block *batch;
+    uint64_t end;
+
+    (void)trim_as_leader(from, from, 31);
+    manifest = manifest_of(from);
+    ck_assert_int_eq(fsm_install(to, &manifest, NULL), ERR_OK);
+    ck_assert_int_eq(fsm_next_hole(to, &hole), ERR_OK);
+    ck_assert_uint_eq(hole.chain.offset, 30);
+    ck_assert(hole.chain.known);
+    ck_assert_int_eq(log_read(topic->log, 30, 33, 1 << 20, &batch, &end, NULL), ERR_OK);
+    change_body(batch);
+    ck_assert_int_eq(chain_follow(&hole.chain, batch->data, batch->size, NULL), ERR_CORRUPT);
+    block_unref(batch);
+    ck_assert_int_eq(log_read(topic->log, 30, 33, 1 << 20, &batch, &end, NULL), ERR_OK);
+    ck_assert_int_eq(chain_follow(&hole.chain, batch->data, batch->size, NULL), ERR_OK);
+    block_unref(batch);
+    fsm_hole_fini(&hole);
     manifest_fini(&manifest);
     fsm_close(from);
     fsm_close(to);
@@ -412,6 +469,8 @@ int main(void)
     tcase_add_test(tcase, removing_takes_no_more_than_it_is_told_at_once);
     tcase_add_test(tcase, a_deleted_topic_takes_its_passed_files_along);
     tcase_add_loop_test(tcase, replay_from_any_snapshot_to_any_place_gives_the_same_state, 0, 16);
+    tcase_add_test(tcase,
+                   the_first_batch_that_fills_a_trimmed_topic_has_to_follow_on_what_was_below);
     tcase_add_loop_test(tcase, installing_filling_and_trimming_come_to_the_same, 0, 16);
     tcase_add_test(tcase, a_hole_below_the_start_is_none);
     tcase_add_test(tcase, what_is_in_the_entry_of_an_age_is_younger_than_it);

@@ -376,8 +376,8 @@ START_TEST(a_log_start_that_cannot_be_is_refused)
     static const uint8_t starts[] = {6, 8, 5, 4, 9};
 
     for (size_t i = 0; i < sizeof starts; i++) {
-        uint8_t bytes[64] = {0x08, 0x09, 0x18, 0x01, 0x22, 50,   0x08, 0x80, 0x20,
-                             0x12, 0x01, 0x61, 0x18, 0x05, 0x20, 0x08, 0x2a, 0x20};
+        uint8_t bytes[128] = {0x08, 0x09, 0x18, 0x01, 0x22, 50,   0x08, 0x80, 0x20,
+                              0x12, 0x01, 0x61, 0x18, 0x05, 0x20, 0x08, 0x2a, 0x20};
         size_t size = 18 + DIGEST_SIZE;
         struct manifest decoded;
         enum err err;
@@ -385,6 +385,10 @@ START_TEST(a_log_start_that_cannot_be_is_refused)
         bytes[size++] = 0x80; /* field 32 */
         bytes[size++] = 0x02;
         bytes[size++] = starts[i];
+        bytes[size++] = 0x8a; /* field 33: what its first batch follows on */
+        bytes[size++] = 0x02;
+        bytes[size++] = DIGEST_SIZE;
+        size += DIGEST_SIZE;
         bytes[5] = (uint8_t)(size - 6);
         bytes_put_u32(bytes + size, crc32c(bytes, size));
         err = decode(bytes, size + 4, &decoded);

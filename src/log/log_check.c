@@ -9,7 +9,7 @@ static void check_touch(const struct segment *before, const struct segment *segm
 {
     ASSERT(before->end_offset <= segment->base_offset); /* I3 */
     ASSERT(before->end_offset > before->base_offset);
-    if (!before->seal_only && !segment->seal_only) {
+    if (segment_knows_stamps(before) && segment_knows_stamps(segment)) {
         ASSERT(before->last_raft_index <= segment->last_raft_index); /* I2 */
         ASSERT(before->last_append_time_us <= segment->last_append_time_us);
     }

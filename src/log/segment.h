@@ -67,6 +67,12 @@ struct segment {
     int64_t last_append_time_us;
 };
 
+/* Whether the stamps say something: see segment_trust. */
+static inline bool segment_knows_stamps(const struct segment *self)
+{
+    return !self->seal_only && self->last_append_time_us != INT64_MIN;
+}
+
 /* The kinds of files, and their names. */
 enum segment_file {
     SEGMENT_STORE,

@@ -290,7 +290,7 @@ void segment_check(const struct segment *self)
     ASSERT(file_size >= position); /* More only behind a write that failed. */
     ASSERT(offset == self->end_offset);
     ASSERT(next == index_count(index));
-    ASSERT(IMPLIES(offset > self->base_offset && !self->seal_only,
+    ASSERT(IMPLIES(offset > self->base_offset && segment_knows_stamps(self),
                    last.raft_index == self->last_raft_index));
     ASSERT(IMPLIES(offset > self->base_offset, next > 0));
     segment_unpin(self);

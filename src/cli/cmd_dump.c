@@ -185,6 +185,9 @@ static int run_dump(const struct invocation *invocation)
         struct dump_result result = {0};
 
         if (dump_path(&dump, invocation->arguments[i], &result, &info) != ERR_OK) {
+            if (ferror(stdout) != 0) {
+                return flush_output();
+            }
             code = fail("%s", info.text);
         } else if (result.damaged > 0) {
             code = fail("'%s': %" PRIu64 " places are damaged", invocation->arguments[i],

@@ -132,6 +132,9 @@ static int run_fsck_of_node(const struct invocation *invocation)
     progress_begin(&view.progress, "checking", 0);
     err = fsck_run(&fsck, &summary, &info);
     progress_clear(&view.progress);
+    if (err != ERR_OK && ferror(stdout) != 0) {
+        return flush_output();
+    }
     if (err != ERR_OK) {
         (void)fail("%s", info.text);
         /* What can't be checked is no verdict: it has the exit code of a wrong command line. */

@@ -38,7 +38,9 @@ static int parse_before(const char *text, struct client_trim *trim)
     return EXIT_OK;
 }
 
-static int print(const struct invocation *invocation, const struct call *call)
+/* Tells it, once the node that was asked shows it, too. */
+static int print(const struct invocation *invocation, struct client *client,
+                 const struct call *call)
 {
     Quorlog__TopicTrimReply *reply =
         quorlog__topic_trim_reply__unpack(NULL, call->reply_size, call->reply);
@@ -47,6 +49,7 @@ static int print(const struct invocation *invocation, const struct call *call)
     if (reply == NULL) {
         return fail("the server's answer cannot be read; are client and server of one version?");
     }
+    caller_wait_applied(client, reply->raft_index);
     if (option_given(invocation, "json")) {
         json_print(json_pack("{s:o,s:o,s:o}", "topic", json_text(topic), "start",
                              json_number(reply->start), "raft_index",
@@ -77,10 +80,10 @@ static int run(const struct invocation *invocation)
         return code;
     }
     code = caller_wait(client, client_topic_trim(client, &trim, caller_on_reply, &call), &call);
-    caller_close(client);
     if (code == EXIT_OK) {
-        code = print(invocation, &call);
+        code = print(invocation, client, &call);
     }
+    caller_close(client);
     free(call.reply);
     return code;
 }

@@ -25,6 +25,7 @@
 
 /* Where memory is short an element is not in the table, and has `hashed` false. */
 #define HASH_NONFATAL_OOM 1
+/* NOLINTNEXTLINE(readability-identifier-naming): the name is uthash's. */
 #define uthash_nonfatal_oom(element) ((element)->hashed = false)
 #define HASH_FUNCTION(key, size, result) ((result) = crc32c((key), (size)))
 #include <uthash.h>

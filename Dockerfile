@@ -11,7 +11,8 @@ RUN CC=gcc meson setup /build --prefix=/usr --buildtype=release -Dtests=false \
 FROM debian:trixie-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        libinih1 libisal2 libjansson4 libprotobuf-c1 libraft0 libssl3t64 libuv1t64 \
+        libbloom2 libinih1 libisal2 libjansson4 liblmdb0 liblz4-1 libprotobuf-c1 libraft0 libssl3t64 libuv1t64 \
+        libzstd1 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
     && groupadd --gid 10001 quorlog \
     && useradd --uid 10001 --gid quorlog --no-create-home --home-dir /var/lib/quorlog \

@@ -10,9 +10,10 @@
  *   Little-endian. A page's crc32c covers its base_offset (8 bytes) and number (8 bytes), and then
  *   [4, 4096) of it. A key belongs to the page that its hash picks (key_hash.h), and is a member of
  *   that page's filter by its hash's 8 bytes: a question reads one page, and checks it. Each page
- * is a filter of libbloom for BLOOM_PAGE_KEYS keys, of which it says 1 % falsely to be there. The
- *   seal's (part.h) count is that of the keys, its probe the checksum of a filter with keys that
- * are known: where the library makes something else of them, the file is of another version of it.
+ *   is a filter of libbloom for BLOOM_PAGE_KEYS keys, of which it says 1 % falsely to be there.
+ *   The seal's (part.h) count is that of the keys, its probe the checksum of a filter with keys
+ *   that are known: where the library makes something else of them, the file is of another version
+ *   of it.
  */
 #ifndef QUORLOG_LOOKUP_BLOOM_PART_H
 #define QUORLOG_LOOKUP_BLOOM_PART_H
@@ -35,8 +36,7 @@ enum err bloom_part_write(struct io *io, const char *dir, uint64_t *hashes, size
                           struct part_seal *seal, struct err_info *info);
 
 /* Whether a record there may have a key of that hash. named->probe is what bloom_part_probe gives.
- * ERR_CORRUPT with file and position,
- * ERR_NOT_FOUND, ERR_VERSION, ERR_NOMEM, ERR_IO. */
+ * ERR_CORRUPT with file and position, ERR_NOT_FOUND, ERR_VERSION, ERR_NOMEM, ERR_IO. */
 enum err bloom_part_may_hold(struct io *io, const char *dir, const struct part_seal *named,
                              uint64_t hash, bool *ret_may, struct err_info *info);
 

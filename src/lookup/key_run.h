@@ -5,8 +5,7 @@
  *      body
  *       0            tree_size                       body_size
  *       +------------+------------------------------+
- *       | LMDB       | crc32c u32 of each 64 KiB …  |       the seal's body_crc32c: of these
- * checksums
+ *       | LMDB       | crc32c u32 of each 64 KiB …  |  the seal's body_crc32c covers these
  *       +------------+------------------------------+
  *
  *   The environment's main database has entries in blocks, in order of (hash, newest first):
@@ -25,15 +24,16 @@
  *
  *   Little-endian. before: the last entry of the block before, 0 and UINT64_MAX in the first one.
  *   crc32c covers topic_id, base_offset and end_offset of the part (24 bytes), the key, and the
- * value from 4 on. At most KEY_BLOCK_ENTRIES in a block.
+ *   value from 4 on. At most KEY_BLOCK_ENTRIES in a block.
  *
  * LMDB's pages have no checksums, and it believes them: so
- *   I1  a file is read, and all its bytes checked, before LMDB is given it (key_run_verify), and it
- * is not used any more when its time of change or size is not what it was then; I2  what LMDB finds
- * is believed for its own sake: a block says which entries it has *and that there are none between
- * its `before` and its key*. That a key is not there is thus said by a checksum, too, and not by
- * LMDB's having found nothing. A bit that flips in the page cache or on the disk, after the check,
- * in one of the tree's inner pages can make LMDB fail, or stop the process, but not a wrong answer.
+ *   I1  A file is read, and all its bytes checked, before LMDB is given it (key_run_verify), and it
+ *       is not used any more when its time of change or size is not what it was then.
+ *   I2  What LMDB finds is believed for its own sake: a block says which entries it has *and that
+ *       there are none between its `before` and its key*. That a key is not there is thus said by
+ *       a checksum, too, and not by LMDB's having found nothing.
+ * A bit that flips in the page cache or on the disk, after the check, in one of the tree's inner
+ * pages can make LMDB fail, or stop the process, but not give a wrong answer.
  */
 #ifndef QUORLOG_LOOKUP_KEY_RUN_H
 #define QUORLOG_LOOKUP_KEY_RUN_H

@@ -21,12 +21,13 @@
  *
  *   Little-endian; crc32c covers [8, 128) of the seal. digest is that of the last batch below
  *   end_offset: it chains the log, so a part whose digest the log still has is of that log. The
- * file is "<base_offset, 20 digits>-<end_offset, 20 digits>.timeindex" (.bloom, .keys). It gets
- * that name when all of it is on the disk, and never changes after; until then it ends in ".tmp".
+ *   file is "<base_offset, 20 digits>-<end_offset, 20 digits>.timeindex" (.bloom, .keys). It gets
+ *   that name when all of it is on the disk, and never changes after; until then it ends in
+ *   ".tmp".
  *
  *   A part is valid iff its size is body_size + 128, the seal's magic, version and crc32c match,
- * kind and offsets are the name's, base_offset < end_offset, and the body is what its kind asks
- * for.
+ *   kind and offsets are the name's, base_offset < end_offset, and the body is what its kind asks
+ *   for.
  */
 #ifndef QUORLOG_LOOKUP_PART_H
 #define QUORLOG_LOOKUP_PART_H

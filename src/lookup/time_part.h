@@ -8,7 +8,7 @@
  *       +-----------------------------------+-----------------------------------+
  *
  *   Little-endian. The seal (part.h) has the body's checksum, its count of entries, and the times
- * of the first and the last batch.
+ *   of the first and the last batch.
  *
  * Invariants:
  *   I1  Offsets go up and times do not go down from entry to entry; the first entry is of the first

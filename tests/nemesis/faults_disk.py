@@ -122,8 +122,7 @@ class FullDisk(Fault):
         spent = super().recover_health(timeout)
         for node in self.victims:
             node.tolerated = False
-            for event in ENDS:
-                node.allowed.pop(event, None)
+            self.cluster.disallow(node, *ENDS)
         return spent
 
 
@@ -169,6 +168,5 @@ class PowerCut(Fault):
     def recover_health(self, timeout=90):
         spent = super().recover_health(timeout)
         for node in self.victims:
-            for event in DARK:
-                node.allowed.pop(event, None)
+            self.cluster.disallow(node, *DARK)
         return spent

@@ -244,6 +244,13 @@ class NemesisCluster:
             for event in events:
                 node.allowed[event] = max(end, node.allowed.get(event, 0))
 
+    def disallow(self, node, *events):
+        """They are not any more; what is expected to the end of the run stays so."""
+        with self.lock:
+            for event in events:
+                if node.allowed.get(event) != float("inf"):
+                    node.allowed.pop(event, None)
+
     def watch(self):
         """Reads the logs, and starts again what ended by itself, as a supervisor does."""
         while not self.stopping.wait(0.05):

@@ -224,7 +224,8 @@ enum err log_read(struct log *self, uint64_t offset, uint64_t end_max, size_t si
 struct log_extent {
     uint64_t base_offset;
     uint64_t end_offset;
-    bool sealed;
+    uint64_t size; /* bytes of its store file */
+    bool sealed;   /* and complete: nothing will be added to it */
 };
 
 /* (any) The segment that holds `offset`. ERR_RANGE, ERR_AGAIN at the end, ERR_HOLE. */
@@ -320,6 +321,37 @@ void log_punch_cancel(struct log_punch *punch);
 
 /* (writer) The three in one. */
 enum err log_punch(struct log *self, uint64_t from, uint64_t to, struct err_info *info);
+
+/* ---- rewriting ---- */
+
+/*
+ * Other batches in the place of those of some sealed segments, which become one: for compaction.
+ * The offsets stay: what is put there covers [from, to) without a gap, and ends with the stamps
+ * (raft index, term, append time, digest) that stood at its end before.
+ *
+ *   (writer) begin notes the segments of [from, to): whole, sealed, complete ones, one or more,
+ * with no hole between them. ERR_AGAIN when they are not (any more): nothing was begun. (any, one
+ * thread) put verifies whole stamped batches, as log_append_raw does, and writes them behind each
+ * other, in a file of another name. ERR_CORRUPT, ERR_TOO_LARGE, ERR_IO, ERR_NOSPACE, ERR_NOMEM.
+ *   (any, one thread) run, when all was put: writes the index and syncs both. Blocks.
+ *   (writer) end puts it in place and frees the rewrite: look-ups from now on find it, readers in
+ *   the middle of the old ones are not disturbed. The old files go when the new one's name is
+ *   durable, after log_sync_*: a crash before finds the old segments, or the new one with the old
+ *   ones as leftovers. ERR_CANCELED when run was never called, ERR_AGAIN when the segments are not
+ *   what they were (trimmed, punched, dropped meanwhile), and what put or run failed with: nothing
+ *   was changed. ERR_IO of its own moves the log to its failed state.
+ *   (writer) cancel, instead of end: nothing was changed.
+ *
+ * Between begin and end anything may happen to the log; one rewrite at a time.
+ */
+struct log_rewrite;
+enum err log_rewrite_begin(struct log *self, uint64_t from, uint64_t to,
+                           struct log_rewrite **ret_rewrite, struct err_info *info);
+enum err log_rewrite_put(struct log_rewrite *rewrite, const uint8_t *batches, size_t size,
+                         struct err_info *info);
+enum err log_rewrite_run(struct log_rewrite *rewrite, struct err_info *info);
+enum err log_rewrite_end(struct log *self, struct log_rewrite *rewrite, struct err_info *info);
+void log_rewrite_cancel(struct log *self, struct log_rewrite *rewrite);
 
 /*
  * Making appended batches durable, without holding up the writer:

@@ -13,7 +13,8 @@ enum err log_extent_at(struct log *self, uint64_t offset, struct log_extent *ret
         *ret_extent = (struct log_extent){
             .base_offset = segment->base_offset,
             .end_offset = limit,
-            .sealed = segment->sealed,
+            .size = store_size(segment->store),
+            .sealed = segment->sealed && !segment->filling,
         };
         segment_unref(segment);
     }

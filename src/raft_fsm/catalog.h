@@ -53,6 +53,22 @@ struct topic_passed {
     struct topic *next;
 };
 
+/*
+ * Compaction of a topic, as entries decided it (COMPACT): every node may drop, when it gets to it,
+ * of the records below clean_to those of whose key there is a later one below clean_to, and
+ * tombstones below tombstones_below. So a record that is superseded may be shown by one node and
+ * not by another; the latest one of its key is there on every node. Both only go up.
+ *
+ * A tombstone may go only when no copy has an older record of its key any more: else a node that
+ * dropped it could be given the older one, when it is filled up by another. So the leader raises
+ * tombstones_below as far as every member has said, for a while, to have cleaned
+ * (replica_compact_lead.c).
+ */
+struct topic_clean {
+    uint64_t clean_to;
+    uint64_t tombstones_below; /* <= clean_to */
+};
+
 struct topic {
     atomic_uint refs;
     uint64_t id;
@@ -64,12 +80,14 @@ struct topic {
     struct topic_settings settings; /* see topic_settings_get */
     struct topic_forecast forecast; /* Guarded by settings_lock, too; of some moments ago. */
     _Atomic uint64_t visible_start; /* log_start, for other threads: see topic_start */
+    _Atomic uint64_t cleaned_to;    /* This node's copy has nothing superseded below it, durably. */
     /* Of the raft thread only: */
     uint64_t start; /* as the state machine knows them: decided by entries alone */
     uint64_t end;
     uint64_t log_start; /* >= start: the first record that is shown, in the batch at start */
     uint8_t start_digest[DIGEST_SIZE]; /* of the batch before start; zeros at 0 */
     uint8_t digest[DIGEST_SIZE];       /* of the last batch below end */
+    struct topic_clean clean;
     /* What its log lacks, as fsm_fill.c counted it last, … */
     unsigned holes;
     uint64_t missing; /* offsets */

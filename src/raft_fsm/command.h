@@ -29,6 +29,7 @@
  *                 that holds start, or start where that is a batch's first one, or the end |
  *                 digest of the batch before batch_start, 32 bytes: zeros if the log starts there
  *   AGE           body: elapsed_us u64 (raft_fsm/ages.h)
+ *   COMPACT       body: topic_id u64 | clean_to u64 | tombstones_below u64
  *
  *   At most COMMAND_COUNT_MAX commands in a payload: a command's number in its entry is a part of
  *   the ids that are made from it (raft_fsm/fsm.h).
@@ -70,6 +71,7 @@ enum command_type {
     COMMAND_TOPIC_ALTER = 13,
     COMMAND_TOPIC_TRIM = 14,
     COMMAND_AGE = 15,
+    COMMAND_COMPACT = 16,
 };
 
 /* What a cursor must be for a change to be made; the numbers are those of the protocol. */
@@ -107,6 +109,13 @@ struct topic_trim {
     uint8_t digest[DIGEST_SIZE]; /* of the one before it; counts where the log's start moves */
 };
 
+/* What nodes may take from a compacted topic: see struct topic_clean (catalog.h). */
+struct topic_compact {
+    uint64_t topic_id;
+    uint64_t clean_to;         /* a batch's first offset, or the end; */
+    uint64_t tombstones_below; /* <= clean_to */
+};
+
 /* A command on its way into an entry. */
 struct command {
     enum command_type type;
@@ -126,6 +135,7 @@ struct command {
         };
         struct node_disk node;              /* NODE_BIND */
         struct topic_trim trim;             /* TOPIC_TRIM */
+        struct topic_compact compact;       /* COMPACT */
         uint64_t elapsed_us;                /* AGE */
         const struct cursor_change *cursor; /* CURSOR_SET, CURSOR_DELETE; borrowed */
     };
@@ -153,6 +163,7 @@ struct command_view {
         };
         struct node_disk node;
         struct topic_trim trim;
+        struct topic_compact compact;
         uint64_t elapsed_us;
         const struct cursor_change *cursor; /* in the reader, until the next command */
     };

@@ -27,6 +27,7 @@
  *      FETCH_RESULT   -                  topic_id    offset      end         code i64  batches
  *      CONFIRM        -                  round       0           0           0         -
  *      CONFIRM_RESULT -                  round       0           0           0         -
+ *      CLEANED        -                  topic_id    cleaned_to  0           0         -
  */
 #ifndef QUORLOG_RAFT_FSM_MESSAGE_H
 #define QUORLOG_RAFT_FSM_MESSAGE_H
@@ -55,6 +56,7 @@ enum message_type {
     MESSAGE_FETCH_RESULT,
     MESSAGE_CONFIRM = 16,
     MESSAGE_CONFIRM_RESULT,
+    MESSAGE_CLEANED, /* to the leader, now and then: what of a compacted topic's copy is clean */
 };
 
 /* A raft snapshot: what stands for all entries up to index. */
@@ -117,6 +119,10 @@ struct message {
         struct {
             uint64_t round; /* of the leader of `term`; > 0 */
         } confirm;          /* CONFIRM_RESULT: the one that is answered */
+        struct {
+            uint64_t topic_id;
+            uint64_t cleaned_to;
+        } cleaned;
     };
 };
 

@@ -25,6 +25,7 @@ static size_t version_count;
 static uint64_t durable_end;
 static uint64_t start;
 static bool holes; /* Some may be made. */
+static bool reset;
 
 static void use(struct io *io)
 {
@@ -64,6 +65,7 @@ static void prepare(struct io *io)
     durable_end = 0;
     start = 0;
     holes = false;
+    reset = false;
     ck_assert_int_eq(io->mkdir(io, "/log", 0750), 0);
     ck_assert_int_eq(io->sync_dir(io, "/"), 0);
     use(io);
@@ -96,12 +98,16 @@ static void expect_rewriting(const struct rewriting *rewriting)
 static enum err rewrite(unsigned first, unsigned last)
 {
     const struct rewriting rewriting = segments(first, last);
+    static struct expected before;
     struct log_rewrite *rewrite = NULL;
     enum err err;
 
+    before = f.expected;
     expect_rewriting(&rewriting);
     err = fixture_begin_rewrite(&f, rewriting.from, rewriting.to, &rewrite);
-    return err == ERR_OK ? log_rewrite_end(f.log, rewrite, NULL) : err;
+    err = err == ERR_OK ? log_rewrite_end(f.log, rewrite, NULL) : err;
+    f.expected = err == ERR_OK ? f.expected : before;
+    return err;
 }
 
 static enum err sync_all(void)
@@ -172,6 +178,7 @@ static enum err rewrite_and_cancel(void)
     if (err == ERR_OK) {
         log_rewrite_cancel(f.log, rewrite);
     }
+    f.expected = versions[0];
     return err == ERR_OK && !log_healthy(f.log) ? ERR_IO : err;
 }
 
@@ -207,13 +214,8 @@ static enum err rewrite_and_truncate_back(void)
 
     err = err == ERR_OK ? truncate_back(20 + 12) : err;
     for (int i = 0; i < 20 && err == ERR_OK; i++) { /* over the names of all that there were */
-        exhaust_pause();
         expected_truncate_back(&f.expected, log_end(f.log));
-        exhaust_resume();
         err = fixture_try_append(&f, 2, 300);
-        if (err == ERR_OK && i == 19) {
-            note_version();
-        }
     }
     return err;
 }
@@ -251,6 +253,7 @@ static enum err rewrite_and_reset(void)
     if (err == ERR_OK) {
         durable_end = 0;
         start = 0;
+        reset = true;
         f.expected = (struct expected){.start = 20};
         note_version();
         err = log_reset(f.log, 20, NULL);
@@ -280,15 +283,30 @@ static enum err punch_before_the_end(void)
         holes = true;
         punched = log_punch(f.log, 26, 27, NULL);
         err = log_rewrite_end(f.log, rewrite, NULL);
-        if (punched == ERR_OK && err == ERR_AGAIN) {
-            err = ERR_OK; /* as it should be */
-        }
         err = punched == ERR_OK ? err : punched;
     }
-    return err;
+    /* As it should be: at its end, or when all of it is tried again. */
+    return err == ERR_AGAIN && log_has_holes(f.log) ? ERR_OK : err;
 }
 
 /* ---- running one ---- */
+
+static bool is_one(const struct batch_header *header, const struct batch_header *batch)
+{
+    return batch->base_offset == header->base_offset &&
+           batch_end_offset(batch) == batch_end_offset(header) &&
+           batch->body_crc32c == header->body_crc32c;
+}
+
+static bool is_one_of(const struct batch_header *header, const struct expected *expected)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < expected->count && !found; i++) {
+        found = is_one(header, &expected->batches[i]);
+    }
+    return found;
+}
 
 /* The batch that holds offset is one that was put there, wholly; where it ends. */
 static uint64_t check_batch(uint64_t offset)
@@ -296,24 +314,18 @@ static uint64_t check_batch(uint64_t offset)
     struct batch_header header = {0};
     struct block *block = NULL;
     uint64_t end = 0;
+    bool found;
 
     ck_assert_int_eq(log_read_header(f.log, offset, &header, NULL), ERR_OK);
     ck_assert_int_eq(log_read(f.log, offset, UINT64_MAX, 1, &block, &end, NULL), ERR_OK);
     ck_assert_uint_eq(block->size, header.size);
     block_unref(block);
-    for (size_t v = 0; v < version_count; v++) {
-        for (size_t i = 0; i < versions[v].count; i++) {
-            const struct batch_header *batch = &versions[v].batches[i];
-
-            if (batch->base_offset == header.base_offset &&
-                batch_end_offset(batch) == batch_end_offset(&header) &&
-                batch->body_crc32c == header.body_crc32c) {
-                return end;
-            }
-        }
+    found = is_one(&header, &f.attempted) || is_one_of(&header, &f.expected);
+    for (size_t v = 0; v < version_count && !found; v++) {
+        found = is_one_of(&header, &versions[v]);
     }
-    ck_abort_msg("[%llu, %llu) was never there", (unsigned long long)header.base_offset,
-                 (unsigned long long)end);
+    ck_assert_msg(found, "[%llu, %llu) was never there", (unsigned long long)header.base_offset,
+                  (unsigned long long)end);
     return end;
 }
 
@@ -427,7 +439,7 @@ static void prepare_leftovers_below_the_start(struct io *io)
 static void prepare_leftovers_where_holes_may_be(struct io *io)
 {
     prepare_leftovers(io);
-    f.options.holes_allowed = true;
+    holes = true;
     durable_end = 33; /* in the middle of a batch */
 }
 
@@ -497,7 +509,7 @@ static enum err recover(struct io *io)
         fixture_close(&f);
         return ERR_IO;
     }
-    ck_assert_uint_le(log_start(f.log), start);
+    ck_assert(reset || log_start(f.log) <= start);
     ck_assert_uint_ge(log_end(f.log), durable_end);
     ck_assert_uint_eq(f.report.damaged, 0);
     check_all();
@@ -513,34 +525,32 @@ static enum err recover(struct io *io)
 
 #define OPERATION(name)                                                                            \
     {                                                                                              \
-#name, prepare, run_##name, recover, EXHAUST_TWICE                                         \
+#name, prepare, run_##name, recover, 0                                                     \
     }
 
 static const struct exhaust_scenario scenarios[] = {
-    OPERATION(rewrite_one),
-    OPERATION(rewrite_three),
+    {"rewrite_one", prepare, run_rewrite_one, recover, EXHAUST_TWICE},
+    {"rewrite_three", prepare, run_rewrite_three, recover, EXHAUST_TWICE},
     OPERATION(rewrite_what_is_not_durable),
     OPERATION(rewrite_and_sync),
-    {"rewrite_and_sync_twice", prepare, run_rewrite_and_sync_twice, recover, 0},
-    {"rewrite_again", prepare, run_rewrite_again, recover, 0},
-    {"rewrite_sync_and_rewrite_again", prepare, run_rewrite_sync_and_rewrite_again, recover, 0},
-    {"rewrite_and_cancel", prepare, run_rewrite_and_cancel, recover, 0},
-    {"rewrite_while_syncing", prepare, run_rewrite_while_syncing, recover, 0},
-    {"rewrite_and_truncate_back", prepare, run_rewrite_and_truncate_back, recover, 0},
-    {"rewrite_and_truncate_front_into_it", prepare, run_rewrite_and_truncate_front_into_it, recover,
-     0},
-    {"rewrite_and_truncate_front_over_it", prepare, run_rewrite_and_truncate_front_over_it, recover,
-     0},
-    {"rewrite_and_raise_start", prepare, run_rewrite_and_raise_start, recover, 0},
-    {"rewrite_and_reset", prepare, run_rewrite_and_reset, recover, 0},
-    {"rewrite_and_punch", prepare, run_rewrite_and_punch, recover, 0},
-    {"punch_before_the_end", prepare, run_punch_before_the_end, recover, 0},
+    OPERATION(rewrite_and_sync_twice),
+    OPERATION(rewrite_again),
+    OPERATION(rewrite_sync_and_rewrite_again),
+    OPERATION(rewrite_and_cancel),
+    OPERATION(rewrite_while_syncing),
+    OPERATION(rewrite_and_truncate_back),
+    OPERATION(rewrite_and_truncate_front_into_it),
+    OPERATION(rewrite_and_truncate_front_over_it),
+    OPERATION(rewrite_and_raise_start),
+    OPERATION(rewrite_and_reset),
+    OPERATION(rewrite_and_punch),
+    OPERATION(punch_before_the_end),
     {"open_leftovers", prepare_leftovers, run_open, recover, EXHAUST_TWICE},
-    {"open_leftovers_and_sync", prepare_leftovers, run_open_and_sync, recover, EXHAUST_TWICE},
+    {"open_leftovers_and_sync", prepare_leftovers, run_open_and_sync, recover, 0},
     {"open_leftovers_below_the_start", prepare_leftovers_below_the_start, run_open, recover,
      EXHAUST_TWICE},
     {"open_leftovers_where_holes_may_be", prepare_leftovers_where_holes_may_be, run_open, recover,
-     EXHAUST_TWICE},
+     0},
 };
 
 int main(void)

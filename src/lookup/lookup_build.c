@@ -245,7 +245,8 @@ static enum err take_contents(struct step *step, enum part_kind kind,
     case PART_KEYS:
         err = key_table_reserve(&indexes->keys, step->key_count);
         for (size_t i = 0; err == ERR_OK && i < step->key_count; i++) {
-            if (step->keys[i].offset >= from) {
+            /* What is behind the limit is in the file that begins there. */
+            if (step->keys[i].offset >= from && step->keys[i].offset < step->limit[kind]) {
                 key_table_add(&indexes->keys, &step->keys[i]);
             }
         }

@@ -33,6 +33,7 @@
  *   F6  Of every topic in the catalog the holes are counted, and their sums.
  *   F7  A topic's log starts where the topic does; its files reach down to what the newest durable
  *       snapshot says at least, so that what is opened, and replayed, finds all of it.
+ *   F8  What may be taken from a topic by compaction lies below its end, and only ever grows.
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_H
 #define QUORLOG_RAFT_FSM_FSM_H
@@ -79,6 +80,7 @@ struct fsm_options {
  *   TOPIC_TRIM     OK (log_start: not lower than asked for), TOPIC_UNKNOWN, INVALID, RANGE (beyond
  *                  the topic's end)
  *   AGE            OK, INVALID
+ *   COMPACT        OK, TOPIC_UNKNOWN, INVALID (the topic's setting says no; beyond its end)
  *
  * The fields from base_offset on are set when it is OK. */
 struct fsm_result {

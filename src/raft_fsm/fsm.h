@@ -33,7 +33,8 @@
  *   F6  Of every topic in the catalog the holes are counted, and their sums.
  *   F7  A topic's log starts where the topic does; its files reach down to what the newest durable
  *       snapshot says at least, so that what is opened, and replayed, finds all of it.
- *   F8  A topic's cleaned_to says what is clean, durably, of the log as it is: it is 0 while the
+ *   F8  What may be taken from a topic by compaction lies below its end, and only ever grows.
+ *   F9  A topic's cleaned_to says what is clean, durably, of the log as it is: it is 0 while the
  *       topic has holes, and begins there again when they were filled.
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_H
@@ -81,6 +82,7 @@ struct fsm_options {
  *   TOPIC_TRIM     OK (log_start: not lower than asked for), TOPIC_UNKNOWN, INVALID, RANGE (beyond
  *                  the topic's end)
  *   AGE            OK, INVALID
+ *   COMPACT        OK, TOPIC_UNKNOWN, INVALID (the topic's setting says no; beyond its end)
  *
  * The fields from base_offset on are set when it is OK. */
 struct fsm_result {

@@ -574,6 +574,9 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     }
     message = &rest;
     switch (message->type) {
+    case MESSAGE_CLEANED:
+        err = ERR_OK;
+        break;
     case MESSAGE_FETCH:
         err = replica_receive_fetch(self, message, info);
         break;

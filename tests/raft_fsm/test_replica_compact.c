@@ -14,6 +14,8 @@ enum { RATE = 8 << 20, VALUE_SIZE = 200 };
 
 static struct keyed_topic written;
 static uint64_t value;
+static uint64_t bases[KEYED_MAX]; /* of the batches, in order */
+static unsigned base_count;
 
 static bool has_leader(void)
 {
@@ -42,6 +44,7 @@ static void start(uint64_t rate, size_t memory)
 
     memset(&written, 0, sizeof written);
     value = 0;
+    base_count = 0;
     lab_init();
     lab.compact_rate = rate;
     lab.compact_memory = memory;
@@ -54,6 +57,7 @@ static void put(const struct keyed *records, unsigned count)
 {
     struct command command = {.type = COMMAND_PRODUCE};
 
+    bases[base_count++] = written.count;
     command.produce.topic_id = lab.topic_id;
     command.produce.batch = keyed_batch(&written, records, count, VALUE_SIZE);
     digest_bytes(command.produce.batch.data + BATCH_HEADER_SIZE,
@@ -312,7 +316,7 @@ static void run_history(uint64_t seed)
     lab.random = seed;
     for (unsigned round = 0; round < 12; round++) {
         put_some(10 + history_below(&lab.random, 20), 40);
-        compact(written.count - history_below(&lab.random, 20), below);
+        compact(bases[base_count - 1 - history_below(&lab.random, 8)], below);
         lab_run(history_below(&lab.random, 1500));
         if (history_below(&lab.random, 2) == 0) {
             crash(1 + history_below(&lab.random, LAB_NODES));

@@ -140,8 +140,8 @@ enum cleaner_state {
 /* Compaction of this node's copies; see replica_compact.c. */
 struct cleaner {
     enum cleaner_state state;
-    bool working;   /* A job is under way. */
-    uint64_t next_ms; /* when the next step is due */
+    bool working;          /* A job is under way. */
+    uint64_t next_ms;      /* when the next step is due */
     struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
     size_t topic_count;
     size_t turn;
@@ -157,6 +157,8 @@ struct cleaner {
     uint64_t memory;
     struct compactor_counts pass;
     uint64_t rewritten; /* segments */
+    bool merging;       /* All groups were gone through: now it is about small ones side by side. */
+    uint64_t reached;   /* What begins there cannot be replaced yet. */
 
     /* Its group: */
     struct fsm_group group;

@@ -139,8 +139,8 @@ enum cleaner_state {
 /* Compaction of this node's copies; see replica_compact.c. */
 struct cleaner {
     enum cleaner_state state;
-    bool working;   /* A job is under way. */
-    uint64_t next_ms; /* when the next step is due */
+    bool working;          /* A job is under way. */
+    uint64_t next_ms;      /* when the next step is due */
     struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
     size_t topic_count;
     size_t turn;
@@ -192,6 +192,25 @@ struct retention {
     struct proposal age;
     struct retention_trim trims[RETENTION_TRIMS_MAX];
     uint64_t passed_ms; /* since when files wait for a snapshot; 0: none does */
+    bool wants_snapshot;
+};
+
+enum { COMPACT_PROPOSALS_MAX = 16 };
+
+/* A COMPACT that we proposed. */
+struct compact_proposal {
+    struct proposal proposal;
+    bool under_way;
+};
+
+/* How far nodes may clean compacted topics; see replica_compact_lead.c. */
+struct compact_lead {
+    uint64_t next_ms;      /* when it is looked again */
+    uint64_t round_ms;     /* when the round under way, or the last one, began */
+    struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
+    size_t topic_count;
+    size_t turn;
+    struct compact_proposal proposals[COMPACT_PROPOSALS_MAX];
     bool wants_snapshot;
 };
 
@@ -256,6 +275,7 @@ struct replica {
     struct scrub scrub;
     struct cleaner cleaner;
     struct retention retention;
+    struct compact_lead compact_lead;
     unsigned fetches_served; /* fetch jobs under way */
     struct handover handover;
     struct binding binding;
@@ -351,6 +371,13 @@ void replica_compact_fini(struct replica *self);
 enum err replica_retention_tick(struct replica *self, struct err_info *info);
 uint64_t replica_retention_deadline_ms(const struct replica *self);
 void replica_retention_fini(struct replica *self);
+uint64_t replica_retention_interval_ms(const struct replica *self);
+
+/* replica_compact_lead.c */
+void replica_compact_lead_tick(struct replica *self);
+uint64_t replica_compact_lead_deadline_ms(const struct replica *self);
+void replica_receive_cleaned(struct replica *self, const struct message *message);
+void replica_compact_lead_fini(struct replica *self);
 
 /* replica_upkeep.c */
 enum err replica_upkeep_tick(struct replica *self, struct err_info *info);

@@ -708,12 +708,12 @@ void fsm_check(const struct fsm *self)
         ASSERT(topic->log_start == topic_start(topic));
         ASSERT(topic->start <= log_start(topic->log));                  /* F7 */
         ASSERT(topic->end <= log_end(topic->log));                      /* F1 */
-        ASSERT(topic->clean.tombstones_below <= topic->clean.clean_to); /* F9 */
+        ASSERT(topic->clean.tombstones_below <= topic->clean.clean_to); /* F8 */
         ASSERT(topic->clean.clean_to <= topic->end);
         ASSERT(fsm_topic_created_index(topic->id) <= self->applied_index);
         ASSERT(!atomic_load(&topic->deleted));
         ASSERT((topic->holes > 0) == log_has_holes(topic->log));
-        ASSERT(topic->holes == 0 || atomic_load(&topic->cleaned_to) == 0); /* F8 */
+        ASSERT(topic->holes == 0 || atomic_load(&topic->cleaned_to) == 0); /* F9 */
         ASSERT(topic->kept == (topic->settings.flush_ms > 0 || topic->settings.segment_ms > 0));
         holes.topics += topic->holes > 0;
         holes.holes += topic->holes;

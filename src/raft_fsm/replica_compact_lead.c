@@ -392,6 +392,9 @@ static void decide(struct replica *self, const struct topic *topic,
     ASSERT(to.clean_to >= now->clean_to && to.tombstones_below >= now->tombstones_below);
     if (found->due && found->held_to < found->sealed_to) {
         self->compact_lead.wants_snapshot = true;
+        if (found->held_to - now->clean_to < found->sealed_to - found->held_to) {
+            to.clean_to = now->clean_to; /* Most of it is worth a round's wait. */
+        }
     }
     if (to.clean_to > now->clean_to || (raised > 0 && raised >= left - left / 2)) {
         propose(self, topic, &to);

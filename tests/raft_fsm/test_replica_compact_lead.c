@@ -164,15 +164,12 @@ END_TEST
 /* Nobody writes, so that no snapshot is taken but for this. */
 START_TEST(where_only_the_snapshot_is_missing_it_is_taken)
 {
-    uint64_t index;
-
-    lab_produce(40);
-    index = lab_status(lab_leader()->id).snapshot_index;
     lab_produce(6);
+    ck_assert_uint_eq(lab_status(lab_leader()->id).snapshot_index, 0);
     set(true, 0);
     run_rounds(4);
-    ck_assert_uint_gt(lab_status(lab_leader()->id).snapshot_index, index);
-    ck_assert_uint_ge(clean_to(1) + 10, topic_of(1)->end);
+    ck_assert_uint_gt(lab_status(lab_leader()->id).snapshot_index, 0);
+    ck_assert_uint_eq(clean_to(1), 10); /* five batches in a file */
 }
 END_TEST
 

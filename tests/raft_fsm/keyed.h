@@ -10,6 +10,7 @@
 
 #include "base/block.h"
 #include "log/log.h"
+#include "raft_fsm/fsm.h"
 
 enum { KEYED_MAX = 16384, KEYED_NO_KEY = 0xffff };
 
@@ -54,5 +55,9 @@ struct keyed_seen {
  */
 struct keyed_seen keyed_check(const struct keyed_topic *topic, struct log *log,
                               const struct keyed_bounds *bounds, const uint8_t *digest);
+
+/* One pass over a topic, as a replica's cleaner makes it (replica_compact.c), on one thread and to
+ * its end. Returns the first error; *ret_rewritten: segments that were replaced. */
+enum err keyed_clean(struct fsm *fsm, struct topic *topic, unsigned *ret_rewritten);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * How far the leader of a cluster of three lets compacted topics be cleaned, and when tombstones may
- * go. No node cleans anything here: the tests say how far they came.
+ * How far the leader of a cluster of three lets compacted topics be cleaned, and when tombstones
+ * may go. No node cleans anything here: the tests say how far they came.
  */
 #include <check.h>
 #include <string.h>
@@ -369,8 +369,7 @@ int main(void)
     tcase_add_test(clean, what_is_half_of_all_does_not_wait);
     tcase_add_test(clean, what_is_little_waits_for_more_or_for_long);
     tcase_add_test(clean, where_only_the_snapshot_is_missing_it_is_taken);
-    tcase_add_test(clean,
-                   what_is_in_a_file_that_still_takes_batches_waits);
+    tcase_add_test(clean, what_is_in_a_file_that_still_takes_batches_waits);
     suite_add_tcase(suite, clean);
     tcase_add_test(dead, tombstones_wait_until_all_members_are_clean_for_a_while);
     tcase_add_test(dead, tombstones_wait_until_they_are_old);

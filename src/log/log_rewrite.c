@@ -356,11 +356,12 @@ enum err log_rewrite_end(struct log *self, struct log_rewrite *rewrite, struct e
     }
     if (err == ERR_OK && !find_place(self, rewrite, &at)) {
         err = not_rewritable(rewrite->from, rewrite->to, info);
-    } else if (err == ERR_OK && store_pin(rewrite->old[0]->store, NULL, info) != ERR_OK) {
-        err = ERR_AGAIN; /* Too many files are open, perhaps. */
     } else if (err == ERR_OK) {
-        err = take_place(self, rewrite, at, info);
-        err = err == ERR_OK ? ERR_OK : log_fail(self, err);
+        err = store_pin(rewrite->old[0]->store, NULL, info);
+        if (err == ERR_OK) {
+            err = take_place(self, rewrite, at, info);
+            err = err == ERR_OK ? ERR_OK : log_fail(self, err);
+        }
     }
     dropped = drop(self, rewrite);
     log_publish_totals(self);

@@ -163,6 +163,7 @@ enum err dump_store(struct dump *self, const char *path)
     if (found == ERR_OK) {
         dump_number(self, "base_offset", store.walk.header.base_offset);
         dump_number(self, "generation", store.walk.header.generation);
+        dump_number(self, "rewrites", store.walk.header.rewrites);
     }
     err = dump_end(self);
     if (err == ERR_OK && found != ERR_OK) {
@@ -307,6 +308,7 @@ static enum err dump_open_index(struct index_dump *self)
     if (found == ERR_OK) {
         dump_number(self->dump, "base_offset", self->header.base_offset);
         dump_number(self->dump, "generation", self->header.generation);
+        dump_number(self->dump, "rewrites", self->header.rewrites);
     }
     err = dump_end(self->dump);
     if (err != ERR_OK || found != ERR_OK) {

@@ -333,7 +333,8 @@ static enum err decode_index(struct check *self, struct err_info *info)
         return err;
     }
     if (header.base_offset != self->segment->base_offset ||
-        header.generation != self->walk.header.generation) {
+        header.generation != self->walk.header.generation ||
+        header.rewrites != self->walk.header.rewrites) {
         return err_set(info, ERR_CORRUPT, "the index was made for another store");
     }
     index->count = (index->bytes.size - INDEX_HEADER_SIZE - INDEX_SEAL_SIZE) / INDEX_ENTRY_SIZE;

@@ -338,8 +338,9 @@ enum err log_punch(struct log *self, uint64_t from, uint64_t to, struct err_info
  *   the middle of the old ones are not disturbed. The old files go when the new one's name is
  *   durable, after log_sync_*: a crash before finds the old segments, or the new one with the old
  *   ones as leftovers. ERR_CANCELED when run was never called, ERR_AGAIN when the segments are not
- *   what they were (trimmed, punched, dropped meanwhile), and what put or run failed with: nothing
- *   was changed. ERR_IO of its own moves the log to its failed state.
+ *   what they were (trimmed, punched, dropped meanwhile), ERR_LIMIT or ERR_IO when the old ones
+ *   cannot be opened for those who read them, and what put or run failed with: nothing was changed,
+ *   and the log is as healthy as it was. ERR_IO of its own moves the log to its failed state.
  *   (writer) cancel, instead of end: nothing was changed.
  *
  * Between begin and end anything may happen to the log; one rewrite at a time.

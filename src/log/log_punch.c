@@ -197,11 +197,18 @@ static enum err end_item(struct log *self, struct item *item, size_t at, struct 
     struct segment *prefix = NULL;
     enum err err = ERR_OK;
 
+    if (item->copy != NULL) {
+        err = segment_pin(item->segment, NULL, info); /* Its index is needed without its name. */
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
     segment_retire(old, true);
     if (item->copy != NULL) {
         item->cut.last = &item->last;
         err = log_take_prefix(self, item->segment, item->copy, &item->cut, &prefix, info);
         item->copy = err == ERR_OK ? NULL : item->copy;
+        segment_unpin(item->segment);
     }
     if (err == ERR_OK && !old->filling) {
         err = log_keep_damaged(self, old->base_offset, info);

@@ -298,7 +298,8 @@ static bool find_place(const struct log *self, const struct log_rewrite *rewrite
     return true;
 }
 
-/* The new segment takes the name and the place. */
+/* The new segment takes the name and the place. The first of the old ones is pinned up to here:
+ * those who read it, or find it until it is not in the list any more, can go on. */
 static enum err take_place(struct log *self, struct log_rewrite *rewrite, size_t at,
                            struct err_info *info)
 {
@@ -308,6 +309,7 @@ static enum err take_place(struct log *self, struct log_rewrite *rewrite, size_t
     ASSERT(made->sealed && made->end_offset == rewrite->to);
     segment_retire(rewrite->old[0], true); /* Its name goes to the new one. */
     err = store_commit(made->store, info);
+    store_unpin(rewrite->old[0]->store);
     if (err != ERR_OK) {
         return err;
     }
@@ -355,8 +357,11 @@ enum err log_rewrite_end(struct log *self, struct log_rewrite *rewrite, struct e
     if (err == ERR_OK && !find_place(self, rewrite, &at)) {
         err = not_rewritable(rewrite->from, rewrite->to, info);
     } else if (err == ERR_OK) {
-        err = take_place(self, rewrite, at, info);
-        err = err == ERR_OK ? ERR_OK : log_fail(self, err);
+        err = store_pin(rewrite->old[0]->store, NULL, info);
+        if (err == ERR_OK) {
+            err = take_place(self, rewrite, at, info);
+            err = err == ERR_OK ? ERR_OK : log_fail(self, err);
+        }
     }
     dropped = drop(self, rewrite);
     log_publish_totals(self);

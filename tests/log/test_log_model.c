@@ -100,6 +100,52 @@ static void step_reset(void)
     f.options.start = 0;
 }
 
+/* One to three neighbours, as they are or with batches merged; perhaps something happens to the log
+ * before it is put in place. */
+static void step_rewrite(void)
+{
+    static struct expected before;
+    struct rewriting rewriting = {.run = (unsigned)(1 + fixture_random(&f, 6)),
+                                  .body_size = (uint32_t)(33 + fixture_random(&f, 300))};
+    struct log_rewrite *rewrite;
+    struct log_extent extent = {.base_offset = 0};
+    uint64_t wanted = 1 + fixture_random(&f, 3);
+
+    if (start == log_end(f.log)) {
+        return;
+    }
+    rewriting.to = start + fixture_random(&f, log_end(f.log) - start);
+    for (uint64_t i = 0; i < wanted; i++) {
+        ck_assert_int_eq(log_extent_at(f.log, rewriting.to, &extent, NULL), ERR_OK);
+        if (!extent.sealed) {
+            break;
+        }
+        rewriting.from = i == 0 ? extent.base_offset : rewriting.from;
+        rewriting.to = extent.end_offset;
+        if (rewriting.to == log_end(f.log)) {
+            break;
+        }
+    }
+    if (rewriting.from < start || rewriting.from == rewriting.to || !extent.sealed) {
+        return; /* What is below the start is not known here. */
+    }
+    before = f.expected;
+    expected_rewrite(&f.expected, &rewriting);
+    ck_assert_int_eq(fixture_begin_rewrite(&f, rewriting.from, rewriting.to, &rewrite), ERR_OK);
+    if (fixture_random(&f, 8) == 0) {
+        log_rewrite_cancel(f.log, rewrite);
+        f.expected = before;
+        return;
+    }
+    if (fixture_random(&f, 4) == 0) {
+        step_sync();
+    }
+    ck_assert_int_eq(log_rewrite_end(f.log, rewrite, NULL), ERR_OK);
+    if (f.options.durable_end < log_end(f.log) && fixture_random(&f, 2) == 0) {
+        step_sync();
+    }
+}
+
 static void step_reopen(void)
 {
     fixture_close(&f);
@@ -124,8 +170,10 @@ static void run(uint64_t seed)
     for (int i = 0; i < STEPS; i++) {
         uint64_t dice = fixture_random(&f, 100);
 
-        if (dice < 55) {
+        if (dice < 45) {
             step_append();
+        } else if (dice < 55) {
+            step_rewrite();
         } else if (dice < 70) {
             step_truncate_front();
         } else if (dice < 80) {

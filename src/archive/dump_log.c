@@ -46,13 +46,22 @@ static enum err dump_batch(struct store_dump *self, const struct batch_header *h
     dump_bool(dump, "compacted", (header->attributes & BATCH_COMPACTED) != 0);
     dump_text(dump, "checksum", checksum);
     dump_text(dump, "digest", digest);
+    if ((header->attributes & BATCH_COMPACTED) != 0) {
+        ASSERT(self->body.size >= BATCH_DIGEST_SIZE); /* log/batch.h */
+        digest_to_text(self->body.data, digest);
+        dump_text(dump, "before", digest);
+    }
     return dump_end(dump);
 }
 
-static enum err dump_record(struct dump *dump, const struct record *record)
+static enum err dump_record(struct dump *dump, const struct batch_header *header,
+                            const struct record *record)
 {
     dump_begin(dump, "record");
     dump_number(dump, "offset", record->offset);
+    if (record->append_time_us != header->append_time_us) {
+        dump_time(dump, "time", record->append_time_us);
+    }
     if (record->timestamp_us != 0) {
         dump_time(dump, "timestamp", record->timestamp_us);
     }
@@ -72,7 +81,7 @@ static enum err dump_records(struct store_dump *self, const struct batch_header 
     while (err == ERR_OK && !dump_is_full(dump)) {
         err = batch_records_next(&self->records, &record);
         if (err == ERR_OK && record.offset >= dump->options->from) {
-            enum err told = dump_record(dump, &record);
+            enum err told = dump_record(dump, header, &record);
 
             if (told != ERR_OK) {
                 return told;
@@ -154,6 +163,7 @@ enum err dump_store(struct dump *self, const char *path)
     if (found == ERR_OK) {
         dump_number(self, "base_offset", store.walk.header.base_offset);
         dump_number(self, "generation", store.walk.header.generation);
+        dump_number(self, "rewrites", store.walk.header.rewrites);
     }
     err = dump_end(self);
     if (err == ERR_OK && found != ERR_OK) {
@@ -298,6 +308,7 @@ static enum err dump_open_index(struct index_dump *self)
     if (found == ERR_OK) {
         dump_number(self->dump, "base_offset", self->header.base_offset);
         dump_number(self->dump, "generation", self->header.generation);
+        dump_number(self->dump, "rewrites", self->header.rewrites);
     }
     err = dump_end(self->dump);
     if (err != ERR_OK || found != ERR_OK) {

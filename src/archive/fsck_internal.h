@@ -68,7 +68,8 @@ struct fsck_topic {
     bool begun; /* there was a segment */
     uint64_t last_raft_index;
     int64_t last_time_us;
-    bool ended; /* above what was promised the log ends here; what follows is removed */
+    uint64_t rewritten_end; /* of the last segment that took the place of others; 0: of none */
+    bool ended;             /* above what was promised the log ends here; what follows is removed */
 };
 enum err fsck_topic(struct fsck *self, struct fsck_topic *topic);
 

@@ -13,6 +13,7 @@ struct found {
     bool has[SEGMENT_FILE_COUNT];
     bool head_valid;
     uint64_t generation; /* of the store, when head_valid */
+    uint16_t rewrites;   /* as generation */
 };
 
 struct files {
@@ -126,6 +127,13 @@ static enum err tell_leftovers(struct fsck *self, const struct fsck_topic *topic
         err =
             tell_file(self, topic, found, SEGMENT_FILLING_TEMPORARY, "an interrupted step left it");
     }
+    if (err == ERR_OK && found->has[SEGMENT_COMPACT]) {
+        err = tell_file(self, topic, found, SEGMENT_COMPACT, "an interrupted compaction left it");
+    }
+    if (err == ERR_OK && found->has[SEGMENT_COMPACT_INDEX]) {
+        err = tell_file(self, topic, found, SEGMENT_COMPACT_INDEX,
+                        "an interrupted compaction left it");
+    }
     if (err == ERR_OK && found->has[SEGMENT_FILLING] && found->has[SEGMENT_STORE]) {
         err = tell_file(self, topic, found, SEGMENT_FILLING, "the store itself is there");
     }
@@ -163,6 +171,7 @@ static enum err read_heads(struct fsck *self, const struct fsck_topic *topic, st
         found->head_valid = err == ERR_OK && walk.header.base_offset == found->base_offset;
         if (found->head_valid) {
             found->generation = walk.header.generation;
+            found->rewrites = walk.header.rewrites;
             files->generation =
                 found->generation > files->generation ? found->generation : files->generation;
         }
@@ -273,6 +282,44 @@ static enum err tell_order(struct fsck *self, const struct fsck_topic *topic,
                : err;
 }
 
+/* Where the batches end whose headers can be made out, from the store's beginning on. */
+static enum err measure_store(struct fsck *self, const struct fsck_topic *topic,
+                              const struct found *found, uint64_t *ret_end)
+{
+    struct batch_header header;
+    struct store_walk walk;
+    char path[IO_PATH_SIZE];
+    enum err err = segment_path(path, topic->dir, found->base_offset,
+                                is_filling(found) ? SEGMENT_FILLING : SEGMENT_STORE, self->info);
+
+    *ret_end = found->base_offset;
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = store_walk_open(&walk, self->io, path, self->info);
+    while (err == ERR_OK && (err = store_walk_next(&walk, &header, self->info)) == ERR_OK) {
+        *ret_end = batch_end_offset(&header);
+    }
+    store_walk_close(&walk);
+    return err == ERR_AGAIN || err == ERR_CORRUPT || err == ERR_VERSION ? ERR_OK : err;
+}
+
+/* Compaction put another store in the place of this one, and a crash kept it from being removed:
+ * as log/log_rewrite.c has it. */
+static enum err is_superseded(struct fsck *self, const struct fsck_topic *topic,
+                              const struct found *found, bool *ret_superseded)
+{
+    uint64_t end;
+    enum err err = ERR_OK;
+
+    *ret_superseded = false;
+    if (found->base_offset < topic->rewritten_end) {
+        err = measure_store(self, topic, found, &end);
+        *ret_superseded = err == ERR_OK && end <= topic->rewritten_end;
+    }
+    return err;
+}
+
 static enum err check_next(struct fsck *self, struct fsck_topic *topic, const struct files *files,
                            size_t i)
 {
@@ -284,8 +331,15 @@ static enum err check_next(struct fsck *self, struct fsck_topic *topic, const st
         .filling = is_filling(found),
         .has_index = found->has[SEGMENT_INDEX],
     };
-    enum err err = ERR_OK;
+    bool superseded;
+    enum err err = is_superseded(self, topic, found, &superseded);
 
+    if (err != ERR_OK || superseded) {
+        return err != ERR_OK ? err
+                             : tell_file(self, topic, found,
+                                         segment.filling ? SEGMENT_FILLING : SEGMENT_STORE,
+                                         "compaction has put another one in its place");
+    }
     if (topic->begun && found->base_offset < end) {
         return found->base_offset < topic->promised.end ? tell_order(self, topic, found)
                                                         : tell_behind(self, topic, found);
@@ -300,7 +354,11 @@ static enum err check_next(struct fsck *self, struct fsck_topic *topic, const st
         chain_init(&topic->chain, found->base_offset, NULL);
         topic->begun = true;
     }
-    return err == ERR_OK ? fsck_segment(self, topic, &segment) : err;
+    err = err == ERR_OK ? fsck_segment(self, topic, &segment) : err;
+    if (found->rewrites > 0) {
+        topic->rewritten_end = topic->chain.offset;
+    }
+    return err;
 }
 
 static enum err check_end(struct fsck *self, const struct fsck_topic *topic)

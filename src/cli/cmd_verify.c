@@ -365,8 +365,10 @@ const struct command_spec command_verify = {
         "Without a topic: all of them. Digests chain the batches of a topic, so equal digests\n"
         "mean equal copies up to there. Each node is asked at its own address. A copy that is\n"
         "behind, or fetches a range that it lacks, is told, and is no difference; nor is one that\n"
-        "was compacted at another time than others: it had the same records. --deep finds what the\n"
-        "digests in the headers cannot: bytes that the disk no longer gives back. Exits 0 when all\n"
+        "was compacted at another time than others: it had the same records. --deep finds what "
+        "the\n"
+        "digests in the headers cannot: bytes that the disk no longer gives back. Exits 0 when "
+        "all\n"
         "are equal, 1 when not, 10 when a node could not be asked.\n",
     .options = options,
     .arguments_min = 0,

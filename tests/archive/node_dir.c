@@ -17,6 +17,7 @@
 #include "raft_fsm/manifest.h"
 #include "raft_fsm/membership.h"
 #include "raft_fsm/raft_disk.h"
+#include "record/compact_log.h"
 #include "record/record_set.h"
 
 enum { TERM = 3 };
@@ -269,6 +270,23 @@ void node_dir_make_on(struct node_dir *self, struct io *io, unsigned members, ui
 void node_dir_fini(struct node_dir *self)
 {
     mem_io_fini(&self->disk);
+}
+
+uint64_t node_dir_compact(struct node_dir *self, uint64_t clean_to)
+{
+    const struct log_options options = {.io = self->io,
+                                        .dir = self->a,
+                                        .durable_end = self->a_last,
+                                        .segment_size_max = NODE_DIR_SEGMENT_SIZE};
+    const struct compact_log_options compact = {.clean_to = clean_to, .group_max = 2};
+    struct log_report report;
+    struct log *log;
+    uint64_t cleaned_to;
+
+    must(log_open(&options, &log, &report, &failure));
+    cleaned_to = compact_log(log, &compact);
+    log_close(log);
+    return cleaned_to;
 }
 
 /* ---- starting ---- */

@@ -43,6 +43,10 @@ void node_dir_make_on(struct node_dir *self, struct io *io, unsigned members, ui
  * directory. *ret_missing: offsets in holes. */
 enum err node_dir_start(struct node_dir *self, uint64_t *ret_missing, struct err_info *info);
 
+/* Compacts topic "a" as its cleaner does, below clean_to; all of its records have one key. Two
+ * neighbouring segments become one. Returns up to where it is clean. */
+uint64_t node_dir_compact(struct node_dir *self, uint64_t clean_to);
+
 /* ---- files ---- */
 
 /* All of the file, into a buffer of the caller's (free). */

@@ -169,6 +169,27 @@ START_TEST(a_topic_has_batches_records_and_index_entries)
 }
 END_TEST
 
+START_TEST(compacted_batches_tell_what_they_follow_on_and_what_is_left)
+{
+    char digest[80];
+    char wanted[96];
+    const char *at;
+
+    ck_assert_uint_gt(node_dir_compact(&dir, dir.a_end), 0);
+    dump(dir.a, (struct dump_options){.records = true});
+    ck_assert_uint_lt(count_of("record offset="), dir.a_last / 2);
+    assert_told("sparse=1 compacted=1 checksum=ok digest=");
+    assert_told(" before=0000000000000000000000000000000000000000000000000000000000000000\n");
+    assert_told("rewrites=1");
+    ck_assert_uint_eq(result.damaged, 0);
+    /* What the first one ends with is what the next one follows on. */
+    at = strstr(told.text, "compacted=1 checksum=ok digest=");
+    ck_assert_int_eq(sscanf(at, "compacted=1 checksum=ok digest=%64s", digest), 1);
+    snprintf(wanted, sizeof wanted, " before=%s\n", digest);
+    assert_told(wanted);
+}
+END_TEST
+
 START_TEST(from_and_limit_leave_out_what_is_not_wanted)
 {
     dump(dir.a, (struct dump_options){.from = dir.a_last - 4});
@@ -344,6 +365,7 @@ static Suite *suite(void)
     tcase_add_test(formats, small_files_are_told);
     tcase_add_test(formats, the_snapshot_has_members_topics_and_nodes);
     tcase_add_test(formats, a_topic_has_batches_records_and_index_entries);
+    tcase_add_test(formats, compacted_batches_tell_what_they_follow_on_and_what_is_left);
     tcase_add_test(formats, from_and_limit_leave_out_what_is_not_wanted);
     tcase_add_test(formats, the_journal_has_batches_and_entries);
     tcase_add_test(formats, a_directory_gives_all_in_order_and_unknown_files_too);

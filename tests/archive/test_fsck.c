@@ -640,6 +640,128 @@ START_TEST(what_interrupted_steps_leave_is_named_and_no_harm)
 }
 END_TEST
 
+START_TEST(a_compacted_topic_has_nothing_to_say)
+{
+    uint64_t records;
+
+    node_dir_make(&dir, (unsigned)_i, 1);
+    check_dir();
+    records = summary.records;
+    ck_assert_uint_gt(node_dir_compact(&dir, dir.a_end), 0);
+    check_dir();
+    ck_assert_msg(said.count == 0, "%s", said.text);
+    ck_assert_uint_lt(summary.records, records);
+    assert_start_agrees();
+    node_dir_fini(&dir);
+    /* Above the snapshot, too, and with batches on both of its sides. */
+    node_dir_make(&dir, (unsigned)_i, 1);
+    ck_assert_uint_gt(node_dir_compact(&dir, dir.a_last), dir.a_end);
+    check_dir();
+    ck_assert_msg(said.count == 0, "%s", said.text);
+    node_dir_fini(&dir);
+}
+END_TEST
+
+START_TEST(every_flipped_bit_of_a_compacted_store_is_found)
+{
+    char path[IO_PATH_SIZE];
+    uint64_t size;
+
+    node_dir_make(&dir, THREE, 1);
+    ck_assert_uint_gt(node_dir_compact(&dir, dir.a_end), 0);
+    find(dir.a, ".store", 0, path, &size);
+    for (uint64_t position = 0; position < size; position += 1 + size / 200) {
+        node_dir_flip(&dir, path, position, (unsigned)position % 8);
+        check_dir();
+        ck_assert_msg(said.worst >= FSCK_REPAIRED, "%llu: %s", (unsigned long long)position,
+                      said.text);
+        assert_said(name_of(path));
+        node_dir_flip(&dir, path, position, (unsigned)position % 8);
+    }
+    node_dir_fini(&dir);
+}
+END_TEST
+
+/* Takes the bytes at `position` for a batch, changes it, and makes its checksums right. */
+static void change_batch(const char *path, uint64_t at, unsigned byte_of_body)
+{
+    uint64_t size;
+    uint8_t *bytes = node_dir_read(&dir, path, &size);
+    uint8_t *batch = bytes + at;
+    uint32_t batch_size = bytes_get_u32(batch + 8);
+
+    ck_assert_uint_le(at + batch_size, size);
+    batch[104 + byte_of_body] ^= 1;
+    bytes_put_u32(batch + 64, crc32c(batch + 104, batch_size - 104));
+    bytes_put_u32(batch + 4, crc32c(batch + 8, 96));
+    node_dir_write(&dir, path, bytes, size);
+    free(bytes);
+}
+
+START_TEST(a_compacted_batch_that_does_not_follow_or_holds_nonsense_is_found)
+{
+    char path[IO_PATH_SIZE];
+    uint64_t clean_to;
+    uint64_t size;
+
+    node_dir_make(&dir, THREE, 1);
+    ck_assert_uint_gt(node_dir_compact(&dir, dir.a_end), 0);
+    find(dir.a, ".store", 1, path, &size);
+    change_batch(path, 32, 5);
+    check_dir();
+    assert_said("does not follow on the digest of the batch before");
+    ck_assert_int_ge(said.worst, FSCK_REPAIRED);
+    node_dir_fini(&dir);
+
+    /* Up to where a segment ends: the last one of the key is in it, and stays. */
+    node_dir_make(&dir, THREE, 1);
+    find(dir.a, ".store", 2, path, &size);
+    clean_to = strtoull(name_of(path), NULL, 10);
+    ck_assert_uint_eq(node_dir_compact(&dir, clean_to), clean_to);
+    find(dir.a, ".store", 0, path, &size);
+    change_batch(path, 32, 32 + 1); /* the length of the record */
+    check_dir();
+    assert_said("holds records that make no sense");
+    node_dir_fini(&dir);
+}
+END_TEST
+
+START_TEST(segments_that_compaction_replaced_are_leftovers)
+{
+    char path[IO_PATH_SIZE];
+    char index[IO_PATH_SIZE];
+    uint64_t index_size;
+    uint64_t size;
+    uint8_t *store;
+    uint8_t *entries;
+
+    node_dir_make(&dir, THREE, 1);
+    find(dir.a, ".store", 1, path, &size);
+    find(dir.a, ".index", 1, index, &index_size);
+    store = node_dir_read(&dir, path, &size);
+    entries = node_dir_read(&dir, index, &index_size);
+    ck_assert_uint_gt(node_dir_compact(&dir, dir.a_end), 0);
+    node_dir_write(&dir, path, store, size);
+    node_dir_write(&dir, index, entries, index_size);
+    snprintf(index, sizeof index, "%s/00000000000000000000.store.compact", dir.a);
+    node_dir_write(&dir, index, "x", 1);
+    snprintf(index, sizeof index, "%s/00000000000000000000.index.compact", dir.a);
+    node_dir_write(&dir, index, "x", 1);
+    check_dir();
+    ck_assert_msg(said.worst == FSCK_NOTE && said.count == 3, "%s", said.text);
+    assert_said(name_of(path));
+    assert_said("compaction has put another one in its place");
+    assert_said("00000000000000000000.store.compact");
+    assert_said("00000000000000000000.index.compact");
+    assert_start_agrees();
+    check_dir();
+    ck_assert_msg(said.count == 0, "%s", said.text);
+    free(store);
+    free(entries);
+    node_dir_fini(&dir);
+}
+END_TEST
+
 START_TEST(an_index_that_names_wrong_places_must_be_removed_by_somebody)
 {
     char path[IO_PATH_SIZE];
@@ -665,6 +787,7 @@ END_TEST
 
 static Suite *suite(void)
 {
+    TCase *compacted = tcase_create("compacted");
     Suite *suite = suite_create("archive/fsck");
     TCase *right = tcase_create("right");
     TCase *flips = tcase_create("flips");
@@ -675,6 +798,12 @@ static Suite *suite(void)
     tcase_add_test(right, a_directory_in_use_is_refused);
     tcase_add_test(right, what_is_no_data_directory_is_told);
     suite_add_tcase(suite, right);
+    tcase_set_timeout(compacted, 60);
+    tcase_add_loop_test(compacted, a_compacted_topic_has_nothing_to_say, ALONE, THREE + 1);
+    tcase_add_test(compacted, every_flipped_bit_of_a_compacted_store_is_found);
+    tcase_add_test(compacted, a_compacted_batch_that_does_not_follow_or_holds_nonsense_is_found);
+    tcase_add_test(compacted, segments_that_compaction_replaced_are_leftovers);
+    suite_add_tcase(suite, compacted);
     tcase_set_timeout(flips, 60);
     tcase_add_loop_test(flips, every_flipped_bit_is_found_and_its_file_named, 0,
                         sizeof kinds / sizeof kinds[0]);

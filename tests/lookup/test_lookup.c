@@ -25,12 +25,11 @@ static void tear_down(void)
     lab_topic_fini(&topic);
 }
 
-/* Of a mebibyte, so that most is in few files. */
-static void use_large_segments(void)
+static void use_segments(unsigned size)
 {
     lab_topic_delete(&lab, &topic);
     lab_topic_fini(&topic);
-    lab.segment_size = 1 << 20;
+    lab.segment_size = size;
     lab_topic_init(&lab, &topic, 6, "large");
 }
 
@@ -100,7 +99,7 @@ START_TEST(a_key_of_100000_records_costs_a_few_pages)
     struct lookup_stats before;
     struct lookup_stats after;
 
-    use_large_segments();
+    use_segments(1 << 20);        /* so that most is in few files */
     lab.options.table_max = 1000; /* a hundred files, merged */
     append(1000, 100, 100000);
     start_with(TOPIC_INDEX_BTREE);
@@ -138,8 +137,8 @@ START_TEST(times_are_found_between_two_batches)
     struct lab_cost cost;
     int64_t time;
 
-    use_large_segments();
-    append(2000, 20, 50); /* about 500 bytes a batch */
+    use_segments(1 << 20); /* so that most is in few files */
+    append(2000, 20, 50);  /* about 500 bytes a batch */
     start_with(TOPIC_INDEX_TIME);
     time = topic.records[topic.end / 2].time_us;
     query.since_us = time;
@@ -231,6 +230,128 @@ START_TEST(what_lies_below_the_start_goes)
 }
 END_TEST
 
+/* ---- compaction ---- */
+
+/* All keys, from both ends, and some times. */
+static struct lab_cost check_all(unsigned keys)
+{
+    struct lab_cost sum = {0};
+
+    for (unsigned i = 0; i < keys; i++) {
+        struct lookup_query query = {.newest_first = i % 2 == 0};
+        struct lab_cost cost;
+
+        lab_check(&lab, &topic, (int32_t)i, &query, log_start(topic.log), topic.end, &cost);
+        ck_assert_uint_gt(cost.found, 0);
+        sum.found += cost.found;
+        sum.scanned += cost.scanned;
+    }
+    for (uint64_t offset = 0; offset < topic.end; offset += 1 + topic.end / 20) {
+        int64_t time_us = topic.records[offset].time_us;
+        struct lookup_query query = {.since_us = time_us};
+
+        lab_check(&lab, &topic, LAB_NO_KEY, &query, 0, topic.end, NULL);
+        query.since_us = 0;
+        query.until_us = time_us + (int64_t)(offset % 2);
+        lab_check(&lab, &topic, LAB_NO_KEY, &query, 0, topic.end, NULL);
+    }
+    return sum;
+}
+
+static uint64_t files_size(const char *suffix)
+{
+    char **files = lab_files(&lab, &topic, suffix);
+    uint64_t size = 0;
+
+    for (unsigned i = 0; files[i] != NULL; i++) {
+        size += lab_file_size(files[i]);
+    }
+    lab_files_free(files);
+    return size;
+}
+
+START_TEST(offsets_of_records_that_compaction_took_do_no_harm)
+{
+    append(200, 10, 20);
+    start_with(TOPIC_INDEXES_KNOWN);
+    lab_compact(&topic, topic.end, (unsigned)_i);
+    /* Whether they are named still, or not any more. */
+    (void)check_all(20);
+    append(20, 10, 20);
+    (void)check_all(20);
+}
+END_TEST
+
+START_TEST(times_of_a_compacted_log_are_found)
+{
+    append(200, 10, 20);
+    lab_compact(&topic, topic.end, (unsigned)_i);
+    append(20, 10, 20);
+    start_with(TOPIC_INDEXES_KNOWN);
+    (void)check_all(20);
+}
+END_TEST
+
+/* Up to where a file of an index is what compaction left. */
+static bool is_small(uint64_t keys_size, unsigned times)
+{
+    return count_files(".keys") > 0 && files_size(".keys") < keys_size / 2 &&
+           count_files(".timeindex") < times;
+}
+
+START_TEST(indexes_of_what_compaction_took_are_made_again)
+{
+    struct lab_cost cost;
+    uint64_t keys_size;
+    unsigned times;
+
+    use_segments(32 * 1024);
+    lab.options.table_max = 1000;
+    append(1000, 10, 20);
+    start_with(TOPIC_INDEXES_KNOWN);
+    keys_size = files_size(".keys");
+    times = count_files(".timeindex");
+    ck_assert_uint_gt(keys_size, 0);
+    lab_compact(&topic, topic.end, 8);
+    lookup_wake(lab.lookup);
+    for (unsigned i = 0; i < 2000 && !is_small(keys_size, times); i++) {
+        (void)usleep(5000);
+        lookup_wake(lab.lookup);
+    }
+    ck_assert(is_small(keys_size, times));
+    lab_wait_ready(&lab, &topic);
+    cost = check_all(20);
+    ck_assert_uint_lt(cost.scanned, 2 * cost.found); /* Few that are not there are named still. */
+    /* All is as the log now is: nothing is made again for ever. */
+    lab_stop(&lab);
+    lab_start(&lab);
+    lab_wait_ready(&lab, &topic);
+    keys_size = files_size("");
+    lab_compact(&topic, topic.end, 1);
+    for (unsigned i = 0; i < 20; i++) {
+        lookup_wake(lab.lookup);
+        (void)usleep(5000);
+    }
+    lab_wait_ready(&lab, &topic);
+    ck_assert_uint_le(files_size(""), keys_size);
+    (void)check_all(20);
+}
+END_TEST
+
+START_TEST(files_that_end_inside_of_a_merged_batch_are_not_believed_after_a_restart)
+{
+    append(200, 10, 20);
+    start_with(TOPIC_INDEXES_KNOWN);
+    lab_compact(&topic, topic.end, 3);
+    (void)check_all(20);
+    lab_stop(&lab);
+    lab_start(&lab);
+    (void)check_all(20);
+    lab_wait_ready(&lab, &topic);
+    (void)check_all(20);
+}
+END_TEST
+
 START_TEST(leftovers_of_unknown_topics_go_at_the_start)
 {
     char path[512];
@@ -291,7 +412,7 @@ START_TEST(damage_is_named_never_served_and_made_again)
     struct lookup_query query = {.since_us = 1200000, .until_us = 1250000};
 
     lab.options.table_max = 200;
-    append(400, 10, 50);
+    append(200, 10, 20);
     start_with(TOPIC_INDEXES_KNOWN);
     lab_stop(&lab);
     for (unsigned i = 0; i < 3; i++) {
@@ -415,6 +536,7 @@ int main(void)
 {
     Suite *suite = suite_create("lookup");
     TCase *tcase = tcase_create("lookups");
+    TCase *compaction = tcase_create("compaction");
 
     tcase_set_timeout(tcase, 90);
     tcase_add_checked_fixture(tcase, set_up, tear_down);
@@ -434,5 +556,13 @@ int main(void)
     tcase_add_test(tcase, nothing_is_removed_before_the_node_knows_its_topics);
     tcase_add_test(tcase, a_killed_builder_leaves_what_can_be_used_or_is_made_again);
     suite_add_tcase(suite, tcase);
+    tcase_set_timeout(compaction, 90);
+    tcase_add_checked_fixture(compaction, set_up, tear_down);
+    tcase_add_loop_test(compaction, offsets_of_records_that_compaction_took_do_no_harm, 1, 3);
+    tcase_add_loop_test(compaction, times_of_a_compacted_log_are_found, 1, 3);
+    tcase_add_test(compaction, indexes_of_what_compaction_took_are_made_again);
+    tcase_add_test(compaction,
+                   files_that_end_inside_of_a_merged_batch_are_not_believed_after_a_restart);
+    suite_add_tcase(suite, compaction);
     return runner_main(suite);
 }

@@ -7,6 +7,7 @@
 #include "lib/runner.h"
 #include "lib/tmpdir.h"
 #include "merged.h"
+#include "raft_fsm/retention.h"
 #include "record/batch_records.h"
 
 enum { TOPIC = COMMAND_COUNT_MAX, BATCHES = 48, RECORDS = 2, END = BATCHES * RECORDS };
@@ -288,6 +289,27 @@ START_TEST(a_start_inside_of_a_merged_batch_is_one_on_all_nodes)
 }
 END_TEST
 
+/* Its batch begins below the topic's start, which does not go back. */
+START_TEST(a_topic_whose_first_batch_begins_below_its_start_can_be_trimmed_inside_of_it)
+{
+    struct topic_trim what = history_trim(here, 9);
+
+    merged_log(there->log, (struct merged_range[]){{4, 14}}, 1);
+    trim(from, &what);
+    ck_assert_int_eq(retention_trim_to(there, 12, &what, NULL), ERR_OK);
+    ck_assert_uint_eq(what.batch_start, 8);
+    trim(from, &what);
+    ck_assert_uint_eq(topic_start(there), 12);
+    ck_assert_uint_eq(log_start(there->log), 8);
+    ck_assert_int_eq(retention_trim_to(there, 15, &what, NULL), ERR_OK);
+    ck_assert_uint_eq(what.batch_start, 14);
+    trim(from, &what);
+    ck_assert_uint_eq(log_start(there->log), 14);
+    ck_assert_mem_eq(there->start_digest, header_at(here, 13).digest, DIGEST_SIZE);
+    fsm_check(from);
+}
+END_TEST
+
 START_TEST(what_does_not_belong_is_refused)
 {
     struct fsm_hole hole;
@@ -402,6 +424,8 @@ int main(void)
     tcase_add_test(tcase, where_the_batch_below_is_damaged_it_goes_too);
     tcase_add_test(tcase, a_hole_at_the_start_is_filled_from_a_batch_that_begins_below_it);
     tcase_add_test(tcase, a_start_inside_of_a_merged_batch_is_one_on_all_nodes);
+    tcase_add_test(tcase,
+                   a_topic_whose_first_batch_begins_below_its_start_can_be_trimmed_inside_of_it);
     tcase_add_loop_test(tcase, what_does_not_belong_is_refused, 0, 3);
     tcase_add_test(tcase, what_is_cut_off_is_refused);
     tcase_add_loop_test(tcase, copies_compacted_at_any_times_fill_each_other, 0, 40);

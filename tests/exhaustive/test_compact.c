@@ -203,8 +203,9 @@ static enum err clean(struct fsm *fsm, unsigned passes)
 
     for (unsigned i = 0; i < passes && err == ERR_OK; i++) {
         err = keyed_clean(fsm, topic, &rewritten);
-        if (exhaust_may_retry(err)) {
-            err = keyed_clean(fsm, topic, &rewritten); /* Nothing was changed. */
+        /* A sync that cannot begin is a failure (F5); else nothing was changed. */
+        if (fsm_may_clean(fsm, topic) && exhaust_may_retry(err)) {
+            err = keyed_clean(fsm, topic, &rewritten);
         }
         cleaned_to = atomic_load(&topic->cleaned_to);
         tombstones_gone = topic->cleaned.tombstones_below;

@@ -306,7 +306,9 @@ START_TEST(another_history_than_the_compacted_one_is_told)
     struct fsm *fsm = open_topic();
     struct keyed_topic kept;
     struct keyed other = {.key = 1, .value = 999999};
+    struct batch_header merged = {.record_count = 0};
     struct manifest manifest;
+    uint64_t at = 0; /* offset of what is changed */
     unsigned before;
 
     manifest = save(fsm);
@@ -337,9 +339,13 @@ START_TEST(another_history_than_the_compacted_one_is_told)
             entries[i] = packer_entry(&packer, i + 1, 1);
             break;
         }
+        at += view.produce.header.record_count;
     }
     fsm = open_fsm(&manifest);
+    ck_assert_int_eq(log_read_header(topic_of(fsm)->log, at, &merged, NULL), ERR_OK);
+    ck_assert_uint_gt(merged.record_count, 1);
     ck_assert_int_eq(apply_again(fsm, &info), ERR_DIVERGED);
+    ck_assert_uint_lt(topic_of(fsm)->end, batch_end_offset(&merged)); /* Its digest told. */
     ck_assert_ptr_nonnull(strstr(info.text, "keys"));
     fsm_close(fsm);
     manifest_fini(&manifest);

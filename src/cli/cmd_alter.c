@@ -103,6 +103,7 @@ const struct command_spec command_topic_alter = {
         "s, m, h or d behind them; sizes are bytes, or have K, M, G or T behind them.\n"
         "\n"
         "  quorlog topic alter orders --retention-ms 7d --retention-bytes 10G\n"
+        "  quorlog topic alter prices --compact on    keep the latest record of each key\n"
         "  quorlog topic alter orders --index time,key=btree\n"
         "  quorlog topic alter orders --index key=bloom --on 2,3    nodes 2 and 3 only\n"
         "  quorlog topic alter orders --index default --on 2    node 2 as the others again\n",

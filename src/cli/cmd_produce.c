@@ -56,6 +56,7 @@ static const char details[] =
     "  quorlog produce log /var/log/dpkg.log\n"
     "  quorlog produce log /var/log/dpkg.log --resume dpkg.state\n"
     "  echo took over | quorlog produce leases --expect-offset 7\n"
+    "  echo alice: | quorlog produce scores -K :    no value: in a compacted topic the key goes\n"
     "  printf 'alice:1\\nbob:2\\n' | quorlog produce scores -K : --json\n";
 
 struct produce {

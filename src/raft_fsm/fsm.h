@@ -26,13 +26,18 @@
  *   F1  topic->end <= log_end(topic->log), and equal unless entries are being replayed.
  *   F2  A log holds committed batches only.
  *   F3  Entries are applied in order of index, without a gap.
- *   F4  Every topic's start is the first offset of a batch, or its end; its log_start, the first
- *       record that is shown, lies in that batch.
+ *   F4  Every topic's start is the first offset of a batch on the node that led when it moved, or
+ *       its end; its log_start, the first record that is shown, lies in that batch. Where batches
+ *       were merged, here or there, start may lie inside of one: then a batch of the log begins
+ *       below its start.
  *   F5  After a failure nothing is applied, synced, filled or installed any more (ERR_FAILED); only
  *       opening again leaves that state.
  *   F6  Of every topic in the catalog the holes are counted, and their sums.
  *   F7  A topic's log starts where the topic does; its files reach down to what the newest durable
  *       snapshot says at least, so that what is opened, and replayed, finds all of it.
+ *   F8  What may be taken from a topic by compaction lies below its end, and only ever grows.
+ *   F9  A topic's cleaned_to says what is clean, durably, of the log as it is: it is 0 while the
+ *       topic has holes, and begins there again when they were filled.
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_H
 #define QUORLOG_RAFT_FSM_FSM_H
@@ -79,6 +84,7 @@ struct fsm_options {
  *   TOPIC_TRIM     OK (log_start: not lower than asked for), TOPIC_UNKNOWN, INVALID, RANGE (beyond
  *                  the topic's end)
  *   AGE            OK, INVALID
+ *   COMPACT        OK, TOPIC_UNKNOWN, INVALID (the topic's setting says no; beyond its end)
  *
  * The fields from base_offset on are set when it is OK. */
 struct fsm_result {
@@ -226,6 +232,35 @@ void fsm_hole_fini(struct fsm_hole *self); /* also fine on an empty one */
 enum err fsm_next_hole(struct fsm *self, struct fsm_hole *ret_hole);
 
 /*
+ * What came for a hole, and how it fits. A batch of a node that compacted at another time may begin
+ * below the hole, or end above it:
+ *
+ *      here     [ ------- ][ --- ]      hole      [ ---- ][ ---- ]
+ *      there    [ ---- ][ ------------ ][ -------------- ][ ---- ]
+ *                         ^ cut at the hole           ^ PASSES
+ *
+ * Below, what is here stays: of the batch there the part from the hole on is taken, behind the
+ * digest that is known here. Above, no digest and no stamps are known for the place where the hole
+ * ends: unless somebody has a batch that ends there, what is above has to go and comes again.
+ */
+enum fsm_fit {
+    FSM_FIT_WHOLE,      /* it follows */
+    FSM_FIT_PASSES,     /* its first batch follows, and ends above the hole, at after.offset */
+    FSM_FIT_BEGINS_LOW, /* its first batch begins below the hole, and the batch there cannot be read
+                           to say where it is to be cut: it is damaged */
+};
+
+struct fsm_chunk {
+    struct slice batches; /* owns a reference; other bytes than before where it was cut */
+    enum fsm_fit fit;
+    struct chain after; /* behind it; not for BEGINS_LOW */
+};
+
+/* (any thread) Verifies what came, in chunk->batches, against hole->chain. ERR_CORRUPT: it is not
+ * what belongs there; ERR_NOMEM. */
+enum err fsm_hole_fit(const struct fsm_hole *hole, struct fsm_chunk *chunk, struct err_info *info);
+
+/*
  * (any thread) Whether what follows on `chain`, which stands at hole->to, meets the hole's upper
  * edge. ERR_DIVERGED when it does not; ERR_CORRUPT when the batch above cannot be read, ERR_AGAIN
  * when there is none yet to judge by; ERR_IO, ERR_NOMEM.
@@ -234,8 +269,8 @@ enum err fsm_hole_meets(const struct fsm_hole *hole, const struct chain *chain,
                         struct err_info *info);
 
 /*
- * Puts batches that follow on hole->chain (chain_follow) at the hole's beginning; `after` is the
- * chain behind them. With `met` the hole is filled up to its edge, and meets it. ERR_NOT_FOUND: the
+ * Puts batches that fit (fsm_hole_fit: WHOLE) at the hole's beginning; `after` is the chain behind
+ * them. With `met` the hole is filled up to its edge, and meets it. ERR_NOT_FOUND: the
  * hole is not there any more, nothing was changed. ERR_CORRUPT, ERR_TOO_LARGE: they are no batches
  * of this log, whatever their digests say. ERR_IO, ERR_NOSPACE, ERR_NOMEM, ERR_FAILED: F5.
  */
@@ -256,6 +291,55 @@ enum err fsm_punch_end(struct fsm *self, struct topic *topic, struct log_punch *
 
 /* Somebody else punched or filled the topic's log: counts again. (F6) */
 void fsm_holes_changed(struct fsm *self, struct topic *topic);
+
+/* ---- compaction ---- */
+
+/* What is to be cleaned of a topic on this node. */
+struct fsm_cleaning {
+    uint64_t from; /* the first record whose key was not looked at, … */
+    bool records;  /* … and such records are to be, in segments that can be replaced */
+    bool tombstones;
+    uint64_t tombstones_below; /* They may go, as far as this copy is clean. */
+};
+void fsm_cleaning_due(const struct fsm *self, const struct topic *topic,
+                      struct fsm_cleaning *ret_due);
+
+/* Whether nothing speaks against it: the topic is there, whole, and not being replayed. */
+bool fsm_may_clean(const struct fsm *self, const struct topic *topic);
+
+/* Neighbouring segments that are put in order together: several, which are to become one, or a
+ * single one. */
+struct fsm_group {
+    uint64_t from; /* may be below the log's start */
+    uint64_t to;
+    uint64_t size; /* bytes of their store files */
+    unsigned segments;
+};
+
+/* The group of the segment that holds `offset`, of segments that begin below `below`.
+ * ERR_NOT_FOUND: that segment does not, or there is none; ERR_AGAIN: it is not complete yet.
+ * ERR_RANGE, ERR_HOLE. */
+enum err fsm_next_group(const struct fsm *self, const struct topic *topic, uint64_t offset,
+                        uint64_t below, struct fsm_group *ret_group);
+
+/* As log_rewrite_begin and log_rewrite_end, with log_rewrite_put and log_rewrite_run between them
+ * on any thread. The topic may be deleted meanwhile. ERR_IO, ERR_FAILED: F5; what else they return
+ * has changed nothing. */
+enum err fsm_rewrite_begin(struct fsm *self, struct topic *topic, const struct fsm_group *group,
+                           struct log_rewrite **ret_rewrite, struct err_info *info);
+enum err fsm_rewrite_end(struct fsm *self, struct topic *topic, struct log_rewrite *rewrite,
+                         struct err_info *info);
+
+/* As fsm_sync_begin, for one topic. */
+enum err fsm_clean_sync_begin(struct fsm *self, struct topic *topic, struct fsm_sync **ret_sync,
+                              struct err_info *info);
+
+/* The topic's directory; ret_path: IO_PATH_SIZE bytes. ERR_TOO_LARGE. */
+enum err fsm_topic_path(const struct fsm *self, const struct topic *topic, char ret_path[],
+                        struct err_info *info);
+
+/* A pass is through, and durable: so far the topic's copy is clean. Neither goes down. */
+void fsm_set_cleaned(struct topic *topic, uint64_t cleaned_to, uint64_t tombstones_below);
 
 /* ASSERTs F1 and what else can be checked cheaply. */
 void fsm_check(const struct fsm *self);

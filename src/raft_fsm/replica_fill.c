@@ -5,6 +5,8 @@
  *       ▲                     ▲ └─────────────────────────────────────────────────────────────┘
  *       │                     │   silent, lacks it: another peer
  *       │                     │   does not follow: refused, another peer
+ *       │                     │   ends above the hole: another peer; nobody has it otherwise: what
+ *       │                     │     is above is dropped as far as that, and comes again
  *       ├── met, or its turn is over: the next topic's lowest hole
  *       ├── nobody has it: other holes, then a rest
  *       ├── chunk after chunk was refused: what was put in is dropped
@@ -41,9 +43,8 @@ struct check_job {
     uint64_t number;      /* the fill's, when it began */
     uint64_t peer;        /* whose chunk it is */
     struct fsm_hole hole; /* owns a reference to its topic */
-    struct slice batches; /* owns a reference */
-    uint64_t end;
-    struct chain after;
+    struct fsm_chunk chunk;
+    uint64_t end; /* as its sender said */
     bool met;
     enum err edge_err; /* the upper edge could not be met */
 };
@@ -60,7 +61,7 @@ static bool is_open(const struct fill *fill)
 
 static bool is_idle(const struct fill *fill)
 {
-    return !fill->asked && !fill->checking && fill->waiting.block == NULL;
+    return !fill->asked && !fill->own.reading && !fill->checking && fill->waiting.block == NULL;
 }
 
 static void drop_waiting(struct fill *fill)
@@ -89,6 +90,8 @@ static void close_hole(struct fill *fill)
 void replica_fill_fini(struct replica *self)
 {
     close_hole(&self->fill);
+    self->fill.own.reading = false; /* No job runs any more. */
+    replica_own_drop(self);
 }
 
 /* ---- the rate ---- */
@@ -251,7 +254,11 @@ static void refuse(struct replica *self, uint64_t peer, const char *why)
                "topic=%s offset=%llu peer=%llu why=%s", fill->hole.topic->name,
                (unsigned long long)fill->hole.chain.offset, (unsigned long long)peer,
                diag_quote(quoted, sizeof quoted, why));
-    replica_peer_away(self, peer, REFUSED_MS);
+    if (peer == 0) {
+        replica_own_drop(self); /* Others may have it otherwise. */
+    } else {
+        replica_peer_away(self, peer, REFUSED_MS);
+    }
     fill->hole.topic->refused++;
     rewind(fill);
     fill->peer = 0;
@@ -263,15 +270,16 @@ static void run_check(struct replica_job *base)
 {
     struct check_job *job = (struct check_job *)replica_job_of(base);
     struct err_info *info = &job->job.info;
-    enum err err = chain_follow(&job->after, job->batches.data, job->batches.size, info);
+    struct fsm_chunk *chunk = &job->chunk;
+    enum err err = fsm_hole_fit(&job->hole, chunk, info);
 
-    if (err == ERR_OK && (job->after.offset != job->end || job->end > job->hole.to)) {
+    if (err == ERR_OK && chunk->fit != FSM_FIT_BEGINS_LOW && chunk->after.offset != job->end) {
         err = err_set(info, ERR_CORRUPT, "the batches end at %llu, not at %llu",
-                      (unsigned long long)job->after.offset, (unsigned long long)job->end);
+                      (unsigned long long)chunk->after.offset, (unsigned long long)job->end);
     }
     job->job.err = err;
-    if (err == ERR_OK && job->after.offset == job->hole.to) {
-        job->edge_err = fsm_hole_meets(&job->hole, &job->after, info);
+    if (err == ERR_OK && chunk->fit == FSM_FIT_WHOLE && chunk->after.offset == job->hole.to) {
+        job->edge_err = fsm_hole_meets(&job->hole, &chunk->after, info);
         job->met = job->edge_err == ERR_OK;
     }
 }
@@ -294,8 +302,7 @@ static bool start_check(struct replica *self)
     job->peer = fill->waiting_peer;
     job->hole = fill->hole;
     topic_ref(job->hole.topic);
-    job->after = fill->hole.chain;
-    job->batches = fill->waiting;
+    job->chunk.batches = fill->waiting;
     job->end = fill->waiting_end;
     fill->waiting = (struct slice){.block = NULL};
     fill->checking = true;
@@ -306,7 +313,7 @@ static bool start_check(struct replica *self)
 static void free_check(struct check_job *job)
 {
     fsm_hole_fini(&job->hole);
-    block_unref(job->batches.block);
+    block_unref(job->chunk.batches.block);
     free(job);
 }
 
@@ -314,11 +321,12 @@ static void free_check(struct check_job *job)
 static enum err put_in(struct replica *self, struct check_job *job, struct err_info *info)
 {
     struct fill *fill = &self->fill;
+    const struct fsm_chunk *chunk = &job->chunk;
     uint64_t from = fill->hole.chain.offset;
     struct err_info reason = {.text = ""};
     enum err err;
 
-    err = fsm_fill(self->fsm, &fill->hole, &job->batches, &job->after, job->met, &reason);
+    err = fsm_fill(self->fsm, &fill->hole, &chunk->batches, &chunk->after, job->met, &reason);
     if (err == ERR_NOT_FOUND) {
         close_hole(fill); /* It was closed, or moved: a new start, a deletion. */
         return ERR_OK;
@@ -334,9 +342,10 @@ static enum err put_in(struct replica *self, struct check_job *job, struct err_i
         }
         return err;
     }
-    fill->bytes += job->batches.size;
-    fill->records += job->after.offset - from;
-    fill->unsynced += job->batches.size;
+    fill->bytes += chunk->batches.size;
+    fill->records += chunk->after.offset - from;
+    fill->unsynced += chunk->batches.size;
+    fill->above = 0;
     fill->chunks++;
     fill->in_vain = 0;
     fill->hole.topic->refused = 0;
@@ -351,6 +360,52 @@ static enum err put_in(struct replica *self, struct check_job *job, struct err_i
     return ERR_OK;
 }
 
+/* What lies in [from, to) stands in the way of batches that others have, or is damaged: it goes,
+ * and comes from them. */
+static enum err widen(struct replica *self, uint64_t from, uint64_t to, struct err_info *info)
+{
+    struct fill *fill = &self->fill;
+    struct topic *topic = fill->hole.topic;
+    enum err err = ERR_OK;
+
+    ASSERT(from < to && (to == fill->hole.chain.offset || from == fill->hole.to));
+    if (!atomic_load(&topic->deleted) && from >= log_start(topic->log)) {
+        diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "hole_widened",
+                   "topic=%s from=%llu to=%llu", topic->name, (unsigned long long)from,
+                   (unsigned long long)to);
+        if (from == fill->hole.to) {
+            replica_own_keep(self, topic, from, to);
+        }
+        err = fsm_punch(self->fsm, topic, from, to, info);
+    }
+    close_hole(fill);
+    if (err == ERR_NOSPACE || err == ERR_NOMEM) {
+        fill->rest_until_ms = replica_now_ms(self) + REST_MS; /* It is found again. */
+        err = ERR_OK;
+    }
+    return err;
+}
+
+/* The peer has a batch that ends above the hole. Others, who compacted at another time, may have
+ * one that does not. */
+static void note_above(struct replica *self, const struct check_job *job)
+{
+    struct fill *fill = &self->fill;
+    uint64_t above = job->chunk.after.offset;
+
+    /* Beyond this node's own end: it has to catch up first. */
+    if (above <= fill->hole.topic->end && (fill->above == 0 || above < fill->above)) {
+        fill->above = above;
+    }
+    if (job->peer == 0) {
+        replica_own_drop(self);
+    } else {
+        replica_peer_lacks(self, job->peer);
+    }
+    rewind(fill);
+    fill->peer = 0;
+}
+
 /* The hole is full but for this chunk, and its end does not meet what is above. */
 static enum err not_met(struct replica *self, const struct check_job *job, struct err_info *info)
 {
@@ -358,7 +413,10 @@ static enum err not_met(struct replica *self, const struct check_job *job, struc
     enum err err = ERR_OK;
 
     if (job->edge_err == ERR_DIVERGED) {
-        replica_peer_away(self, job->peer, DIVERGED_MS);
+        if (job->peer != 0) {
+            replica_peer_away(self, job->peer, DIVERGED_MS);
+        }
+        replica_own_drop(self);
         return drop_filled(self, job->job.info.text, info);
     }
     if (job->edge_err == ERR_CORRUPT && !atomic_load(&fill->hole.topic->deleted)) {
@@ -386,8 +444,14 @@ static enum err finish_check(struct replica *self, struct job *base, struct err_
     }
     ASSERT(is_open(fill) && fill->checking);
     fill->checking = false;
-    if (base->err != ERR_OK) {
+    if (base->err == ERR_NOMEM) {
+        rewind(fill); /* It is asked for again. */
+    } else if (base->err != ERR_OK) {
         refuse(self, job->peer, base->info.text);
+    } else if (job->chunk.fit == FSM_FIT_BEGINS_LOW) {
+        err = widen(self, fill->hole.chain.offset - 1, fill->hole.chain.offset, info);
+    } else if (job->chunk.fit == FSM_FIT_PASSES) {
+        note_above(self, job);
     } else if (job->edge_err != ERR_OK) {
         err = not_met(self, job, info);
     } else {
@@ -406,7 +470,7 @@ static bool may_ask(const struct replica *self)
 {
     const struct fill *fill = &self->fill;
 
-    return is_open(fill) && !fill->asked && fill->waiting.block == NULL &&
+    return is_open(fill) && !fill->asked && !fill->own.reading && fill->waiting.block == NULL &&
            fill->next < fill->hole.to && fill->chunks < TURN_CHUNKS &&
            fill->unsynced < 2 * sync_size(self) && self->installing.state == INSTALLING_IDLE;
 }
@@ -441,6 +505,9 @@ static enum err give_up(struct replica *self, struct err_info *info)
     uint64_t now_ms = replica_now_ms(self);
     struct fsm_holes holes;
 
+    if (fill->above > fill->hole.to && fill->hole.topic->refused < REFUSED_MAX) {
+        return widen(self, fill->hole.to, fill->above, info);
+    }
     fsm_holes(self->fsm, &holes);
     fill->in_vain++;
     if (fill->in_vain >= holes.topics) {
@@ -481,6 +548,7 @@ static bool open_hole(struct replica *self, enum err *ret_err)
     }
     fill->next = fill->hole.chain.offset;
     fill->chunks = 0;
+    fill->above = 0;
     replica_peers_new_hole(self);
     return true;
 }
@@ -514,6 +582,9 @@ static enum err go_on(struct replica *self, struct err_info *info)
         pour(self, now_ms);
     }
     if (token_ms(self) > now_ms) {
+        return ERR_OK;
+    }
+    if (replica_own_serves(self) && replica_own_read(self)) {
         return ERR_OK;
     }
     if (find_peer(self)) {
@@ -551,6 +622,7 @@ enum err replica_fill_tick(struct replica *self, struct err_info *info)
     uint64_t now_ms = replica_now_ms(self);
     enum err err = ERR_OK;
 
+    replica_own_check(self);
     if (now_ms < replica_fill_deadline_ms(self)) {
         return ERR_OK;
     }
@@ -582,6 +654,21 @@ static void take_refusal(struct replica *self, const struct message *message)
     }
 }
 
+void replica_fill_take(struct replica *self, const struct slice *batches, uint64_t end,
+                       uint64_t peer)
+{
+    struct fill *fill = &self->fill;
+
+    ASSERT(is_open(fill) && fill->waiting.block == NULL && end > fill->next);
+    fill->waiting = *batches;
+    (void)block_ref(batches->block);
+    fill->waiting_end = fill->next = end;
+    fill->waiting_peer = peer;
+    if (!fill->checking && !start_check(self)) {
+        rewind(fill);
+    }
+}
+
 enum err replica_receive_fetch_result(struct replica *self, const struct message *message,
                                       struct err_info *info)
 {
@@ -601,12 +688,6 @@ enum err replica_receive_fetch_result(struct replica *self, const struct message
     fill->peer = message->from;
     fill->asked = false;
     fill->tokens -= (int64_t)batches->size;
-    fill->waiting = *batches;
-    (void)block_ref(batches->block);
-    fill->waiting_end = fill->next = message->fetch_result.end;
-    fill->waiting_peer = message->from;
-    if (!fill->checking && !start_check(self)) {
-        rewind(fill);
-    }
+    replica_fill_take(self, batches, message->fetch_result.end, message->from);
     return replica_fill_tick(self, info);
 }

@@ -6,6 +6,7 @@
 
 #include "base/container.h"
 #include "raft_fsm/ballot.h"
+#include "raft_fsm/compact_step.h"
 #include "raft_fsm/nodes_ahead.h"
 #include "raft_fsm/replica.h"
 #include "raft_fsm/room.h"
@@ -68,6 +69,16 @@ struct fill_peers {
     unsigned turn;
 };
 
+/* A segment that had to go for what others have; see replica_fill_own.c. */
+struct fill_own {
+    struct log_kept *kept; /* owned; NULL: none */
+    struct topic *topic;   /* owned reference */
+    uint64_t from;         /* [from, to) of it comes back */
+    uint64_t to;
+    bool reading; /* A job is under way. */
+    bool dropped; /* … and nobody wants any more of it. */
+};
+
 /* Filling holes; see replica_fill.c. */
 struct fill {
     struct fsm_hole hole; /* topic NULL: none is under way */
@@ -80,8 +91,10 @@ struct fill {
     uint64_t waiting_peer; /* who sent it */
     bool checking;         /* a chunk is being checked, by a job */
     uint64_t number;       /* of the hole under way: chunks of earlier ones are void */
-    unsigned chunks;       /* put in in this turn */
-    unsigned in_vain;      /* holes in a row that nobody had anything for */
+    struct fill_own own;
+    uint64_t above;   /* where a batch ends that somebody has for the hole's end; 0: nobody */
+    unsigned chunks;  /* put in in this turn */
+    unsigned in_vain; /* holes in a row that nobody had anything for */
     uint64_t rest_until_ms;
     uint64_t unsynced;     /* bytes put in since the last sync began */
     uint64_t resign_at_ms; /* a leader with holes tries again */
@@ -126,6 +139,50 @@ struct scrub {
     uint64_t passed_ms; /* since 1970: the end of the last whole pass; 0: none yet */
 };
 
+enum cleaner_state {
+    CLEANER_IDLE,
+    CLEANER_NOTING,  /* keys, from cleaned_to on */
+    CLEANER_LOOKING, /* whether a group of segments would change */
+    CLEANER_WRITING, /* what it becomes */
+    CLEANER_CLOSING, /* the new segment is brought to the disk */
+    CLEANER_SYNCING, /* the topic's log is, once nobody else syncs */
+};
+
+/* Compaction of this node's copies; see replica_compact.c. */
+struct cleaner {
+    enum cleaner_state state;
+    bool working;          /* A job is under way. */
+    uint64_t next_ms;      /* when the next step is due */
+    struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
+    size_t topic_count;
+    size_t turn;
+
+    /* The pass under way: */
+    struct topic *topic; /* owned reference; NULL: there is none */
+    unsigned changes;    /* the topic's, when it began */
+    bool noted;          /* It has notes; else it is about tombstones alone. */
+    uint64_t noted_from;
+    uint64_t clean_to;
+    uint64_t tombstones_below;
+    struct latest *latest; /* owned; of up to `memory` bytes */
+    uint64_t memory;
+    struct compactor_counts pass;
+    uint64_t rewritten; /* segments */
+    bool merging;       /* All groups were gone through: now it is about small ones side by side. */
+    uint64_t reached;   /* What begins there cannot be replaced yet. */
+
+    /* Its group: */
+    struct fsm_group group;
+    uint64_t offset;             /* to be read next; of NOTING, too */
+    uint64_t first;              /* of its first batch that is shown */
+    struct compactor *compactor; /* owned */
+    struct log_rewrite *rewrite; /* owned */
+
+    uint64_t bytes_in; /* of segments that were replaced, since the replica was opened */
+    uint64_t bytes_out;
+    uint64_t dropped; /* records */
+};
+
 enum { RETENTION_TRIMS_MAX = 16 };
 
 /* A trim that we proposed. */
@@ -149,6 +206,25 @@ struct retention {
     struct proposal age;
     struct retention_trim trims[RETENTION_TRIMS_MAX];
     uint64_t passed_ms; /* since when files wait for a snapshot; 0: none does */
+    bool wants_snapshot;
+};
+
+enum { COMPACT_PROPOSALS_MAX = 16 };
+
+/* A COMPACT that we proposed. */
+struct compact_proposal {
+    struct proposal proposal;
+    bool under_way;
+};
+
+/* How far nodes may clean compacted topics; see replica_compact_lead.c. */
+struct compact_lead {
+    uint64_t next_ms;      /* when it is looked again */
+    uint64_t round_ms;     /* when the round under way, or the last one, began */
+    struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
+    size_t topic_count;
+    size_t turn;
+    struct compact_proposal proposals[COMPACT_PROPOSALS_MAX];
     bool wants_snapshot;
 };
 
@@ -211,7 +287,9 @@ struct replica {
     struct installing installing;
     struct fill fill;
     struct scrub scrub;
+    struct cleaner cleaner;
     struct retention retention;
+    struct compact_lead compact_lead;
     unsigned fetches_served; /* fetch jobs under way */
     struct handover handover;
     struct binding binding;
@@ -290,6 +368,20 @@ enum err replica_receive_fetch_result(struct replica *self, const struct message
                                       struct err_info *info);
 void replica_fill_status(const struct replica *self, struct replica_status *status);
 void replica_fill_fini(struct replica *self);
+/* Takes whole batches that came for the hole, from fill->next up to `end`. peer: 0: from here. */
+void replica_fill_take(struct replica *self, const struct slice *batches, uint64_t end,
+                       uint64_t peer);
+
+/* replica_fill_own.c */
+/* [from, above) of the topic's log is punched next: what lies behind it in the same segment stays
+ * readable. */
+void replica_own_keep(struct replica *self, struct topic *topic, uint64_t from, uint64_t above);
+void replica_own_drop(struct replica *self);
+/* Drops what came back, or whose topic is gone: its files can be closed. */
+void replica_own_check(struct replica *self);
+/* Whether what comes next is there, and reading it: then fill->own.reading; false: no memory. */
+bool replica_own_serves(const struct replica *self);
+bool replica_own_read(struct replica *self);
 
 /* replica_scrub.c */
 void replica_scrub_tick(struct replica *self);
@@ -297,10 +389,23 @@ uint64_t replica_scrub_deadline_ms(const struct replica *self);
 void replica_scrub_status(const struct replica *self, struct replica_status *status);
 void replica_scrub_fini(struct replica *self);
 
+/* replica_compact.c */
+enum err replica_compact_tick(struct replica *self, struct err_info *info);
+uint64_t replica_compact_deadline_ms(const struct replica *self);
+void replica_compact_status(const struct replica *self, struct replica_status *status);
+void replica_compact_fini(struct replica *self);
+
 /* replica_retention.c */
 enum err replica_retention_tick(struct replica *self, struct err_info *info);
 uint64_t replica_retention_deadline_ms(const struct replica *self);
 void replica_retention_fini(struct replica *self);
+uint64_t replica_retention_interval_ms(const struct replica *self);
+
+/* replica_compact_lead.c */
+void replica_compact_lead_tick(struct replica *self);
+uint64_t replica_compact_lead_deadline_ms(const struct replica *self);
+void replica_receive_cleaned(struct replica *self, const struct message *message);
+void replica_compact_lead_fini(struct replica *self);
 
 /* replica_upkeep.c */
 enum err replica_upkeep_tick(struct replica *self, struct err_info *info);

@@ -15,7 +15,11 @@ bool retention_is_set(const struct topic *topic)
 
 bool retention_wants_age(const struct topic *topic)
 {
-    return topic->settings.retention_ms > 0 && topic->end > topic->log_start;
+    const struct topic_settings *settings = &topic->settings;
+
+    return topic->end > topic->log_start &&
+           (settings->retention_ms > 0 ||
+            (settings->compact && topic->clean.tombstones_below < topic->end));
 }
 
 /* The batch that holds trim->start, and the one before it, of a log that starts further down. */
@@ -28,6 +32,9 @@ static enum err find_batches(const struct topic *topic, struct topic_trim *trim,
     if (trim->start < log_end(topic->log)) {
         err = log_read_header(topic->log, trim->start, &header, info);
         trim->batch_start = err == ERR_OK ? header.base_offset : trim->start;
+        if (trim->batch_start < log_start(topic->log)) {
+            trim->batch_start = log_start(topic->log); /* F4 */
+        }
     }
     if (err == ERR_OK && trim->batch_start > log_start(topic->log)) {
         err = log_read_header(topic->log, trim->batch_start - 1, &header, info);

@@ -1,6 +1,7 @@
 /*
  * Altering a topic's settings: a change (change.h) without a body.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +10,56 @@
 #include "server/api.h"
 #include "server/change.h"
 #include "server/front.h"
+#include "server/keys.h"
 #include "server/settings.h"
+
+static bool turns_compact_on(const struct topic_change *change)
+{
+    return (change->which & TOPIC_SETTING_COMPACT) != 0 && change->to.compact;
+}
+
+/* Records without keys would stay for ever. They are looked for where a topic is about to be
+ * compacted, at its ends, here and now: that is rare, and KEYS_LOOK_SIZE is not much. */
+static enum err check_keys(struct change *self)
+{
+    struct topic *topic = catalog_find(group_catalog(self->front->node->group), self->topic);
+    struct topic_settings settings;
+    bool missing = false;
+    uint64_t offset = 0;
+    uint64_t index;
+    enum err err = ERR_OK;
+
+    if (topic == NULL) {
+        return ERR_AGAIN;
+    }
+    topic_settings_get(topic, &settings);
+    if (!settings.compact) {
+        err = self->caught_up || node_has_read_log(self->front->node, &index)
+                  ? keys_find_missing(topic->log, &missing, &offset, &self->why)
+                  : ERR_AGAIN;
+    }
+    topic_unref(topic);
+    if (err == ERR_OK && missing) {
+        err =
+            err_set(&self->why, ERR_INVALID,
+                    "the record at offset %" PRIu64 " has no key: compact keeps the latest record "
+                    "of each key, so all records must have one; trim those that have none "
+                    "(quorlog topic trim), or write to another topic",
+                    offset);
+    }
+    return err;
+}
 
 static enum err alter_command(struct change *self, struct command *ret_command)
 {
     ASSERT(self->settings != NULL && self->topic[0] != '\0');
+    if (turns_compact_on(self->settings)) {
+        enum err err = check_keys(self);
+
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
     *ret_command = (struct command){.type = COMMAND_TOPIC_ALTER};
     memcpy(ret_command->topic_name, self->topic, sizeof ret_command->topic_name);
     ret_command->change = self->settings; /* Lives as long as the change. */
@@ -40,16 +86,27 @@ static void alter_reply(struct change *self, const struct fsm_result *result)
     request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
 }
 
-/* The state machine has the last word: what the topic's settings would become was not known. */
+/* The state machine has the last word: what the topic's settings would become was not known. It
+ * gives no reasons: they are found again. */
 static void alter_refuse(const struct change *self, const struct fsm_result *result,
                          struct failure *failure)
 {
+    struct catalog *catalog = group_catalog(self->front->node->group);
+    struct topic *topic = catalog_find_id(catalog, result->topic_id);
+    struct topic_settings settings;
+    struct err_info info = {0};
+
     ASSERT(result->err != ERR_OK && self->settings != NULL);
-    if (result->err == ERR_INVALID) {
-        (void)failure_set(failure, ERR_INVALID,
-                          "at most %d nodes may have a set of indexes of their own",
-                          TOPIC_INDEX_NODES_MAX);
+    if (result->err == ERR_INVALID && topic != NULL) {
+        topic_settings_get(topic, &settings);
+        if (topic_settings_change(&settings, self->settings, &settings, &info) != ERR_OK) {
+            (void)failure_set(failure, ERR_INVALID, "%s", info.text);
+        } else { /* It was altered since. */
+            (void)failure_set(failure, ERR_INVALID,
+                              "the change contradicts the settings that the topic had");
+        }
     }
+    topic_unref(topic);
 }
 
 static size_t alter_pack(const struct change *self, uint32_t deadline_ms, uint8_t *to)

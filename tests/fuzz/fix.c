@@ -42,7 +42,12 @@ void fix_batches(uint8_t *bytes, size_t size, uint8_t *previous)
             uint8_t body_digest[DIGEST_SIZE];
 
             bytes_put_u32(bytes + 4, crc32c(bytes + 8, BATCH_HEADER_SIZE - 8));
-            if (batch_header_decode(bytes, UINT32_MAX, &header, NULL) == ERR_OK) {
+            if (batch_header_decode(bytes, UINT32_MAX, &header, NULL) == ERR_OK &&
+                batch_is_compacted(&header)) {
+                memcpy(bytes + BATCH_HEADER_SIZE, previous, DIGEST_SIZE);
+                memcpy(previous, digest, DIGEST_SIZE);
+                bytes_put_u32(bytes + 64, crc32c(bytes + BATCH_HEADER_SIZE, body_size));
+            } else if (batch_header_decode(bytes, UINT32_MAX, &header, NULL) == ERR_OK) {
                 digest_bytes(bytes + BATCH_HEADER_SIZE, body_size, body_digest);
                 digest_chain(previous, &header, body_digest, digest);
                 memcpy(previous, digest, DIGEST_SIZE);

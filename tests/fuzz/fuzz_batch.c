@@ -1,5 +1,6 @@
 /*
- * Batches: as a producer sends them, as they are stored, and as they follow on one another.
+ * Batches: as a producer sends them, as they are stored, as they follow on one another, and parts
+ * of them.
  *
  *      u8 1: checksums are made right, 2: digests too | the bytes
  */
@@ -11,6 +12,7 @@
 #include "fuzz/fix.h"
 #include "fuzz/fuzz.h"
 #include "raft_fsm/chain.h"
+#include "record/batch_cut.h"
 
 enum { BATCH_MAX = 1 << 20 };
 
@@ -88,6 +90,40 @@ static void check_chain(const uint8_t *bytes, size_t size, bool known)
     }
 }
 
+/* The part of the first batch from its middle on is a batch, or its records are none; once more it
+ * is the same. */
+static void check_cut(const uint8_t *bytes, size_t size)
+{
+    static const uint8_t before[DIGEST_SIZE] = {1, 2, 3};
+    struct batch_header header;
+    struct batch_header part;
+    struct batch_cut cut = {.to = UINT64_MAX, .before = before};
+    struct buf out;
+    size_t first_size;
+    enum err err;
+
+    if (size < BATCH_HEADER_SIZE ||
+        batch_header_decode(bytes, BATCH_MAX, &header, NULL) != ERR_OK || header.size > size ||
+        batch_check_body(&header, bytes + BATCH_HEADER_SIZE, NULL) != ERR_OK) {
+        return;
+    }
+    cut.from = header.base_offset + header.record_count / 2;
+    buf_init(&out, 4 * BATCH_MAX);
+    err = batch_cut_append(bytes, header.size, &cut, &out, NULL);
+    ASSERT(err == ERR_OK || err == ERR_CORRUPT || err == ERR_TOO_LARGE);
+    if (err == ERR_OK) {
+        ASSERT(batch_header_decode(out.data, UINT32_MAX, &part, NULL) == ERR_OK);
+        ASSERT(part.size == out.size && part.base_offset == cut.from);
+        ASSERT(batch_end_offset(&part) == batch_end_offset(&header));
+        ASSERT(memcmp(part.digest, header.digest, DIGEST_SIZE) == 0);
+        first_size = out.size;
+        err = batch_cut_append(out.data, part.size, &cut, &out, NULL);
+        ASSERT(err == ERR_TOO_LARGE || (err == ERR_OK && out.size == 2 * first_size));
+        ASSERT(err != ERR_OK || memcmp(out.data, out.data + first_size, first_size) == 0);
+    }
+    buf_fini(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = {.data = data, .size = size};
@@ -100,6 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     check_stored(bytes, input.size);
     check_chain(bytes, input.size, (control & 2) != 0);
+    check_cut(bytes, input.size);
     if ((control & 1) != 0 && input.size >= 8) {
         memset(bytes + 4, 0, 4); /* Stamped: a producer leaves it zero. */
     }
@@ -132,6 +169,14 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
         }
         fuzz_put_u8(&seed, 1);
         fuzz_put(&seed, produced, sizeof produced);
+        fuzz_emit(emit, arg, &seed);
+    }
+    for (size_t first = 0; first < 2; first++) { /* Compacted ones, and one that follows. */
+        struct buf seed = {0};
+
+        chained_merge(&topic, first, 2 - first);
+        fuzz_put_u8(&seed, 3);
+        fuzz_put(&seed, topic.bytes, topic.size);
         fuzz_emit(emit, arg, &seed);
     }
     chained_fini(&topic);

@@ -65,6 +65,9 @@ def check_made(found):
         "produce-compressed": wire.frame(wire.PRODUCE, wire.message((1, "t")), wire.batch(
             zstd_raw(wire.record(b"hello", b"k")), attributes=2), 9),
         "topic-trim": wire.frame(wire.TOPIC_TRIM, wire.message((1, "t"), (4, 1)), request_id=8),
+        "topic-compact": wire.frame(
+            wire.TOPIC_ALTER, wire.message((1, "t"), (4, wire.message((4, 1), (5, 3600000))),
+                                           (5, bytes([1, 4, 5]))), request_id=10),
     }
     for name, data in made.items():
         expect(found[name] == data, f"{name} is {found[name].hex(' ')}, not {data.hex(' ')}")
@@ -88,7 +91,7 @@ def same(name, frame):
         body[72:104] = bytes(32)
     varying = {"produce-reply": (3, 4), "topic-create-reply": (2,), "cursor-set-reply": (1, 2, 3),
                "consume-reply": (6,), "topic-alter-reply": (2, 3), "topic-trim-reply": (2, 3),
-               "consume-filtered-reply": (6, 7), "produce-compressed-reply": (3, 4)}
+               "topic-compact-reply": (2, 3), "consume-filtered-reply": (6, 7), "produce-compressed-reply": (3, 4)}
     for number in varying.get(name, ()):  # As the elections went.
         expect(found.pop(number) > 0, f"{name}: field {number}")
     return frame.kind, frame.flags, frame.request_id, found, bytes(body)
@@ -100,7 +103,7 @@ def check_said(port, found):
                "cursor-set": "cursor-set-reply", "topic-alter": "topic-alter-reply",
                "consume-filtered": "consume-filtered-reply",
                "produce-compressed": "produce-compressed-reply",
-               "topic-trim": "topic-trim-reply"}
+               "topic-trim": "topic-trim-reply", "topic-compact": "topic-compact-reply"}
     with wire.Connection(port) as connection:
         for name, reply in replies.items():
             answer = connection.ask(found[name])

@@ -1,7 +1,6 @@
 #include "record/latest.h"
 
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,34 +27,25 @@ struct latest {
     size_t used;  /* slots … */
     size_t noted; /* … and those of them with an offset */
     uint64_t end; /* one past the highest offset that was noted */
+    EVP_MD *sha256;
     EVP_MD_CTX *context;
 };
 
 _Static_assert(sizeof(struct slot) == 24, "what memory is counted in");
 
-/* Looking it up costs more than hashing a key: once for the process, never freed. */
-static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
-static EVP_MD *sha256;
-
-static void fetch_sha256(void)
-{
-    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-}
-
 enum err latest_new(size_t memory_max, struct latest **ret_latest)
 {
     struct latest *self;
-    int rv;
 
     ASSERT(memory_max >= LATEST_MEMORY_MIN);
-    rv = pthread_once(&sha256_once, fetch_sha256);
-    ASSERT(rv == 0);
     self = calloc(1, sizeof *self);
     if (self == NULL) {
         return ERR_NOMEM;
     }
+    self->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     self->context = EVP_MD_CTX_new();
-    if (self->context == NULL || sha256 == NULL) {
+    if (self->sha256 == NULL || self->context == NULL ||
+        EVP_DigestInit_ex2(self->context, self->sha256, NULL) != 1) {
         latest_free(self);
         return ERR_NOMEM;
     }
@@ -75,6 +65,7 @@ void latest_free(struct latest *self)
         return;
     }
     EVP_MD_CTX_free(self->context);
+    EVP_MD_free(self->sha256);
     free(self->slots);
     free(self);
 }
@@ -89,14 +80,15 @@ void latest_clear(struct latest *self)
     self->end = 0;
 }
 
-/* What comes out otherwise would make two keys one, and lose a record: no error is let through. */
+/* A failure here is that libcrypto could not have a few hundred bytes; what comes out otherwise
+ * would make two keys one, and lose a record, so the process stops. */
 static void hash_key(const struct latest *self, const void *key, size_t size, uint64_t ret_key[2])
 {
     uint8_t digest[EVP_MAX_MD_SIZE];
     int rv;
 
     ASSERT(key != NULL || size == 0);
-    rv = EVP_DigestInit_ex2(self->context, sha256, NULL);
+    rv = EVP_DigestInit_ex2(self->context, NULL, NULL);
     ASSERT(rv == 1);
     rv = EVP_DigestUpdate(self->context, key, size);
     ASSERT(rv == 1);

@@ -1,6 +1,7 @@
 /*
  * A batch of any shape, walked over: each record has an offset of its own inside of the batch, in
- * order; a dense one has all of them. What is found is written as a sparse body and found again.
+ * order; a dense one has all of them. What is found is written as a sparse body and found again,
+ * and so are its bytes as they are, for what compaction does with them.
  *
  *      attributes u8 | record_count u16 | base_offset u64 | body
  */
@@ -18,6 +19,7 @@ struct found {
     uint32_t count;
     uint64_t sum; /* of offsets, modulo 2^64 */
     struct buf again;
+    struct buf raw;
 };
 
 static enum err walk(const struct batch_header *header, const uint8_t *body, struct found *found)
@@ -37,6 +39,10 @@ static enum err walk(const struct batch_header *header, const uint8_t *body, str
         next = record.offset + 1;
         found->count++;
         found->sum += record.offset;
+        if (record_set_append_raw(&found->raw, records.reader.raw, records.reader.raw_size,
+                                  record.offset, record.append_time_us) != ERR_OK) {
+            ASSERT(!"what was read is copied");
+        }
         record.header_count = 0; /* Their names may be none that are written. */
         if (record_set_append_sparse(&found->again, &record, APPEND_TIME) != ERR_OK) {
             ASSERT(!"what was read is written");
@@ -70,15 +76,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     body = fuzz_copy(&input);
     buf_init(&found.again, 1 << 24);
     buf_init(&twice.again, 1 << 24);
+    buf_init(&found.raw, 1 << 24);
+    buf_init(&twice.raw, 1 << 24);
     (void)walk(&header, body, &found); /* Up to where it is good. */
     if (found.count > 0) {
         header.attributes = BATCH_SPARSE;
         header.size = BATCH_HEADER_SIZE + (uint32_t)found.again.size;
         err = walk(&header, found.again.data, &twice);
         ASSERT(err == ERR_AGAIN && twice.count == found.count && twice.sum == found.sum);
+        twice.count = 0;
+        twice.sum = 0;
+        twice.raw.size = 0;
+        header.size = BATCH_HEADER_SIZE + (uint32_t)found.raw.size;
+        err = walk(&header, found.raw.data, &twice);
+        ASSERT(err == ERR_AGAIN && twice.count == found.count && twice.sum == found.sum);
+        ASSERT(twice.raw.size == found.raw.size &&
+               memcmp(twice.raw.data, found.raw.data, found.raw.size) == 0);
     }
     buf_fini(&found.again);
     buf_fini(&twice.again);
+    buf_fini(&found.raw);
+    buf_fini(&twice.raw);
     free(body);
     return 0;
 }

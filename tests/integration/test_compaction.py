@@ -137,8 +137,8 @@ def check_restart(cluster, table):
     cluster.wait_equal("kv")
     check_view(cluster, "kv", table)
     for node in cluster.ids():
-        after = describe(cluster, node, "kv")["compaction"]["clean_to"]
-        expect(after >= before[node], f"node {node}: clean to {before[node]} before, {after} after a restart")
+        wait_for(f"node {node} knows that the topic is clean to {before[node]}", lambda node=node:
+                 describe(cluster, node, "kv")["compaction"]["clean_to"] >= before[node])
     produce(cluster, "kv", table.lines((f"k{n % KEYS}", f"{n} " + "x" * 60) for n in range(1000)))
     wait_clean(cluster, "kv", table.written - 200)
     check_view(cluster, "kv", table)

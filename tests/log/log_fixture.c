@@ -201,6 +201,14 @@ void expected_rewrite(struct expected *self, const struct rewriting *rewriting)
     self->count = kept;
 }
 
+size_t fixture_bytes(const struct batch_header *header, uint8_t *bytes, size_t size_max)
+{
+    ck_assert_uint_le(header->size, size_max);
+    batch_header_encode(header, bytes);
+    make_body(header, bytes + BATCH_HEADER_SIZE);
+    return header->size;
+}
+
 enum err fixture_begin_rewrite(struct fixture *self, uint64_t from, uint64_t to,
                                struct log_rewrite **ret_rewrite)
 {
@@ -217,9 +225,8 @@ enum err fixture_begin_rewrite(struct fixture *self, uint64_t from, uint64_t to,
         const struct batch_header *header = &self->expected.batches[i];
 
         if (header->base_offset >= from && batch_end_offset(header) <= to) {
-            batch_header_encode(header, bytes);
-            make_body(header, bytes + BATCH_HEADER_SIZE);
-            err = log_rewrite_put(rewrite, bytes, header->size, &info);
+            err =
+                log_rewrite_put(rewrite, bytes, fixture_bytes(header, bytes, sizeof bytes), &info);
         }
     }
     (void)log_rewrite_run(rewrite, &info); /* end says the same */

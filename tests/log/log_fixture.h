@@ -67,6 +67,8 @@ struct rewriting {
 };
 /* What the batches of `expected` become. */
 void expected_rewrite(struct expected *self, const struct rewriting *rewriting);
+/* The bytes of a batch, as it was appended or rewritten; how many there are. */
+size_t fixture_bytes(const struct batch_header *header, uint8_t *bytes, size_t size_max);
 /* Begins, puts what is `expected` in [from, to), and runs; ERR_OK: *ret_rewrite is to be ended. */
 enum err fixture_begin_rewrite(struct fixture *self, uint64_t from, uint64_t to,
                                struct log_rewrite **ret_rewrite);

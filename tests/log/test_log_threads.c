@@ -13,6 +13,7 @@ enum { READERS = 3, BATCHES = 1500 };
 
 static struct fixture f;
 static atomic_bool done;
+static unsigned rewritten;
 
 static void check_chunk(const struct log_chunk *chunk)
 {
@@ -84,6 +85,49 @@ static void sync_beside(void)
     ck_assert_int_eq(log_sync_end(f.log, sync), ERR_OK);
 }
 
+static void *run_rewrite(void *arg)
+{
+    ck_assert_int_eq(log_rewrite_run(arg, NULL), ERR_OK);
+    return NULL;
+}
+
+/* Two sealed neighbours become one, batch by batch, beside the writer. */
+static void rewrite_beside(void)
+{
+    struct rewriting rewriting = {.run = 1, .body_size = 50};
+    struct log_rewrite *rewrite;
+    struct log_extent extents[2];
+    uint8_t bytes[BATCH_HEADER_SIZE + 50];
+    pthread_t thread;
+
+    rewriting.from = log_start(f.log);
+    for (int i = 0; i < 2; i++) {
+        uint64_t at = i == 0 ? rewriting.from : extents[0].end_offset;
+
+        if (log_extent_at(f.log, at, &extents[i], NULL) != ERR_OK || !extents[i].sealed) {
+            return;
+        }
+    }
+    rewriting.from = extents[0].base_offset;
+    rewriting.to = extents[1].end_offset;
+    expected_rewrite(&f.expected, &rewriting);
+    ck_assert_int_eq(log_rewrite_begin(f.log, rewriting.from, rewriting.to, &rewrite, NULL),
+                     ERR_OK);
+    for (size_t i = 0; i < f.expected.count; i++) {
+        if (f.expected.batches[i].base_offset >= rewriting.from &&
+            batch_end_offset(&f.expected.batches[i]) <= rewriting.to) {
+            size_t size = fixture_bytes(&f.expected.batches[i], bytes, sizeof bytes);
+
+            ck_assert_int_eq(log_rewrite_put(rewrite, bytes, size, NULL), ERR_OK);
+        }
+    }
+    ck_assert_int_eq(pthread_create(&thread, NULL, run_rewrite, rewrite), 0);
+    fixture_fill(&f, 5);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_int_eq(log_rewrite_end(f.log, rewrite, NULL), ERR_OK);
+    rewritten++;
+}
+
 START_TEST(readers_go_on_while_the_writer_does_everything)
 {
     pthread_t threads[READERS];
@@ -95,6 +139,7 @@ START_TEST(readers_go_on_while_the_writer_does_everything)
     f.options.files = _i == 0 ? NULL : file_cache_new(&options);
     fixture_open(&f);
     atomic_store(&done, false);
+    rewritten = 0;
     for (uintptr_t i = 0; i < READERS; i++) {
         ck_assert_int_eq(pthread_create(&threads[i], NULL, read_randomly, (void *)(i + 1)), 0);
     }
@@ -113,6 +158,9 @@ START_TEST(readers_go_on_while_the_writer_does_everything)
         if (i % 100 == 50) {
             sync_beside();
         }
+        if (i % 40 == 20) {
+            rewrite_beside();
+        }
         if (i % 500 == 499) {
             ck_assert_int_eq(log_reset(f.log, end + 10, NULL), ERR_OK);
             f.expected = (struct expected){.start = end + 10};
@@ -124,6 +172,7 @@ START_TEST(readers_go_on_while_the_writer_does_everything)
     }
     log_check(f.log);
     fixture_verify(&f);
+    ck_assert_uint_gt(rewritten, 10);
     fixture_close(&f);
     file_cache_unref(f.options.files);
     fixture_fini(&f);

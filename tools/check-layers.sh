@@ -102,7 +102,7 @@ check() {
             public["log/log.h"]; public["log/batch.h"]; public["log/store.h"]; public["transport/transport.h"]
             public["transport/waker.h"]
             public["record/record.h"]; public["record/record_set.h"]; public["record/codec.h"]
-            public["record/batch_records.h"]; public["record/filter.h"]
+            public["record/batch_cut.h"]; public["record/batch_records.h"]; public["record/filter.h"]
             public["record/latest.h"]; public["record/compactor.h"]
             public["raft_fsm/topic_settings.h"]; public["raft_fsm/retention.h"]; public["lookup/lookup.h"]
             public["raft_fsm/group.h"]; public["raft_fsm/command.h"]; public["raft_fsm/digest.h"]

@@ -187,6 +187,16 @@ void topic_forecast_set(struct topic *topic, const struct topic_forecast *foreca
     unlock_settings(topic);
 }
 
+void topic_clean_set(struct topic *topic, const struct topic_clean *clean)
+{
+    ASSERT(clean->tombstones_below <= clean->clean_to);
+    ASSERT(clean->clean_to >= topic->clean.clean_to);
+    lock_settings(topic);
+    topic->clean = *clean;
+    topic->compaction.clean = *clean;
+    unlock_settings(topic);
+}
+
 void topic_compaction_get(struct topic *topic, struct topic_compaction *ret_compaction)
 {
     lock_settings(topic);

@@ -170,6 +170,9 @@ void topic_settings_set(struct topic *topic, const struct topic_settings *settin
 void topic_forecast_get(struct topic *topic, struct topic_forecast *ret_forecast);
 void topic_forecast_set(struct topic *topic, const struct topic_forecast *forecast);
 
+/* (raft thread) What may be taken becomes this; whoever asks for the compaction sees it at once. */
+void topic_clean_set(struct topic *topic, const struct topic_clean *clean);
+
 /* (any thread) / (raft thread) */
 void topic_compaction_get(struct topic *topic, struct topic_compaction *ret_compaction);
 void topic_compaction_set(struct topic *topic, const struct topic_compaction *compaction);

@@ -407,7 +407,7 @@ static enum err open_topic(struct fsm *self, const struct manifest_topic *promis
     fsm_set_start(topic, promised);
     topic->end = promised->end;
     memcpy(topic->digest, promised->digest, DIGEST_SIZE);
-    topic->clean = promised->clean;
+    topic_clean_set(topic, &promised->clean);
     fsm_use_settings(self, topic, &promised->settings);
     err = fsm_count_holes(self, topic);
     return err == ERR_OK ? ERR_OK : err_set(info, err, "%s", err_text(err));

@@ -377,6 +377,7 @@ static enum err apply_compact(struct fsm *self, struct step *step)
 {
     const struct topic_compact *compact = &step->command.compact;
     struct topic *topic = catalog_peek_id(self->catalog, compact->topic_id);
+    struct topic_clean clean;
 
     if (topic == NULL) {
         step->result.err = ERR_TOPIC_UNKNOWN;
@@ -389,13 +390,14 @@ static enum err apply_compact(struct fsm *self, struct step *step)
         step->result.err = ERR_INVALID;
         return ERR_OK;
     }
-    if (compact->clean_to > topic->clean.clean_to) {
-        topic->clean.clean_to = compact->clean_to;
+    clean = topic->clean;
+    if (compact->clean_to > clean.clean_to) {
+        clean.clean_to = compact->clean_to;
     }
-    if (compact->tombstones_below > topic->clean.tombstones_below) {
-        topic->clean.tombstones_below = compact->tombstones_below;
+    if (compact->tombstones_below > clean.tombstones_below) {
+        clean.tombstones_below = compact->tombstones_below;
     }
-    ASSERT(topic->clean.tombstones_below <= topic->clean.clean_to);
+    topic_clean_set(topic, &clean);
     tell_written(self, step);
     return ERR_OK;
 }

@@ -134,7 +134,7 @@ static enum err set_topic(struct fsm *self, const struct manifest *manifest,
     if (err == ERR_OK) {
         topic->end = promised->end;
         memcpy(topic->digest, promised->digest, DIGEST_SIZE);
-        topic->clean = promised->clean;
+        topic_clean_set(topic, &promised->clean);
         fsm_use_settings(self, topic, &promised->settings);
         err = fsm_count_holes(self, topic);
     }

@@ -58,7 +58,6 @@ START_TEST(what_was_kept_is_read_when_it_was_punched_out)
     ck_assert_int_eq(log_punch(f.log, extent.base_offset, extent.end_offset, NULL), ERR_OK);
     ck_assert_int_eq(log_read_header(f.log, offset, &header, NULL), ERR_HOLE);
     assert_kept(kept, extent.base_offset);
-    fixture_close(&f);
     assert_kept(kept, offset);
     log_kept_free(kept);
 }

@@ -324,10 +324,9 @@ enum err log_punch(struct log *self, uint64_t from, uint64_t to, struct err_info
 
 /*
  * (any) Keeps the segment that holds `offset` readable, also when it is punched out of the log or
- * dropped: for putting what was not damaged back where it was. It keeps its files open, and is freed
- * before the log is closed. keep:
- * ERR_RANGE, ERR_AGAIN, ERR_HOLE, ERR_NOMEM, and those of log_read. end: one past its last offset.
- * read: as log_read, of what it holds.
+ * dropped: for putting what was not damaged back where it was. It keeps its files open, and is
+ * freed before the log is closed. keep: ERR_RANGE, ERR_AGAIN, ERR_HOLE, ERR_NOMEM, and those of
+ * log_read. end: one past its last offset. read: as log_read, of what it holds.
  */
 struct log_kept;
 enum err log_keep(struct log *self, uint64_t offset, struct log_kept **ret_kept,

@@ -69,6 +69,14 @@ struct topic_clean {
     uint64_t tombstones_below; /* <= clean_to */
 };
 
+/* How far this node's cleaner came with its copy, beside cleaned_to (fsm_compact.c). */
+struct topic_cleaned {
+    uint64_t tombstones_below; /* They are gone below it, durably. */
+    unsigned changes; /* of the log behind the cleaner's back: a hole came, or was filled */
+    unsigned failures; /* passes in a row that came to nothing, and … */
+    uint64_t rest_until_ms; /* … when the next one may begin */
+};
+
 struct topic {
     atomic_uint refs;
     uint64_t id;
@@ -88,6 +96,7 @@ struct topic {
     uint8_t start_digest[DIGEST_SIZE]; /* of the batch before start; zeros at 0 */
     uint8_t digest[DIGEST_SIZE];       /* of the last batch below end */
     struct topic_clean clean;
+    struct topic_cleaned cleaned;
     /* What its log lacks, as fsm_fill.c counted it last, … */
     unsigned holes;
     uint64_t missing; /* offsets */

@@ -27,6 +27,9 @@ enum {
     AT_TRIM_DIGEST = 24,
     TRIM_SIZE = AT_TRIM_DIGEST + DIGEST_SIZE,
     AGE_SIZE = 8,
+    AT_CLEAN_TO = 8,
+    AT_TOMBSTONES_BELOW = 16,
+    COMPACT_SIZE = 24,
     AT_CLAIM_ID = 0,
     AT_CLAIM_TOPIC_ID = 8,
     AT_CLAIM_EPOCH = 16,
@@ -167,6 +170,8 @@ static size_t body_size(const struct command *self)
         return TRIM_SIZE;
     case COMMAND_AGE:
         return AGE_SIZE;
+    case COMMAND_COMPACT:
+        return COMPACT_SIZE;
     }
     ASSERT(false); /* There is no other type. */
     return 0;
@@ -181,6 +186,15 @@ static void put_claim(const struct producer_claim *claim, uint8_t *to)
     bytes_put_u64(to + AT_CLAIM_TOPIC_ID, claim->topic_id);
     bytes_put_u16(to + AT_CLAIM_EPOCH, claim->epoch);
     to[AT_CLAIM_HAS_EPOCH] = claim->has_epoch ? 1 : 0;
+}
+
+static void put_compact(const struct topic_compact *compact, uint8_t *to)
+{
+    ASSERT(compact->topic_id != 0);
+    ASSERT(compact->tombstones_below <= compact->clean_to);
+    bytes_put_u64(to + AT_TOPIC_ID, compact->topic_id);
+    bytes_put_u64(to + AT_CLEAN_TO, compact->clean_to);
+    bytes_put_u64(to + AT_TOMBSTONES_BELOW, compact->tombstones_below);
 }
 
 static void put_body(const struct command *self, uint8_t *to)
@@ -225,6 +239,9 @@ static void put_body(const struct command *self, uint8_t *to)
         break;
     case COMMAND_AGE:
         bytes_put_u64(to, self->elapsed_us);
+        break;
+    case COMMAND_COMPACT:
+        put_compact(&self->compact, to);
         break;
     }
 }
@@ -383,6 +400,23 @@ static enum err read_age(const uint8_t *body, size_t size, uint64_t *ret_elapsed
     return ERR_OK;
 }
 
+static enum err read_compact(const uint8_t *body, size_t size, struct topic_compact *ret_compact,
+                             struct err_info *info)
+{
+    if (size != COMPACT_SIZE) {
+        return err_set(info, ERR_CORRUPT, "a compact command has a body of %zu bytes", size);
+    }
+    *ret_compact = (struct topic_compact){
+        .topic_id = bytes_get_u64(body + AT_TOPIC_ID),
+        .clean_to = bytes_get_u64(body + AT_CLEAN_TO),
+        .tombstones_below = bytes_get_u64(body + AT_TOMBSTONES_BELOW),
+    };
+    if (ret_compact->topic_id == 0 || ret_compact->tombstones_below > ret_compact->clean_to) {
+        return err_set(info, ERR_CORRUPT, "a compact command makes no sense");
+    }
+    return ERR_OK;
+}
+
 static enum err check_cursor(enum command_type type, const Replicated__CursorChange *message,
                              size_t size, struct err_info *info)
 {
@@ -470,6 +504,8 @@ static enum err read_body(struct command_reader *self, const uint8_t *body, size
         return read_trim(body, size, &ret_command->trim, info);
     case COMMAND_AGE:
         return read_age(body, size, &ret_command->elapsed_us, info);
+    case COMMAND_COMPACT:
+        return read_compact(body, size, &ret_command->compact, info);
     case TYPE_PRODUCE_EXPECT:
         ret_command->type = COMMAND_PRODUCE;
         return read_produce_expect(body, size, ret_command, info);

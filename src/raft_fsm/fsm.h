@@ -33,6 +33,9 @@
  *   F6  Of every topic in the catalog the holes are counted, and their sums.
  *   F7  A topic's log starts where the topic does; its files reach down to what the newest durable
  *       snapshot says at least, so that what is opened, and replayed, finds all of it.
+ *   F8  A topic's cleaned_to says what is clean, durably, of the log as it is: it is 0 while the
+ *       topic has holes, and begins there again when they were filled.
+ *   F9  What may be taken from a topic by compaction lies below its end, and only ever grows.
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_H
 #define QUORLOG_RAFT_FSM_FSM_H
@@ -79,6 +82,7 @@ struct fsm_options {
  *   TOPIC_TRIM     OK (log_start: not lower than asked for), TOPIC_UNKNOWN, INVALID, RANGE (beyond
  *                  the topic's end)
  *   AGE            OK, INVALID
+ *   COMPACT        OK, TOPIC_UNKNOWN, INVALID (the topic's setting says no; beyond its end)
  *
  * The fields from base_offset on are set when it is OK. */
 struct fsm_result {
@@ -256,6 +260,55 @@ enum err fsm_punch_end(struct fsm *self, struct topic *topic, struct log_punch *
 
 /* Somebody else punched or filled the topic's log: counts again. (F6) */
 void fsm_holes_changed(struct fsm *self, struct topic *topic);
+
+/* ---- compaction ---- */
+
+/* What is to be cleaned of a topic on this node. */
+struct fsm_cleaning {
+    uint64_t from; /* the first record whose key was not looked at, … */
+    bool records;  /* … and such records are to be, in segments that can be replaced */
+    bool tombstones;
+    uint64_t tombstones_below; /* They may go, as far as this copy is clean. */
+};
+void fsm_cleaning_due(const struct fsm *self, const struct topic *topic,
+                      struct fsm_cleaning *ret_due);
+
+/* Whether nothing speaks against it: the topic is there, whole, and not being replayed. */
+bool fsm_may_clean(const struct fsm *self, const struct topic *topic);
+
+/* Neighbouring segments that are put in order together: several, which are to become one, or a
+ * single one. */
+struct fsm_group {
+    uint64_t from; /* may be below the log's start */
+    uint64_t to;
+    uint64_t size; /* bytes of their store files */
+    unsigned segments;
+};
+
+/* The group of the segment that holds `offset`, of segments that begin below `below`.
+ * ERR_NOT_FOUND: that segment does not, or there is none; ERR_AGAIN: it is not complete yet.
+ * ERR_RANGE, ERR_HOLE. */
+enum err fsm_next_group(const struct fsm *self, const struct topic *topic, uint64_t offset,
+                        uint64_t below, struct fsm_group *ret_group);
+
+/* As log_rewrite_begin and log_rewrite_end, with log_rewrite_put and log_rewrite_run between them
+ * on any thread. The topic may be deleted meanwhile. ERR_IO, ERR_FAILED: F5; what else they return
+ * has changed nothing. */
+enum err fsm_rewrite_begin(struct fsm *self, struct topic *topic, const struct fsm_group *group,
+                           struct log_rewrite **ret_rewrite, struct err_info *info);
+enum err fsm_rewrite_end(struct fsm *self, struct topic *topic, struct log_rewrite *rewrite,
+                         struct err_info *info);
+
+/* As fsm_sync_begin, for one topic. */
+enum err fsm_clean_sync_begin(struct fsm *self, struct topic *topic, struct fsm_sync **ret_sync,
+                              struct err_info *info);
+
+/* The topic's directory; ret_path: IO_PATH_SIZE bytes. ERR_TOO_LARGE. */
+enum err fsm_topic_path(const struct fsm *self, const struct topic *topic, char ret_path[],
+                        struct err_info *info);
+
+/* A pass is through, and durable: so far the topic's copy is clean. Neither goes down. */
+void fsm_set_cleaned(struct topic *topic, uint64_t cleaned_to, uint64_t tombstones_below);
 
 /* ASSERTs F1 and what else can be checked cheaply. */
 void fsm_check(const struct fsm *self);

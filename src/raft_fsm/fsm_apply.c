@@ -42,6 +42,22 @@ static enum err differs(const struct step *step, const struct topic *topic,
                    step->entry->index);
 }
 
+/* Whether the batch was compacted here, with others perhaps. Where it is the last one of them the
+ * digest tells. */
+static bool stands_for(const struct batch_header *here, const struct batch_header *header)
+{
+    ASSERT(here->base_offset <= header->base_offset);
+    if ((here->attributes & BATCH_COMPACTED) == 0 ||
+        batch_end_offset(here) < batch_end_offset(header)) {
+        return false;
+    }
+    if (batch_end_offset(here) > batch_end_offset(header)) {
+        return here->raft_index >= header->raft_index;
+    }
+    return here->raft_index == header->raft_index &&
+           memcmp(here->digest, header->digest, DIGEST_SIZE) == 0;
+}
+
 /* The log holds the batch already, from before a restart: it must be equal. Where it was lost
  * since, whoever fills the hole compares. */
 static enum err compare_batch(const struct step *step, const struct topic *topic,
@@ -59,6 +75,9 @@ static enum err compare_batch(const struct step *step, const struct topic *topic
     }
     if (err != ERR_OK) {
         return say_where(step, err, topic->name);
+    }
+    if (stands_for(&here, header)) {
+        return ERR_OK;
     }
     if (here.base_offset != header->base_offset || here.raft_index != header->raft_index ||
         memcmp(here.digest, header->digest, DIGEST_SIZE) != 0) {
@@ -352,6 +371,35 @@ static enum err apply_trim(struct fsm *self, struct step *step)
     return ERR_OK;
 }
 
+/* Only ever up: what was allowed once cannot be taken back. A topic that is not compacted any more
+ * loses no more records, whatever a leader proposed before that was applied. */
+static enum err apply_compact(struct fsm *self, struct step *step)
+{
+    const struct topic_compact *compact = &step->command.compact;
+    struct topic *topic = catalog_peek_id(self->catalog, compact->topic_id);
+
+    if (topic == NULL) {
+        step->result.err = ERR_TOPIC_UNKNOWN;
+        return ERR_OK;
+    }
+    ASSERT(compact->tombstones_below <= compact->clean_to); /* The reader says so. */
+    step->result.topic_id = topic->id;
+    step->result.log_end = topic->end;
+    if (!topic->settings.compact || compact->clean_to > topic->end) {
+        step->result.err = ERR_INVALID;
+        return ERR_OK;
+    }
+    if (compact->clean_to > topic->clean.clean_to) {
+        topic->clean.clean_to = compact->clean_to;
+    }
+    if (compact->tombstones_below > topic->clean.tombstones_below) {
+        topic->clean.tombstones_below = compact->tombstones_below;
+    }
+    ASSERT(topic->clean.tombstones_below <= topic->clean.clean_to);
+    tell_written(self, step);
+    return ERR_OK;
+}
+
 static enum err apply_age(struct fsm *self, struct step *step)
 {
     /* What is in the same entry may have been written after the leader looked at its clock. */
@@ -391,6 +439,8 @@ static enum err apply_command(struct fsm *self, struct step *step)
         return apply_trim(self, step);
     case COMMAND_AGE:
         return apply_age(self, step);
+    case COMMAND_COMPACT:
+        return apply_compact(self, step);
     }
     ASSERT(false); /* The reader gives no other type. */
     return ERR_CORRUPT;

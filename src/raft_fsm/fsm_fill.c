@@ -89,6 +89,9 @@ enum err fsm_count_holes(struct fsm *self, struct topic *topic)
     uint64_t missing;
 
     count(topic, &holes, &missing);
+    if (holes > 0 || before > 0) {
+        fsm_forget_cleaned(topic); /* F8 */
+    }
     if (holes > 0 && before == 0 && !is_listed(self, topic)) {
         enum err err = list_topic(self, topic);
 

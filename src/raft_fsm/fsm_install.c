@@ -40,6 +40,10 @@ static enum err check_topic(const struct fsm *self, const struct topic *topic,
         topic->end > promised->end) {
         return contradiction(promised, "here it holds what the snapshot does not", info);
     }
+    if (topic->clean.clean_to > promised->clean.clean_to ||
+        topic->clean.tombstones_below > promised->clean.tombstones_below) {
+        return contradiction(promised, "here more of it may be compacted", info);
+    }
     if (log_end(topic->log) < promised->end) {
         return ERR_OK;
     }
@@ -130,6 +134,7 @@ static enum err set_topic(struct fsm *self, const struct manifest *manifest,
     if (err == ERR_OK) {
         topic->end = promised->end;
         memcpy(topic->digest, promised->digest, DIGEST_SIZE);
+        topic->clean = promised->clean;
         fsm_use_settings(self, topic, &promised->settings);
         err = fsm_count_holes(self, topic);
     }

@@ -9,6 +9,7 @@
  *      fsm_files.c     how many files are open
  *      fsm_trim.c      starts that move
  *      fsm_upkeep.c    what settings ask for from time to time
+ *      fsm_compact.c   other batches in the place of superseded ones
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_INTERNAL_H
 #define QUORLOG_RAFT_FSM_FSM_INTERNAL_H
@@ -130,6 +131,9 @@ void fsm_set_start(struct topic *topic, const struct manifest_topic *promised);
 
 /* Counts a topic's holes. (F6) Memory that is short is ERR_NOMEM: they are not known then. */
 enum err fsm_count_holes(struct fsm *self, struct topic *topic);
+
+/* The log was changed behind the cleaner's back. (F8) */
+void fsm_forget_cleaned(struct topic *topic);
 
 /* A topic leaves the catalog: its holes are nobody's any more. */
 void fsm_forget_holes(struct fsm *self, struct topic *topic);

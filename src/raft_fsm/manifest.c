@@ -231,6 +231,8 @@ static void put_topics(struct tree *tree, const struct manifest *manifest)
 
         ASSERT(IMPLIES(i > 0, from->id > manifest->topics[i - 1].id));
         ASSERT(from->start <= from->log_start && from->log_start <= from->end);
+        ASSERT(from->clean.tombstones_below <= from->clean.clean_to);
+        ASSERT(from->clean.clean_to <= from->end);
         replicated__topic_state__init(to);
         to->id = from->id;
         to->name = (char *)(uintptr_t)from->name; /* not written to */
@@ -238,6 +240,8 @@ static void put_topics(struct tree *tree, const struct manifest *manifest)
         to->log_start = from->log_start > from->start ? from->log_start : 0;
         to->end = from->end;
         to->created_time_us = from->created_time_us;
+        to->clean_to = from->clean.clean_to;
+        to->tombstones_below = from->clean.tombstones_below;
         if (from->end > 0) {
             to->digest.data = (uint8_t *)(uintptr_t)from->digest; /* as above */
             to->digest.len = DIGEST_SIZE;
@@ -405,18 +409,20 @@ static enum err get_topic(const Replicated__TopicState *from, struct manifest_to
         return err_set(info, ERR_CORRUPT, "a snapshot has a topic whose name no topic may have");
     }
     if (from->start > from->end || from->log_start > from->end ||
-        (from->log_start != 0 && from->log_start <= from->start) ||
+        (from->log_start != 0 && from->log_start <= from->start) || from->clean_to > from->end ||
+        from->tombstones_below > from->clean_to ||
         from->digest.len != (from->end > 0 ? DIGEST_SIZE : 0) ||
         from->start_digest.len != (from->start > 0 ? DIGEST_SIZE : 0)) {
         return err_set(info, ERR_CORRUPT, "a snapshot has topic '%s' with impossible bounds",
                        from->name);
     }
-    *ret_topic =
-        (struct manifest_topic){.id = from->id,
-                                .start = from->start,
-                                .log_start = from->log_start > 0 ? from->log_start : from->start,
-                                .end = from->end,
-                                .created_time_us = from->created_time_us};
+    *ret_topic = (struct manifest_topic){
+        .id = from->id,
+        .start = from->start,
+        .log_start = from->log_start > 0 ? from->log_start : from->start,
+        .end = from->end,
+        .created_time_us = from->created_time_us,
+        .clean = {.clean_to = from->clean_to, .tombstones_below = from->tombstones_below}};
     memcpy(ret_topic->name, from->name, size + 1);
     memcpy(ret_topic->digest, from->end > 0 ? from->digest.data : no_digest, DIGEST_SIZE);
     memcpy(ret_topic->start_digest, from->start > 0 ? from->start_digest.data : no_digest,

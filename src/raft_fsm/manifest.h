@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/io.h"
 #include "raft_fsm/ages.h"
+#include "raft_fsm/catalog.h"
 #include "raft_fsm/command.h"
 #include "raft_fsm/cursors.h"
 #include "raft_fsm/message.h"
@@ -45,6 +46,7 @@ struct manifest_topic {
     uint8_t start_digest[DIGEST_SIZE]; /* … below start; zeros while that is 0 */
     int64_t created_time_us;
     struct topic_settings settings;
+    struct topic_clean clean; /* clean_to <= end */
 };
 
 struct manifest {

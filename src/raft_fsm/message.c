@@ -48,6 +48,7 @@ static const struct shape {
     [MESSAGE_FETCH_RESULT] = {.known = true, .fields = 4, .body = true},
     [MESSAGE_CONFIRM] = {.known = true, .fields = 1},
     [MESSAGE_CONFIRM_RESULT] = {.known = true, .fields = 1},
+    [MESSAGE_CLEANED] = {.known = true, .fields = 2},
 };
 
 /* ---- ownership ---- */
@@ -162,6 +163,10 @@ static uint8_t header_fields(const struct message *self, uint64_t fields[FIELD_C
     case MESSAGE_CONFIRM_RESULT:
         fields[0] = self->confirm.round;
         return 0;
+    case MESSAGE_CLEANED:
+        fields[0] = self->cleaned.topic_id;
+        fields[1] = self->cleaned.cleaned_to;
+        return 0;
     }
     ASSERT(false); /* A message has a type. */
     return 0;
@@ -260,7 +265,7 @@ static enum err decode_header(const uint8_t *header, size_t size, struct input *
         return err_set(info, ERR_PROTOCOL, "a message header of %zu bytes", size);
     }
     type = header[POSITION_TYPE];
-    if (type < MESSAGE_APPEND || type > MESSAGE_CONFIRM_RESULT || !shapes[type].known) {
+    if (type < MESSAGE_APPEND || type > MESSAGE_CLEANED || !shapes[type].known) {
         return err_set(info, ERR_PROTOCOL, "a message of unknown type %u", type);
     }
     shape = &shapes[type];
@@ -482,6 +487,10 @@ static enum err decode_rest(struct input *input, struct message *message, struct
         message->confirm.round = input->fields[0];
         return input->fields[0] > 0 ? ERR_OK
                                     : err_set(info, ERR_PROTOCOL, "a confirmation of no round");
+    case MESSAGE_CLEANED:
+        message->cleaned.topic_id = input->fields[0];
+        message->cleaned.cleaned_to = input->fields[1];
+        return input->fields[0] > 0 ? ERR_OK : err_set(info, ERR_PROTOCOL, "a report of no topic");
     }
     ASSERT(false); /* decode_header lets only known types through. */
     return ERR_PROTOCOL;

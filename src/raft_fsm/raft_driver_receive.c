@@ -438,6 +438,7 @@ enum err raft_driver_receive(struct raft_driver *self, uint64_t now_ms,
         break;
     case MESSAGE_FETCH:
     case MESSAGE_FETCH_RESULT:
+    case MESSAGE_CLEANED:
         ASSERT(false); /* Not the driver's. */
     }
     raft_driver_tell(self);

@@ -139,6 +139,7 @@ static void set_defaults(struct replica_options *options)
     options->entry_size_max = options->entry_size_max != 0 ? options->entry_size_max : 512 << 10;
     options->fill_chunk_size =
         options->fill_chunk_size != 0 ? options->fill_chunk_size : FETCH_CHUNK_SIZE;
+    options->compact_memory = options->compact_memory != 0 ? options->compact_memory : 32 << 20;
     options->inflight_size_max =
         options->inflight_size_max != 0 ? options->inflight_size_max : 16 << 20;
 }
@@ -349,6 +350,7 @@ static void give_back(struct replica *self)
     }
     replica_fill_fini(self);
     replica_scrub_fini(self);
+    replica_compact_fini(self);
     replica_retention_fini(self);
     while (self->held != NULL) {
         struct journal_task *next = self->held->next;
@@ -505,6 +507,7 @@ uint64_t replica_deadline_ms(const struct replica *self)
         replica_fill_deadline_ms(self),
         replica_resign_deadline_ms(self),
         replica_scrub_deadline_ms(self),
+        replica_compact_deadline_ms(self),
         replica_retention_deadline_ms(self),
         replica_upkeep_deadline_ms(self),
         replica_handover_deadline_ms(self),
@@ -546,6 +549,9 @@ enum err replica_tick(struct replica *self, struct err_info *info)
     }
     if (err == ERR_OK) {
         replica_scrub_tick(self);
+        err = replica_compact_tick(self, info);
+    }
+    if (err == ERR_OK) {
         err = replica_retention_tick(self, info);
     }
     return settle(self, err, info);
@@ -568,6 +574,9 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     }
     message = &rest;
     switch (message->type) {
+    case MESSAGE_CLEANED:
+        err = ERR_OK;
+        break;
     case MESSAGE_FETCH:
         err = replica_receive_fetch(self, message, info);
         break;
@@ -688,6 +697,7 @@ void replica_status(const struct replica *self, struct replica_status *ret_statu
     raft_driver_membership(self->driver, &ret_status->membership);
     replica_fill_status(self, ret_status);
     replica_scrub_status(self, ret_status);
+    replica_compact_status(self, ret_status);
 }
 
 struct catalog *replica_catalog(struct replica *self)

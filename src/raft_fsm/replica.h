@@ -41,6 +41,10 @@
  * bound, and proposes where they start (TOPIC_TRIM) → applied: nobody reads below → a snapshot is
  * taken → the files go.
  *
+ *   Life of a superseded record (compaction, replica_compact.c): the leader proposes how far nodes
+ * may go (COMPACT) → applied → every node, in its own time, notes the keys, reads its segments and
+ * puts others in their place, in which the record is not, at compact_rate.
+ *
  *   Life of damage: the scrubber reads everything at scrub_rate, or a read elsewhere met it →
  *     told → log_punch in a job → a hole. (A replica without peers tells it, and leaves it.)
  *
@@ -97,6 +101,8 @@ struct replica_options {
     uint64_t fill_rate;     /* bytes a second that are asked for to fill holes; 0: no limit */
     size_t fill_chunk_size; /* bytes asked for at once; 0: 1 MiB, which is the most, too */
     uint64_t scrub_rate;    /* bytes a second read again to find damage; 0: none */
+    uint64_t compact_rate;  /* bytes a second read and written to compact topics; 0: none is */
+    size_t compact_memory;  /* bytes that keys of a topic take meanwhile; 0: 32 MiB */
     unsigned retention_interval_ms; /* between two looks at what retention deletes; 0: 10 000 */
     bool retention_by_wall_clock;   /* wrong on purpose: for tests of tests only */
     uint64_t seed;                  /* 0: from the clock's random */
@@ -268,6 +274,10 @@ struct replica_status {
     uint64_t scrub_bytes;     /* of them */
     uint64_t scrub_damage;    /* places where it found damage, those that reads met included */
     uint64_t scrub_passed_ms; /* since 1970: when it had gone through everything; 0: not yet */
+    uint64_t compact_bytes_in;  /* of segments that were compacted since start, before … */
+    uint64_t compact_bytes_out; /* … and after it */
+    uint64_t compact_dropped;   /* records that went in it */
+    char compact_topic[TOPIC_NAME_SIZE_MAX + 1]; /* that is being compacted now; "": none is */
     uint64_t disk_free;       /* as last looked at; 0 when nobody looks, as the next ones */
     uint64_t disk_size;
     uint64_t disk_reserve;

@@ -9,6 +9,7 @@
 #include "raft_fsm/nodes_ahead.h"
 #include "raft_fsm/replica.h"
 #include "raft_fsm/room.h"
+#include "record/compactor.h"
 
 /* An entry that we proposed and that is not applied yet, with the proposals whose commands it
  * holds, in order. */
@@ -126,6 +127,48 @@ struct scrub {
     uint64_t passed_ms; /* since 1970: the end of the last whole pass; 0: none yet */
 };
 
+enum cleaner_state {
+    CLEANER_IDLE,
+    CLEANER_NOTING,  /* keys, from cleaned_to on */
+    CLEANER_LOOKING, /* whether a group of segments would change */
+    CLEANER_WRITING, /* what it becomes */
+    CLEANER_CLOSING, /* the new segment is brought to the disk */
+    CLEANER_SYNCING, /* the topic's log is, once nobody else syncs */
+};
+
+/* Compaction of this node's copies; see replica_compact.c. */
+struct cleaner {
+    enum cleaner_state state;
+    bool working;   /* A job is under way. */
+    uint64_t next_ms; /* when the next step is due */
+    struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
+    size_t topic_count;
+    size_t turn;
+
+    /* The pass under way: */
+    struct topic *topic; /* owned reference; NULL: there is none */
+    unsigned changes;    /* the topic's, when it began */
+    bool noted;          /* It has notes; else it is about tombstones alone. */
+    uint64_t noted_from;
+    uint64_t clean_to;
+    uint64_t tombstones_below;
+    struct latest *latest; /* owned; of up to `memory` bytes */
+    uint64_t memory;
+    struct compactor_counts pass;
+    uint64_t rewritten; /* segments */
+
+    /* Its group: */
+    struct fsm_group group;
+    uint64_t offset;             /* to be read next; of NOTING, too */
+    uint64_t first;              /* of its first batch that is shown */
+    struct compactor *compactor; /* owned */
+    struct log_rewrite *rewrite; /* owned */
+
+    uint64_t bytes_in; /* of segments that were replaced, since the replica was opened */
+    uint64_t bytes_out;
+    uint64_t dropped; /* records */
+};
+
 enum { RETENTION_TRIMS_MAX = 16 };
 
 /* A trim that we proposed. */
@@ -211,6 +254,7 @@ struct replica {
     struct installing installing;
     struct fill fill;
     struct scrub scrub;
+    struct cleaner cleaner;
     struct retention retention;
     unsigned fetches_served; /* fetch jobs under way */
     struct handover handover;
@@ -296,6 +340,12 @@ void replica_scrub_tick(struct replica *self);
 uint64_t replica_scrub_deadline_ms(const struct replica *self);
 void replica_scrub_status(const struct replica *self, struct replica_status *status);
 void replica_scrub_fini(struct replica *self);
+
+/* replica_compact.c */
+enum err replica_compact_tick(struct replica *self, struct err_info *info);
+uint64_t replica_compact_deadline_ms(const struct replica *self);
+void replica_compact_status(const struct replica *self, struct replica_status *status);
+void replica_compact_fini(struct replica *self);
 
 /* replica_retention.c */
 enum err replica_retention_tick(struct replica *self, struct err_info *info);

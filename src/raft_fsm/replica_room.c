@@ -28,6 +28,7 @@ static bool grows(enum command_type type)
     case COMMAND_NODE_BIND:
     case COMMAND_TOPIC_TRIM:
     case COMMAND_AGE:
+    case COMMAND_COMPACT:
         return false;
     case COMMAND_PRODUCE:
     case COMMAND_TOPIC_CREATE:

@@ -84,6 +84,18 @@ static enum err check_node_indexes(const struct topic_settings *self, struct err
     return ERR_OK;
 }
 
+/* A bound deletes the oldest records, which may be the latest ones of their keys. */
+static enum err check_compact(const struct topic_settings *self, struct err_info *info)
+{
+    if (!self->compact ||
+        (self->retention_ms == 0 && self->retention_bytes == 0 && self->retention_records == 0)) {
+        return ERR_OK;
+    }
+    return err_set(info, ERR_INVALID,
+                   "compact keeps the latest record of each key, however old: it goes with "
+                   "retention-ms, retention-bytes and retention-records at 0 only");
+}
+
 enum err topic_settings_check(const struct topic_settings *self, struct err_info *info)
 {
     enum err err = check_numbers(self, info);
@@ -93,6 +105,9 @@ enum err topic_settings_check(const struct topic_settings *self, struct err_info
     }
     if (err == ERR_OK) {
         err = check_indexes(self->indexes, info);
+    }
+    if (err == ERR_OK) {
+        err = check_compact(self, info);
     }
     return err == ERR_OK ? check_node_indexes(self, info) : err;
 }
@@ -274,6 +289,10 @@ enum err topic_settings_change(const struct topic_settings *self, const struct t
     }
     if ((change->which & TOPIC_SETTING_PREALLOCATE) != 0) {
         settings.preallocate = change->to.preallocate;
+    }
+    err = check_compact(&settings, info);
+    if (err != ERR_OK) {
+        return err;
     }
     ASSERT(topic_settings_check(&settings, NULL) == ERR_OK); /* Each setting alone is allowed. */
     *ret_settings = settings;

@@ -66,7 +66,8 @@ struct topic_settings {
     uint64_t retention_bytes;   /* of batches as they are stored */
     uint64_t retention_records; /* exactly so many stay */
 
-    /* Compaction: of records with equal keys the last one stays. */
+    /* Compaction: of records with equal keys the last one stays. Not together with a bound of
+     * retention. */
     bool compact;
     uint64_t tombstone_ms; /* a record without value is kept so long; 0: TOPIC_TOMBSTONE_MS */
 
@@ -103,8 +104,8 @@ enum err topic_settings_check(const struct topic_settings *self, struct err_info
 enum err topic_change_check(const struct topic_change *self, struct err_info *info);
 
 /* The settings after a change; they may be the same ones. ERR_INVALID, with text: what
- * topic_change_check says, or the result would have more nodes' sets than there may be. Nothing is
- * written then. */
+ * topic_change_check says, or the result would have more nodes' sets than there may be, or settings
+ * that contradict each other. Nothing is written then. */
 enum err topic_settings_change(const struct topic_settings *self, const struct topic_change *change,
                                struct topic_settings *ret_settings, struct err_info *info);
 

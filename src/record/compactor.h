@@ -13,9 +13,9 @@
  * one (log/batch.h): SPARSE | COMPACTED, the last one's stamps, as its body the digest of the batch
  * before the first one, 32 bytes, and a RecordSet of what is left, with offsets and append times.
  *
- * Small neighbours are merged up to batch_size bytes. What nothing was taken from, and is big
- * enough by itself (a quarter of that) or has no neighbour to be merged with, comes out as it went
- * in, byte for byte; so does every batch that ends above clean_to.
+ * Small neighbours are merged up to batch_size bytes, where that makes them smaller. What nothing
+ * was taken from, and is big enough by itself (a quarter of that) or has no neighbour to be merged
+ * with, comes out as it went in, byte for byte; so does every batch that ends above clean_to.
  *
  * Invariants:
  *   K1  What came out covers [start, offset of the last batch put out), each offset in one batch.
@@ -37,17 +37,19 @@
 struct compactor;
 
 struct compactor_options {
-    const struct latest *latest; /* borrowed */
+    const struct latest *latest; /* borrowed; of nothing that is not below clean_to (ASSERT) */
     uint64_t clean_to;           /* records below it that have a later one below it go; */
     uint64_t tombstones_below;   /* <= clean_to */
-    uint32_t batch_size;         /* bytes up to which batches are merged; 0: 64 KiB */
+    uint32_t batch_size;         /* bytes up to which batches are merged, before they are
+                                    compressed; 0: 64 KiB */
     uint32_t batch_size_max;     /* of a batch that is read, or made; 0: 16 MiB */
-    unsigned codec; /* of merged batches (record/codec.h); what is kept keeps its own */
+    unsigned codec; /* of batches that are made (record/codec.h); NONE: as the last one had that
+                       goes into it. What is kept as it is keeps its own. */
 };
 
 /* What was looked at and done. */
 struct compactor_counts {
-    uint64_t records;    /* there were */
+    uint64_t records;    /* there were, in batches that end at or below clean_to */
     uint64_t superseded; /* went for a later one */
     uint64_t tombstones; /* went */
     uint64_t keyless;    /* have no key */
@@ -68,7 +70,10 @@ void compactor_free(struct compactor *self); /* NULL is fine. */
  * Takes `size` bytes of whole, stamped batches that follow on what was taken before, as log_read
  * gives them (checksums were verified), and appends to `out`, which is the caller's, what is done
  * of them. A few batches may wait for their neighbours. ERR_CORRUPT (a body that is none; a batch
- * that does not follow), ERR_TOO_LARGE, ERR_NOMEM; the compactor is of no more use then.
+ * that does not follow, by its offset or, where it is compacted, by the digest that it begins
+ * with), ERR_TOO_LARGE (`out`; or what is left of a batch, whose records take more space when some
+ * are missing, does not fit into batch_size_max, not even compressed), ERR_NOMEM; the compactor is
+ * of no more use then.
  */
 enum err compactor_take(struct compactor *self, const uint8_t *batches, size_t size,
                         struct buf *out, struct err_info *info);
@@ -81,11 +86,16 @@ uint64_t compactor_offset(const struct compactor *self);
 
 void compactor_counts(const struct compactor *self, struct compactor_counts *ret_counts);
 
-/* Notes the keys of `size` bytes of whole batches in `latest`, those that end at or below clean_to.
- * *ret_end: one past the last offset of the last batch of which all keys were noted. ERR_LIMIT: the
- * memory is used up before the end (*ret_end says how far it went; keys of the batch behind may be
- * noted, which does no harm: a pass with clean_to = *ret_end must not ask beyond it, see
- * compactor.c). ERR_CORRUPT, ERR_NOMEM. */
+/*
+ * Notes the keys of `size` bytes of whole batches (more than none) in `latest`, of those that end
+ * at or below clean_to, each batch wholly or not at all. *ret_end: one past the last offset of the
+ * last batch that was noted; the first one's base offset when none was. Nothing that was noted is
+ * at or above it: it is the clean_to of a pass.
+ *
+ * ERR_LIMIT: the memory does not hold the keys of the batch at *ret_end. When nothing at all was
+ * noted before, it never will: `latest` is too small for the keys of this one batch. ERR_CORRUPT,
+ * ERR_TOO_LARGE, ERR_NOMEM: `latest` is to be cleared before it is used again.
+ */
 enum err compactor_note(struct latest *latest, uint64_t clean_to, const uint8_t *batches,
                         size_t size, uint64_t *ret_end, struct err_info *info);
 

@@ -427,8 +427,105 @@ enum err record_reader_next(struct record_reader *self, struct record *ret_recor
             return ERR_CORRUPT;
         }
         if (field.tag == TAG_SET_RECORD) {
+            self->raw = field.data;
+            self->raw_size = field.size;
             return read_record(self, &field, ret_record);
         }
     }
     return ERR_AGAIN;
+}
+
+/* ---- copying ---- */
+
+static bool is_given_by_log(uint64_t tag)
+{
+    return tag == TAG_OFFSET || tag == TAG_APPEND_TIME;
+}
+
+/* The bytes of a Record message but for what the log gives: how many there are, and where the
+ * offset belongs among them, for it to stand in the order of the fields. */
+static enum err measure_raw(const uint8_t *raw, size_t raw_size, size_t *ret_kept,
+                            size_t *ret_offset_at)
+{
+    const uint8_t *at = raw;
+    const uint8_t *end = raw + raw_size;
+    size_t offset_at = SIZE_MAX;
+    size_t kept = 0;
+
+    while (at < end) {
+        const uint8_t *begin = at;
+        struct field field;
+
+        if (!get_field(&at, end, &field)) {
+            return ERR_CORRUPT;
+        }
+        if (is_given_by_log(field.tag)) {
+            continue;
+        }
+        if (offset_at == SIZE_MAX && field.tag > TAG_OFFSET) {
+            offset_at = kept;
+        }
+        kept += (size_t)(at - begin);
+    }
+    *ret_kept = kept;
+    *ret_offset_at = offset_at < kept ? offset_at : kept;
+    return ERR_OK;
+}
+
+/* After measure_raw. */
+static uint8_t *put_raw(uint8_t *to, const uint8_t *raw, size_t raw_size, size_t offset_at,
+                        uint64_t offset)
+{
+    const uint8_t *at = raw;
+    const uint8_t *end = raw + raw_size;
+    size_t kept = 0;
+
+    while (at < end) {
+        const uint8_t *begin = at;
+        struct field field;
+        bool good = get_field(&at, end, &field);
+
+        ASSERT(good);
+        if (is_given_by_log(field.tag)) {
+            continue;
+        }
+        if (kept == offset_at) {
+            to = put_number(to, TAG_OFFSET, offset);
+        }
+        memcpy(to, begin, (size_t)(at - begin));
+        to += at - begin;
+        kept += (size_t)(at - begin);
+    }
+    return kept == offset_at ? put_number(to, TAG_OFFSET, offset) : to;
+}
+
+enum err record_set_append_raw(struct buf *to, const uint8_t *raw, size_t raw_size, uint64_t offset,
+                               int64_t append_time_us)
+{
+    size_t offset_at;
+    uint8_t *start;
+    uint8_t *end;
+    size_t whole;
+    size_t size;
+    enum err err;
+
+    ASSERT(to->size_max <= SIZE_MAX / 8 && raw_size <= SIZE_MAX / 8); /* No sum overflows. */
+    ASSERT(raw != NULL);
+    err = measure_raw(raw, raw_size, &size, &offset_at);
+    if (err != ERR_OK) {
+        return err;
+    }
+    size += number_size(offset) + number_size((uint64_t)append_time_us);
+    whole = 1 + varint_size(size) + size;
+    err = buf_reserve(to, whole);
+    if (err != ERR_OK) {
+        return err;
+    }
+    start = to->data + to->size;
+    start[0] = TAG_SET_RECORD;
+    end = put_raw(put_varint(start + 1, size), raw, raw_size, offset_at, offset);
+    end = put_number(end, TAG_APPEND_TIME, (uint64_t)append_time_us);
+    ASSERT((size_t)(end - start) == whole);
+    to->size += whole;
+    return ERR_OK;
 }

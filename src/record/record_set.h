@@ -34,10 +34,18 @@ enum err record_set_append(struct buf *to, const struct record *record);
 enum err record_set_append_sparse(struct buf *to, const struct record *record,
                                   int64_t batch_append_time_us);
 
+/* The same of a record's own bytes (record_reader's raw ones), whatever else is in there, unknown
+ * fields included: its offset and append time are replaced (the time: 0 for the batch's).
+ * ERR_CORRUPT, ERR_TOO_LARGE, ERR_NOMEM; nothing is changed then. */
+enum err record_set_append_raw(struct buf *to, const uint8_t *raw, size_t raw_size, uint64_t offset,
+                               int64_t append_time_us);
+
 /* A walk over the records of a body. Owns a scratch area that is used again for each record. */
 struct record_reader {
     const uint8_t *at; /* borrowed until the walk's end */
     const uint8_t *end;
+    const uint8_t *raw; /* the Record message that was read last; borrowed as `at` is */
+    size_t raw_size;
     struct record_header *headers; /* owned */
     size_t headers_capacity;
     struct buf names; /* the headers' names, each with its zero */

@@ -40,16 +40,27 @@ static void alter_reply(struct change *self, const struct fsm_result *result)
     request_reply(&self->request, self->kind->reply_type, &reply.base, NULL);
 }
 
-/* The state machine has the last word: what the topic's settings would become was not known. */
+/* The state machine has the last word: what the topic's settings would become was not known. It
+ * gives no reasons: they are found again. */
 static void alter_refuse(const struct change *self, const struct fsm_result *result,
                          struct failure *failure)
 {
+    struct catalog *catalog = group_catalog(self->front->node->group);
+    struct topic *topic = catalog_find_id(catalog, result->topic_id);
+    struct topic_settings settings;
+    struct err_info info = {0};
+
     ASSERT(result->err != ERR_OK && self->settings != NULL);
-    if (result->err == ERR_INVALID) {
-        (void)failure_set(failure, ERR_INVALID,
-                          "at most %d nodes may have a set of indexes of their own",
-                          TOPIC_INDEX_NODES_MAX);
+    if (result->err == ERR_INVALID && topic != NULL) {
+        topic_settings_get(topic, &settings);
+        if (topic_settings_change(&settings, self->settings, &settings, &info) != ERR_OK) {
+            (void)failure_set(failure, ERR_INVALID, "%s", info.text);
+        } else { /* It was altered since. */
+            (void)failure_set(failure, ERR_INVALID,
+                              "the change contradicts the settings that the topic had");
+        }
     }
+    topic_unref(topic);
 }
 
 static size_t alter_pack(const struct change *self, uint32_t deadline_ms, uint8_t *to)

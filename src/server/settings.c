@@ -76,9 +76,6 @@ static enum err take(const Quorlog__TopicSettings *message, struct topic_setting
     if (message->base.n_unknown_fields > 0) {
         return err_set(info, ERR_UNSUPPORTED, "there is a setting that this program does not know");
     }
-    if (ret_settings->compact || ret_settings->tombstone_ms > 0) {
-        return err_set(info, ERR_UNSUPPORTED, "compaction is not supported yet");
-    }
     return ERR_OK;
 }
 

@@ -41,6 +41,9 @@ static struct command to_command(const struct command_view *view)
     case COMMAND_AGE:
         command.elapsed_us = view->elapsed_us;
         break;
+    case COMMAND_COMPACT:
+        command.compact = view->compact;
+        break;
     case COMMAND_NODE_BIND:
         command.node = view->node;
         break;

@@ -21,6 +21,8 @@ static void check_state(const struct manifest *manifest)
         const struct manifest_topic *topic = &manifest->topics[i];
 
         ASSERT(topic->start <= topic->end);
+        ASSERT(topic->clean.tombstones_below <= topic->clean.clean_to);
+        ASSERT(topic->clean.clean_to <= topic->end);
         ASSERT(topic_name_check(topic->name, strlen(topic->name), NULL) == ERR_OK);
         ASSERT(manifest_find(manifest, topic->id) == topic);
         ASSERT(i == 0 || topic->id > topic[-1].id);

@@ -125,8 +125,8 @@ static void emit_append(fuzz_emit_cb emit, void *arg, unsigned count)
 void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 {
     static const enum message_type plain[] = {
-        MESSAGE_APPEND_RESULT, MESSAGE_VOTE,    MESSAGE_VOTE_RESULT,   MESSAGE_TIMEOUT_NOW,
-        MESSAGE_FETCH,         MESSAGE_CONFIRM, MESSAGE_CONFIRM_RESULT};
+        MESSAGE_APPEND_RESULT, MESSAGE_VOTE,    MESSAGE_VOTE_RESULT,    MESSAGE_TIMEOUT_NOW,
+        MESSAGE_FETCH,         MESSAGE_CONFIRM, MESSAGE_CONFIRM_RESULT, MESSAGE_CLEANED};
     struct membership members = {0};
     uint8_t encoded[128];
     struct message message;

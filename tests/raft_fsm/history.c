@@ -150,6 +150,11 @@ void packer_age(struct packer *self, uint64_t elapsed_us)
     add(self, COMMAND_AGE)->elapsed_us = elapsed_us;
 }
 
+void packer_compact(struct packer *self, const struct topic_compact *compact)
+{
+    add(self, COMMAND_COMPACT)->compact = *compact;
+}
+
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term)
 {
     size_t size = COMMAND_PAYLOAD_HEADER_SIZE;
@@ -292,6 +297,12 @@ static void pack_alter(struct packer *packer, const char *name, uint64_t *random
     if (history_below(random, 4) == 0) {
         change.to.segment_bytes = 17;
     }
+    if (change.to.compact) { /* It goes without bounds only. */
+        change.which |= TOPIC_SETTING_COMPACT | TOPIC_SETTING_RETENTION_MS |
+                        TOPIC_SETTING_RETENTION_BYTES | TOPIC_SETTING_RETENTION_RECORDS;
+        change.to.retention_ms = change.to.retention_bytes = 0;
+        change.to.retention_records = history_below(random, 4) == 0;
+    }
     if (history_below(random, 2) == 0) {
         change.which |= TOPIC_SETTING_INDEXES;
         change.on_count = 1;
@@ -386,7 +397,17 @@ struct topic_trim history_trim(const struct topic *topic, uint64_t start)
     return trim;
 }
 
-/* Trims some topics: below their start, inside, to their end, beyond it. */
+/* Lower than before, higher, beyond the end; it may be no compacted topic. */
+static void pack_compact(struct history *self, const struct topic *topic, struct packer *packer)
+{
+    struct topic_compact compact = {.topic_id = topic->id};
+
+    compact.clean_to = history_below(&self->random, (unsigned)topic->end + 2);
+    compact.tombstones_below = history_below(&self->random, (unsigned)compact.clean_to + 1);
+    packer_compact(packer, &compact);
+}
+
+/* Trims some topics: below their start, inside, to their end, beyond it; compacts some. */
 static void pack_trims(struct history *self, struct fsm *leader, struct packer *packer)
 {
     struct topic **topics;
@@ -411,6 +432,9 @@ static void pack_trims(struct history *self, struct fsm *leader, struct packer *
         trim = history_trim(topics[i], start);
         if (history_below(&self->random, 3) > 0) {
             packer_trim(packer, &trim);
+        }
+        if (history_below(&self->random, 2) == 0) {
+            pack_compact(self, topics[i], packer);
         }
         topic_unref(topics[i]);
     }

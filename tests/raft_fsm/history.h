@@ -51,6 +51,7 @@ void packer_delete_cursor(struct packer *self, const struct cursor_change *chang
 void packer_raise(struct packer *self, const struct producer_claim *claim);
 void packer_trim(struct packer *self, const struct topic_trim *trim);
 void packer_age(struct packer *self, uint64_t elapsed_us);
+void packer_compact(struct packer *self, const struct topic_compact *compact);
 /* The entry; what was packed is gone. */
 struct entry packer_entry(struct packer *self, uint64_t index, uint64_t term);
 
@@ -63,8 +64,8 @@ struct history {
     uint64_t random;
 };
 void history_init(struct history *self, uint64_t seed, size_t count);
-/* The same with topics that are trimmed, as a leader does it, and ages. `dir` of `io` is empty, and
- * then holds what the leader had. */
+/* The same with topics that are trimmed and compacted, as a leader does it, and ages. `dir` of `io`
+ * is empty, and then holds what the leader had. */
 void history_init_trimmed(struct history *self, uint64_t seed, size_t count, struct io *io,
                           const char *dir);
 void history_fini(struct history *self);

@@ -533,6 +533,45 @@ START_TEST(trims_and_ages_are_read_again_and_have_one_size)
 }
 END_TEST
 
+START_TEST(what_may_be_compacted_is_read_again_and_makes_sense)
+{
+    const struct topic_compact compact = {.topic_id = 4097, .clean_to = 99, .tombstones_below = 98};
+    uint8_t body[64] = {0};
+    struct command_reader reader;
+    struct command_view command;
+    struct packer packer;
+    struct entry entry;
+
+    packer_begin(&packer, 1);
+    packer_compact(&packer, &compact);
+    entry = packer_entry(&packer, 1, 1);
+    ck_assert_uint_eq(entry.size, 16 + 8 + 24);
+    ck_assert_uint_eq(entry_payload(&entry)[20], 16);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 24), 4097);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 32), 99);
+    ck_assert_uint_eq(bytes_get_u64(entry_payload(&entry) + 40), 98);
+    ck_assert_int_eq(command_reader_begin(&reader, entry_payload(&entry), entry.size, NULL),
+                     ERR_OK);
+    ck_assert_int_eq(command_reader_next(&reader, &command, NULL), ERR_OK);
+    ck_assert_int_eq(command.type, COMMAND_COMPACT);
+    ck_assert_uint_eq(command.compact.topic_id, 4097);
+    ck_assert_uint_eq(command.compact.clean_to, 99);
+    ck_assert_uint_eq(command.compact.tombstones_below, 98);
+    entry_unref(&entry);
+    ck_assert_int_eq(read_one(COMMAND_COMPACT, body, 24), ERR_CORRUPT); /* of no topic */
+    body[0] = 1;
+    for (size_t size = 0; size <= sizeof body; size++) {
+        ck_assert_int_eq(read_one(COMMAND_COMPACT, body, size),
+                         size == 24 ? ERR_AGAIN : ERR_CORRUPT);
+    }
+    body[8] = 5;
+    body[16] = 5;
+    ck_assert_int_eq(read_one(COMMAND_COMPACT, body, 24), ERR_AGAIN);
+    body[16] = 6; /* tombstones above what may be cleaned at all */
+    ck_assert_int_eq(read_one(COMMAND_COMPACT, body, 24), ERR_CORRUPT);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("raft_fsm/command");
@@ -553,6 +592,7 @@ int main(void)
     tcase_add_test(codec, an_alter_is_understood_whole_or_not_at_all);
     tcase_add_test(codec, an_entry_has_a_bounded_number_of_commands);
     tcase_add_test(codec, trims_and_ages_are_read_again_and_have_one_size);
+    tcase_add_test(codec, what_may_be_compacted_is_read_again_and_makes_sense);
     tcase_add_test(codec, a_binding_names_a_node_and_its_disk);
     suite_add_tcase(suite, codec);
     tcase_add_test(name, names);

@@ -275,6 +275,112 @@ START_TEST(a_deleted_topic_takes_its_passed_files_along)
 }
 END_TEST
 
+/* ---- what may be taken by compaction ---- */
+
+static struct fsm_result compact(struct fsm *fsm, uint64_t clean_to, uint64_t tombstones_below)
+{
+    struct packer packer;
+
+    packer_begin(&packer, 7);
+    packer_compact(&packer, &(struct topic_compact){.topic_id = 4096,
+                                                    .clean_to = clean_to,
+                                                    .tombstones_below = tombstones_below});
+    return apply(fsm, &packer);
+}
+
+static void set_compact(struct fsm *fsm, bool on)
+{
+    const struct topic_change change = {.which = TOPIC_SETTING_COMPACT, .to = {.compact = on}};
+    struct packer packer;
+
+    packer_begin(&packer, 7);
+    packer_alter(&packer, "t", &change);
+    ck_assert_int_eq(apply(fsm, &packer).err, ERR_OK);
+}
+
+START_TEST(what_may_be_taken_only_ever_grows)
+{
+    struct fsm *fsm = open_topic(dirs[0], 10);
+    const struct topic_clean *clean = &topic_of(fsm)->clean;
+    struct fsm_result result;
+
+    set_compact(fsm, true);
+    result = compact(fsm, 21, 9);
+    ck_assert_int_eq(result.err, ERR_OK);
+    ck_assert_uint_eq(result.topic_id, 4096);
+    ck_assert_uint_eq(result.log_end, 30);
+    ck_assert_uint_eq(result.raft_index, fsm_applied_index(fsm));
+    ck_assert(clean->clean_to == 21 && clean->tombstones_below == 9);
+    ck_assert_int_eq(compact(fsm, 15, 12).err, ERR_OK); /* each of them by itself */
+    ck_assert(clean->clean_to == 21 && clean->tombstones_below == 12);
+    ck_assert_int_eq(compact(fsm, 30, 0).err, ERR_OK);
+    ck_assert(clean->clean_to == 30 && clean->tombstones_below == 12);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(nothing_may_be_taken_beyond_the_end_or_where_the_setting_says_no)
+{
+    struct fsm *fsm = open_topic(dirs[0], 10);
+    const struct topic_clean *clean = &topic_of(fsm)->clean;
+    struct packer packer;
+
+    ck_assert_int_eq(compact(fsm, 9, 0).err, ERR_INVALID);
+    set_compact(fsm, true);
+    ck_assert_int_eq(compact(fsm, 31, 0).err, ERR_INVALID);
+    ck_assert_uint_eq(clean->clean_to, 0);
+    ck_assert_int_eq(compact(fsm, 9, 3).err, ERR_OK);
+    set_compact(fsm, false);
+    ck_assert_int_eq(compact(fsm, 12, 3).err, ERR_INVALID);
+    ck_assert(clean->clean_to == 9 && clean->tombstones_below == 3); /* It stays. */
+    packer_begin(&packer, 7);
+    packer_compact(&packer, &(struct topic_compact){.topic_id = 77});
+    ck_assert_int_eq(apply(fsm, &packer).err, ERR_TOPIC_UNKNOWN);
+    fsm_close(fsm);
+}
+END_TEST
+
+START_TEST(what_may_be_taken_is_in_manifests)
+{
+    struct fsm *from = open_topic(dirs[1], 10);
+    struct fsm *to = open_fsm(dirs[0], NULL, true);
+    struct manifest manifest;
+
+    set_compact(from, true);
+    (void)compact(from, 21, 9);
+    manifest = manifest_of(from);
+    ck_assert_int_eq(fsm_install(to, &manifest, NULL), ERR_OK);
+    ck_assert(topic_of(to)->clean.clean_to == 21 && topic_of(to)->clean.tombstones_below == 9);
+    fsm_close(from);
+    from = open_fsm(dirs[1], &manifest, false);
+    ck_assert(topic_of(from)->clean.clean_to == 21 && topic_of(from)->clean.tombstones_below == 9);
+    fsm_close(from);
+    fsm_close(to);
+    manifest_fini(&manifest);
+}
+END_TEST
+
+/* Histories agree on it: who has more of it than a later manifest has another one. */
+START_TEST(a_manifest_with_less_than_may_be_taken_here_is_another_history)
+{
+    struct fsm *from = open_topic(dirs[1], 10);
+    struct manifest manifest;
+
+    set_compact(from, true);
+    (void)compact(from, 21, 9);
+    manifest = manifest_of(from);
+    manifest.applied_index += 5;
+    manifest.topics[0].clean.tombstones_below = 8;
+    ck_assert_int_eq(fsm_install(from, &manifest, NULL), ERR_DIVERGED);
+    manifest.topics[0].clean = (struct topic_clean){.clean_to = 20, .tombstones_below = 9};
+    ck_assert_int_eq(fsm_install(from, &manifest, NULL), ERR_DIVERGED);
+    manifest.topics[0].clean.clean_to = 21;
+    ck_assert_int_eq(fsm_install(from, &manifest, NULL), ERR_OK);
+    fsm_close(from);
+    manifest_fini(&manifest);
+}
+END_TEST
+
 /* ---- replay and install ---- */
 
 /* Whatever entry the newest snapshot is of, whatever was applied and removed since: what is
@@ -468,6 +574,10 @@ int main(void)
     tcase_add_test(tcase, files_go_on_going_however_often_the_start_moves);
     tcase_add_test(tcase, removing_takes_no_more_than_it_is_told_at_once);
     tcase_add_test(tcase, a_deleted_topic_takes_its_passed_files_along);
+    tcase_add_test(tcase, what_may_be_taken_only_ever_grows);
+    tcase_add_test(tcase, nothing_may_be_taken_beyond_the_end_or_where_the_setting_says_no);
+    tcase_add_test(tcase, what_may_be_taken_is_in_manifests);
+    tcase_add_test(tcase, a_manifest_with_less_than_may_be_taken_here_is_another_history);
     tcase_add_loop_test(tcase, replay_from_any_snapshot_to_any_place_gives_the_same_state, 0, 16);
     tcase_add_test(tcase,
                    the_first_batch_that_fills_a_trimmed_topic_has_to_follow_on_what_was_below);

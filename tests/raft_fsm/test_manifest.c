@@ -56,6 +56,7 @@ static struct manifest some_manifest(void)
         .node_indexes = {{.node_id = 2, .indexes = 0}, {.node_id = 3, .indexes = 6}},
         .preallocate = true};
     manifest.topics[2].settings = (struct topic_settings){.compact = true, .segment_bytes = 4096};
+    manifest.topics[2].clean = (struct topic_clean){.clean_to = 300, .tombstones_below = 7};
     memset(manifest.topics[1].digest, 0xab, DIGEST_SIZE);
     memset(manifest.topics[2].digest, 0x12, DIGEST_SIZE);
     ck_assert_int_eq(producers_new(&manifest.producers), ERR_OK);
@@ -116,6 +117,9 @@ START_TEST(what_is_encoded_is_decoded)
     ck_assert_uint_eq(decoded.topics[1].start, 5);
     ck_assert_uint_eq(decoded.topics[1].log_start, 6);
     ck_assert_uint_eq(decoded.topics[0].log_start, 0);
+    ck_assert_uint_eq(decoded.topics[1].clean.clean_to, 0);
+    ck_assert_uint_eq(decoded.topics[2].clean.clean_to, 300);
+    ck_assert_uint_eq(decoded.topics[2].clean.tombstones_below, 7);
     ck_assert(ages_equal(&decoded.ages, &manifest.ages));
     ck_assert_uint_eq(decoded.topics[1].end, 8);
     ck_assert_mem_eq(decoded.topics[1].digest, manifest.topics[1].digest, DIGEST_SIZE);
@@ -395,6 +399,37 @@ START_TEST(a_log_start_that_cannot_be_is_refused)
         ck_assert_int_eq(err, i < 2 ? ERR_OK : ERR_CORRUPT);
         if (err == ERR_OK) {
             ck_assert_uint_eq(decoded.topics[0].log_start, starts[i]);
+            manifest_fini(&decoded);
+        }
+    }
+}
+END_TEST
+
+/* A topic: id 4096, name "a", end 8, digest, clean_to, tombstones_below. */
+START_TEST(what_may_be_compacted_that_cannot_be_is_refused)
+{
+    static const uint8_t bounds[][2] = {{8, 8}, {8, 1}, {9, 1}, {3, 4}};
+
+    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
+        uint8_t bytes[128] = {0x08, 0x09, 0x18, 0x01, 0x22, 50,   0x08, 0x80,
+                              0x20, 0x12, 0x01, 0x61, 0x20, 0x08, 0x2a, 0x20};
+        size_t size = 16 + DIGEST_SIZE;
+        struct manifest decoded;
+        enum err err;
+
+        bytes[size++] = 0xc8; /* field 41 */
+        bytes[size++] = 0x02;
+        bytes[size++] = bounds[i][0];
+        bytes[size++] = 0xd0; /* field 42 */
+        bytes[size++] = 0x02;
+        bytes[size++] = bounds[i][1];
+        bytes[5] = (uint8_t)(size - 6);
+        bytes_put_u32(bytes + size, crc32c(bytes, size));
+        err = decode(bytes, size + 4, &decoded);
+        ck_assert_int_eq(err, i < 2 ? ERR_OK : ERR_CORRUPT);
+        if (err == ERR_OK) {
+            ck_assert_uint_eq(decoded.topics[0].clean.clean_to, bounds[i][0]);
+            ck_assert_uint_eq(decoded.topics[0].clean.tombstones_below, bounds[i][1]);
             manifest_fini(&decoded);
         }
     }
@@ -686,6 +721,7 @@ int main(void)
     tcase_add_test(codec, a_cursor_that_cannot_be_is_refused);
     tcase_add_test(codec, ages_that_cannot_be_are_refused);
     tcase_add_test(codec, a_log_start_that_cannot_be_is_refused);
+    tcase_add_test(codec, what_may_be_compacted_that_cannot_be_is_refused);
     tcase_add_test(codec, settings_that_cannot_be_are_refused);
     tcase_add_test(codec, settings_at_their_defaults_take_no_bytes);
     tcase_add_test(codec, what_was_written_before_there_were_settings_is_read);

@@ -97,7 +97,7 @@ static void make_all(struct message messages[24])
     struct message empty = {.from = 1, .to = 2, .term = 9};
     unsigned n = 0;
 
-    for (unsigned i = 0; i < 16; i++) {
+    for (unsigned i = 0; i < 24; i++) {
         messages[i] = empty;
     }
     messages[n++] = make_append(0);
@@ -140,12 +140,15 @@ static void make_all(struct message messages[24])
     messages[n++].confirm.round = 7;
     messages[n].type = MESSAGE_CONFIRM_RESULT;
     messages[n++].confirm.round = 7;
+    messages[n].type = MESSAGE_CLEANED;
+    messages[n].cleaned.topic_id = 4096;
+    messages[n++].cleaned.cleaned_to = 300;
     ck_assert_uint_lt(n, 24);
 }
 
 static void free_all(struct message messages[24])
 {
-    for (unsigned i = 0; i < 16; i++) {
+    for (unsigned i = 0; i < 24; i++) {
         message_fini(&messages[i]);
     }
 }
@@ -237,6 +240,29 @@ START_TEST(fields_are_what_was_sent)
     ck_assert_ptr_null(decoded.fetch_result.batches.block);
     message_fini(&decoded);
     free_all(messages);
+}
+END_TEST
+
+START_TEST(a_report_says_of_which_topic_and_how_far)
+{
+    struct message message = {.type = MESSAGE_CLEANED,
+                              .from = 1,
+                              .to = 2,
+                              .term = 9,
+                              .cleaned = {.topic_id = 4096, .cleaned_to = 300}};
+    struct message decoded;
+    struct wire wire;
+
+    to_wire(&message, &wire);
+    ck_assert_uint_eq(wire.header[0], 18);
+    ck_assert_int_eq(from_wire(&wire, MESSAGE_HEADER_SIZE, 0, &decoded), ERR_OK);
+    ck_assert_uint_eq(decoded.cleaned.topic_id, 4096);
+    ck_assert_uint_eq(decoded.cleaned.cleaned_to, 300);
+    bytes_put_u64(wire.header + 32, 0); /* of none */
+    ck_assert_int_eq(from_wire(&wire, MESSAGE_HEADER_SIZE, 0, &decoded), ERR_PROTOCOL);
+    bytes_put_u64(wire.header + 32, 4096);
+    bytes_put_u64(wire.header + 48, 1); /* a field that it has not got */
+    ck_assert_int_eq(from_wire(&wire, MESSAGE_HEADER_SIZE, 0, &decoded), ERR_PROTOCOL);
 }
 END_TEST
 
@@ -432,6 +458,7 @@ int main(void)
 
     tcase_add_test(tc, every_type_comes_back_as_it_was);
     tcase_add_test(tc, fields_are_what_was_sent);
+    tcase_add_test(tc, a_report_says_of_which_topic_and_how_far);
     tcase_add_test(tc, neighbours_in_one_block_are_one_slice);
     suite_add_tcase(suite, tc);
     tc = tcase_create("message_decode");

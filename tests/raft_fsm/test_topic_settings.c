@@ -5,7 +5,7 @@
 #include "raft_fsm/topic_settings.h"
 #include "raft_fsm/topic_settings_message.h"
 
-/* Nothing at its default. */
+/* Nothing at its default: some of it does not go together. */
 static struct topic_settings some_settings(void)
 {
     return (struct topic_settings){
@@ -46,6 +46,7 @@ START_TEST(what_is_in_its_bounds_is_allowed_and_nothing_else)
 {
     struct topic_settings settings = some_settings();
 
+    settings.compact = false;
     ck_assert_int_eq(check(&settings), ERR_OK);
     ck_settings(ERR_OK, 0);
     ck_settings(ERR_OK, .retention_ms = TOPIC_MS_MAX);
@@ -67,6 +68,15 @@ START_TEST(what_is_in_its_bounds_is_allowed_and_nothing_else)
     ck_settings(ERR_OK, .flush_ms = 10);
     ck_settings(ERR_INVALID, .flush_ms = 9);
     ck_settings(ERR_INVALID, .flush_ms = TOPIC_MS_MAX + 1);
+}
+END_TEST
+
+START_TEST(compaction_goes_without_any_bound_of_retention)
+{
+    ck_settings(ERR_OK, .compact = true, .tombstone_ms = TOPIC_MS_MAX);
+    ck_settings(ERR_INVALID, .compact = true, .retention_ms = 1);
+    ck_settings(ERR_INVALID, .compact = true, .retention_bytes = 1);
+    ck_settings(ERR_INVALID, .compact = true, .retention_records = 1);
 }
 END_TEST
 
@@ -158,6 +168,12 @@ START_TEST(a_change_changes_what_it_names_and_nothing_else)
 
         what.to.node_index_count = 0;
         memset(what.to.node_indexes, 0, sizeof what.to.node_indexes);
+        if (bit == TOPIC_SETTING_COMPACT) {
+            what.to.retention_ms = what.to.retention_bytes = what.to.retention_records = 0;
+            settings.retention_ms = settings.retention_bytes = settings.retention_records = 0;
+        } else {
+            what.to.compact = false;
+        }
         ck_assert_int_eq(change(&one, &what), ERR_OK);
         ck_assert(!topic_settings_are_default(&one));
         ck_assert_int_eq(change(&settings, &what), ERR_OK);
@@ -167,7 +183,30 @@ START_TEST(a_change_changes_what_it_names_and_nothing_else)
     }
     settings.node_index_count = all.node_index_count;
     memcpy(settings.node_indexes, all.node_indexes, sizeof settings.node_indexes);
+    settings.retention_ms = all.retention_ms;
+    settings.retention_bytes = all.retention_bytes;
+    settings.retention_records = all.retention_records;
     ck_assert(topic_settings_equal(&settings, &all)); /* Each bit is one setting. */
+}
+END_TEST
+
+START_TEST(a_change_that_contradicts_what_is_set_already_is_refused)
+{
+    struct topic_settings settings = {.retention_records = 9};
+    struct topic_change what = {.which = TOPIC_SETTING_COMPACT, .to = {.compact = true}};
+    struct err_info info = {0};
+
+    ck_assert_int_eq(topic_settings_change(&settings, &what, &settings, &info), ERR_INVALID);
+    ck_assert_ptr_nonnull(strstr(info.text, "retention-records at 0 only"));
+    ck_assert(!settings.compact);
+    what.which |= TOPIC_SETTING_RETENTION_RECORDS; /* Both at once: none contradicts. */
+    ck_assert_int_eq(change(&settings, &what), ERR_OK);
+    ck_assert(settings.compact && settings.retention_records == 0);
+    what = (struct topic_change){.which = TOPIC_SETTING_RETENTION_MS, .to = {.retention_ms = 5}};
+    ck_assert_int_eq(change(&settings, &what), ERR_INVALID);
+    what.which |= TOPIC_SETTING_COMPACT;
+    ck_assert_int_eq(change(&settings, &what), ERR_OK);
+    ck_assert(!settings.compact && settings.retention_ms == 5);
 }
 END_TEST
 
@@ -235,6 +274,7 @@ START_TEST(a_change_that_makes_no_sense_is_refused)
     };
     struct topic_settings settings = some_settings();
 
+    settings.compact = false;
     for (size_t i = 0; i < sizeof no_sense / sizeof no_sense[0]; i++) {
         ck_assert_int_eq(change(&settings, &no_sense[i]), ERR_INVALID);
     }
@@ -289,11 +329,13 @@ int main(void)
     TCase *messages = tcase_create("topic_settings_take");
 
     tcase_add_test(settings, what_is_in_its_bounds_is_allowed_and_nothing_else);
+    tcase_add_test(settings, compaction_goes_without_any_bound_of_retention);
     tcase_add_test(settings, nodes_with_indexes_of_their_own_are_in_order_and_few);
     tcase_add_test(settings, settings_are_equal_when_each_one_is);
     tcase_add_test(settings, a_nodes_own_set_stands_for_the_topics);
     suite_add_tcase(suite, settings);
     tcase_add_test(changes, a_change_changes_what_it_names_and_nothing_else);
+    tcase_add_test(changes, a_change_that_contradicts_what_is_set_already_is_refused);
     tcase_add_test(changes, a_node_gets_a_set_of_its_own_and_loses_it_again);
     tcase_add_test(changes, one_node_too_many_changes_nothing);
     tcase_add_test(changes, a_change_that_makes_no_sense_is_refused);

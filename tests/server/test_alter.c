@@ -188,8 +188,10 @@ START_TEST(what_is_not_allowed_is_refused_and_told)
     alteration.settings.segment_bytes = 100;
     refused(&alteration, ERR_INVALID, "segment-bytes may be from 4096 to");
     init(&alteration, 4);
+    alteration.which[alteration.request.n_which++] = 1;
     alteration.settings.compact = true;
-    refused(&alteration, ERR_UNSUPPORTED, "compaction");
+    alteration.settings.retention_ms = 5;
+    refused(&alteration, ERR_INVALID, "retention-records at 0 only");
     init(&alteration, 8);
     refused(&alteration, ERR_UNSUPPORTED, "setting 8");
     init(&alteration, 99);
@@ -227,6 +229,20 @@ START_TEST(one_node_too_many_is_refused_by_the_state_machine)
     alteration.on[0] = 99;
     alteration.request.n_on_node_id = 1;
     refused(&alteration, ERR_INVALID, "at most 16 nodes");
+}
+END_TEST
+
+/* What the topic has already decides, too. */
+START_TEST(compaction_on_top_of_retention_is_refused_and_told)
+{
+    struct alteration alteration;
+
+    init(&alteration, 3);
+    alteration.settings.retention_records = 7;
+    quorlog__topic_alter_reply__free_unpacked(altered(&alteration), NULL);
+    init(&alteration, 4);
+    alteration.settings.compact = true;
+    refused(&alteration, ERR_INVALID, "retention-records at 0 only");
 }
 END_TEST
 
@@ -345,6 +361,7 @@ int main(void)
     tcase_add_test(node, nodes_get_a_set_of_indexes_of_their_own);
     tcase_add_test(node, what_is_not_allowed_is_refused_and_told);
     tcase_add_test(node, one_node_too_many_is_refused_by_the_state_machine);
+    tcase_add_test(node, compaction_on_top_of_retention_is_refused_and_told);
     tcase_add_test(node, a_topic_that_is_not_there_is_unknown);
     tcase_add_test(node, a_topic_is_created_with_settings);
     tcase_add_test(node, settings_outlive_a_restart);

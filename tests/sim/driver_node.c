@@ -223,11 +223,12 @@ static bool on_disk(const struct node *self, uint64_t index, const struct entry 
 static void trace_message(const struct node *self, const char *what, const struct message *message)
 {
     const struct cluster *cluster = self->cluster;
-    const char *const names[MESSAGE_CONFIRM_RESULT + 1] = {
+    const char *const names[MESSAGE_CLEANED + 1] = {
         [MESSAGE_APPEND] = "append",     [MESSAGE_APPEND_RESULT] = "append_result",
         [MESSAGE_VOTE] = "vote",         [MESSAGE_VOTE_RESULT] = "vote_result",
         [MESSAGE_SNAPSHOT] = "snapshot", [MESSAGE_TIMEOUT_NOW] = "timeout_now",
         [MESSAGE_CONFIRM] = "confirm",   [MESSAGE_CONFIRM_RESULT] = "confirm_result",
+        [MESSAGE_CLEANED] = "cleaned",
     };
     char text[128] = "";
 

@@ -61,7 +61,7 @@ enum {
     HISTORY_VALUES_MAX = 65536,   /* of an operation */
     HISTORY_NAME_SIZE_MAX = 255,  /* bytes of a topic's or cursor's name */
     HISTORY_TEXT_SIZE_MAX = 4096, /* bytes of `text`, `error`; longer ones are cut */
-    HISTORY_LINE_SIZE_MAX = 2 * 1024 * 1024,
+    HISTORY_LINE_SIZE_MAX = 6 * 1024 * 1024,
 };
 
 struct history_op {

@@ -347,6 +347,11 @@ enum err log_punch(struct log *self, uint64_t from, uint64_t to, struct err_info
 struct log_rewrite;
 enum err log_rewrite_begin(struct log *self, uint64_t from, uint64_t to,
                            struct log_rewrite **ret_rewrite, struct err_info *info);
+/* (any, one thread) As log_read, of the segments that are replaced, as they were at begin: also of
+ * what lies in them below the log's start. from <= offset < to. */
+enum err log_rewrite_read(const struct log_rewrite *rewrite, uint64_t offset, uint64_t end_max,
+                          size_t size_max, struct block **ret_batches, uint64_t *ret_end_offset,
+                          struct err_info *info);
 enum err log_rewrite_put(struct log_rewrite *rewrite, const uint8_t *batches, size_t size,
                          struct err_info *info);
 enum err log_rewrite_run(struct log_rewrite *rewrite, struct err_info *info);

@@ -72,8 +72,8 @@ struct topic_clean {
 /* How far this node's cleaner came with its copy, beside cleaned_to (fsm_compact.c). */
 struct topic_cleaned {
     uint64_t tombstones_below; /* They are gone below it, durably. */
-    unsigned changes; /* of the log behind the cleaner's back: a hole came, or was filled */
-    unsigned failures; /* passes in a row that came to nothing, and … */
+    unsigned changes;       /* of the log behind the cleaner's back: a hole came, or was filled */
+    unsigned failures;      /* passes in a row that came to nothing, and … */
     uint64_t rest_until_ms; /* … when the next one may begin */
 };
 

@@ -713,7 +713,7 @@ void fsm_check(const struct fsm *self)
         ASSERT(fsm_topic_created_index(topic->id) <= self->applied_index);
         ASSERT(!atomic_load(&topic->deleted));
         ASSERT((topic->holes > 0) == log_has_holes(topic->log));
-        ASSERT(topic->holes == 0 || atomic_load(&topic->cleaned_to) == 0); /* F8 */
+        ASSERT(topic->holes == 0 || atomic_load(&topic->cleaned_to) == 0); /* F9 */
         ASSERT(topic->kept == (topic->settings.flush_ms > 0 || topic->settings.segment_ms > 0));
         holes.topics += topic->holes > 0;
         holes.holes += topic->holes;

@@ -33,9 +33,9 @@
  *   F6  Of every topic in the catalog the holes are counted, and their sums.
  *   F7  A topic's log starts where the topic does; its files reach down to what the newest durable
  *       snapshot says at least, so that what is opened, and replayed, finds all of it.
- *   F8  A topic's cleaned_to says what is clean, durably, of the log as it is: it is 0 while the
+ *   F8  What may be taken from a topic by compaction lies below its end, and only ever grows.
+ *   F9  A topic's cleaned_to says what is clean, durably, of the log as it is: it is 0 while the
  *       topic has holes, and begins there again when they were filled.
- *   F9  What may be taken from a topic by compaction lies below its end, and only ever grows.
  */
 #ifndef QUORLOG_RAFT_FSM_FSM_H
 #define QUORLOG_RAFT_FSM_FSM_H

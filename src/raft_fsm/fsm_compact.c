@@ -3,7 +3,7 @@
  *
  * What was cleaned is known in memory alone: after a restart the first pass begins at the start.
  * Whoever changes the log behind the cleaner's back, by a hole or its filling, may bring back what
- * was superseded: all that was cleaned is void then, and a pass that is under way, too. (F8)
+ * was superseded: all that was cleaned is void then, and a pass that is under way, too. (F9)
  */
 #include "base/assert.h"
 #include "raft_fsm/fsm_internal.h"
@@ -47,9 +47,8 @@ void fsm_cleaning_due(const struct fsm *self, const struct topic *topic,
     if (fsm_may_clean(self, topic)) {
         due.records = due.from < topic->clean.clean_to && is_sealed_at(topic, due.from);
         /* A tombstone goes when what is older is gone for sure: durably, here as elsewhere. */
-        due.tombstones_below = topic->clean.tombstones_below < cleaned_to
-                                   ? topic->clean.tombstones_below
-                                   : cleaned_to;
+        due.tombstones_below =
+            topic->clean.tombstones_below < cleaned_to ? topic->clean.tombstones_below : cleaned_to;
         due.tombstones = due.tombstones_below > topic->cleaned.tombstones_below;
     }
     *ret_due = due;
@@ -140,9 +139,9 @@ enum err fsm_clean_sync_begin(struct fsm *self, struct topic *topic, struct fsm_
         return err_set(info, ERR_FAILED, "%s", err_text(ERR_FAILED)); /* F5 */
     }
     err = fsm_sync_begin_some(self, &topic, 1, ret_sync);
-    return err == ERR_OK ? ERR_OK
-                         : err_set(info, err, "topic '%s' cannot be synced: %s", topic->name,
-                                   err_text(err));
+    return err == ERR_OK
+               ? ERR_OK
+               : err_set(info, err, "topic '%s' cannot be synced: %s", topic->name, err_text(err));
 }
 
 enum err fsm_topic_path(const struct fsm *self, const struct topic *topic, char ret_path[],

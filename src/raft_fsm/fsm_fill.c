@@ -90,7 +90,7 @@ enum err fsm_count_holes(struct fsm *self, struct topic *topic)
 
     count(topic, &holes, &missing);
     if (holes > 0 || before > 0) {
-        fsm_forget_cleaned(topic); /* F8 */
+        fsm_forget_cleaned(topic); /* F9 */
     }
     if (holes > 0 && before == 0 && !is_listed(self, topic)) {
         enum err err = list_topic(self, topic);

@@ -132,7 +132,7 @@ void fsm_set_start(struct topic *topic, const struct manifest_topic *promised);
 /* Counts a topic's holes. (F6) Memory that is short is ERR_NOMEM: they are not known then. */
 enum err fsm_count_holes(struct fsm *self, struct topic *topic);
 
-/* The log was changed behind the cleaner's back. (F8) */
+/* The log was changed behind the cleaner's back. (F9) */
 void fsm_forget_cleaned(struct topic *topic);
 
 /* A topic leaves the catalog: its holes are nobody's any more. */

@@ -263,22 +263,22 @@ struct replica_status {
     uint64_t last_index;
     uint64_t snapshot_index;
     bool installing;
-    uint64_t records;         /* applied since start */
-    uint64_t memory;          /* bytes of entries held */
-    uint64_t holes;           /* ranges of topics that are not here; 0: complete */
-    uint64_t missing;         /* records in them */
-    uint64_t filled;          /* bytes put into holes since start */
-    uint64_t fill_rate;       /* bytes a second, lately */
-    uint64_t fill_left_s;     /* seconds until the last hole is filled; 0: not known, or none */
-    uint64_t scrub_batches;   /* verified by the scrubber since start */
-    uint64_t scrub_bytes;     /* of them */
-    uint64_t scrub_damage;    /* places where it found damage, those that reads met included */
-    uint64_t scrub_passed_ms; /* since 1970: when it had gone through everything; 0: not yet */
+    uint64_t records;           /* applied since start */
+    uint64_t memory;            /* bytes of entries held */
+    uint64_t holes;             /* ranges of topics that are not here; 0: complete */
+    uint64_t missing;           /* records in them */
+    uint64_t filled;            /* bytes put into holes since start */
+    uint64_t fill_rate;         /* bytes a second, lately */
+    uint64_t fill_left_s;       /* seconds until the last hole is filled; 0: not known, or none */
+    uint64_t scrub_batches;     /* verified by the scrubber since start */
+    uint64_t scrub_bytes;       /* of them */
+    uint64_t scrub_damage;      /* places where it found damage, those that reads met included */
+    uint64_t scrub_passed_ms;   /* since 1970: when it had gone through everything; 0: not yet */
     uint64_t compact_bytes_in;  /* of segments that were compacted since start, before … */
     uint64_t compact_bytes_out; /* … and after it */
     uint64_t compact_dropped;   /* records that went in it */
     char compact_topic[TOPIC_NAME_SIZE_MAX + 1]; /* that is being compacted now; "": none is */
-    uint64_t disk_free;       /* as last looked at; 0 when nobody looks, as the next ones */
+    uint64_t disk_free; /* as last looked at; 0 when nobody looks, as the next ones */
     uint64_t disk_size;
     uint64_t disk_reserve;
     bool disk_short;    /* nothing that grows data is begun here */

@@ -16,8 +16,8 @@
  *
  * Failure modes: no room, no memory, a hole: what was begun is dropped, and the topic is put off,
  * longer each time. Damage is reported as the scrubber does it. What others did to the log in the
- * middle, a hole, a deletion, ends the pass. A crash leaves whole segments, old or new ones, and the
- * first pass afterwards begins at the start.
+ * middle, a hole, a deletion, ends the pass. A crash leaves whole segments, old or new ones, and
+ * the first pass afterwards begins at the start.
  *
  * Called on the replica's thread. All reading, compacting and writing is in jobs, one at a time, at
  * most compact_rate bytes a second; a pass's objects are the job's while there is one.
@@ -44,13 +44,13 @@ enum {
 struct compact_job {
     struct job job;
     enum cleaner_state state;
-    struct topic *topic; /* owned reference */
-    struct latest *latest;         /* the pass's */
-    struct compactor *compactor;   /* the group's; made here, when NULL */
-    struct log_rewrite *rewrite;   /* the group's */
+    struct topic *topic;         /* owned reference */
+    struct latest *latest;       /* the pass's */
+    struct compactor *compactor; /* the group's; made here, when NULL */
+    struct log_rewrite *rewrite; /* the group's */
     struct compactor_options options;
     uint8_t start_digest[DIGEST_SIZE];
-    uint64_t start; /* of the topic: start_digest is that of the batch before it */
+    uint64_t start;  /* of the topic: start_digest is that of the batch before it */
     uint64_t offset; /* in: where to read; out: where to go on */
     uint64_t to;
     uint64_t first; /* of the first batch that is compacted; UINT64_MAX: it is to be found */
@@ -59,7 +59,7 @@ struct compact_job {
     bool changes;   /* LOOKING: something would go */
     bool writing;   /* found is of the file that is written */
     enum err found;
-    struct fsm_sync *sync;   /* SYNCING; NULL: nothing is dirty */
+    struct fsm_sync *sync;  /* SYNCING; NULL: nothing is dirty */
     char dir[IO_PATH_SIZE]; /* SYNCING: the topic's */
 };
 
@@ -76,8 +76,7 @@ static enum err note(struct compact_job *job, struct err_info *info)
     uint64_t noted = job->offset;
     struct block *block;
     uint64_t end;
-    enum err err =
-        log_read(job->topic->log, job->offset, job->to, CHUNK_SIZE, &block, &end, info);
+    enum err err = log_read(job->topic->log, job->offset, job->to, CHUNK_SIZE, &block, &end, info);
 
     if (err != ERR_OK) {
         return err;
@@ -161,8 +160,8 @@ static enum err look(struct compact_job *job, struct err_info *info)
     struct compactor_counts counts;
     struct block *block;
     struct buf out;
-    enum err err = log_read(job->topic->log, job->offset, job->to, CHUNK_SIZE, &block,
-                            &job->offset, info);
+    enum err err =
+        log_read(job->topic->log, job->offset, job->to, CHUNK_SIZE, &block, &job->offset, info);
 
     if (err != ERR_OK) {
         return err;
@@ -192,8 +191,7 @@ static enum err write_chunk(struct compact_job *job, struct err_info *info)
         return err;
     }
     buf_init(&out, OUT_SIZE_MAX);
-    err = hidden ? buf_append(&out, block->data, block->size)
-                 : put_through(job, block, &out, info);
+    err = hidden ? buf_append(&out, block->data, block->size) : put_through(job, block, &out, info);
     if (err == ERR_OK) {
         job->writing = true;
         err = log_rewrite_put(job->rewrite, out.data, out.size, info);

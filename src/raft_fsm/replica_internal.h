@@ -139,8 +139,8 @@ enum cleaner_state {
 /* Compaction of this node's copies; see replica_compact.c. */
 struct cleaner {
     enum cleaner_state state;
-    bool working;   /* A job is under way. */
-    uint64_t next_ms; /* when the next step is due */
+    bool working;          /* A job is under way. */
+    uint64_t next_ms;      /* when the next step is due */
     struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
     size_t topic_count;
     size_t turn;

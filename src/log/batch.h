@@ -36,6 +36,7 @@
 #ifndef QUORLOG_LOG_BATCH_H
 #define QUORLOG_LOG_BATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -114,6 +115,12 @@ enum err batch_header_decode_produced(const uint8_t *batch, size_t size, uint32_
  * checksum. */
 enum err batch_check_body(const struct batch_header *header, const uint8_t *body,
                           struct err_info *info);
+
+/* Whether it stands for batches that are gone. */
+static inline bool batch_is_compacted(const struct batch_header *header)
+{
+    return (header->attributes & BATCH_COMPACTED) != 0;
+}
 
 /* One past the last offset of the batch. */
 static inline uint64_t batch_end_offset(const struct batch_header *header)

@@ -14,10 +14,34 @@ void chain_init(struct chain *self, uint64_t offset, const uint8_t *digest)
     }
 }
 
-enum err chain_header(struct chain *self, const struct batch_header *header,
-                      const uint8_t body_digest[DIGEST_SIZE], struct err_info *info)
+void chain_part(const struct batch_header *header, const uint8_t *body,
+                uint8_t ret_part[DIGEST_SIZE])
+{
+    ASSERT(header->size > BATCH_HEADER_SIZE);
+    if (!batch_is_compacted(header)) {
+        digest_bytes(body, header->size - BATCH_HEADER_SIZE, ret_part);
+        return;
+    }
+    ASSERT(header->size >= BATCH_HEADER_SIZE + DIGEST_SIZE); /* log/batch.h */
+    memcpy(ret_part, body, DIGEST_SIZE);
+}
+
+/* What the digest of the batch tells of the one before it. */
+static bool follows(const struct chain *self, const struct batch_header *header,
+                    const uint8_t part[DIGEST_SIZE])
 {
     uint8_t digest[DIGEST_SIZE];
+
+    if (batch_is_compacted(header)) {
+        return memcmp(part, self->digest, DIGEST_SIZE) == 0; /* C3 */
+    }
+    digest_chain(self->digest, header, part, digest);
+    return memcmp(digest, header->digest, DIGEST_SIZE) == 0;
+}
+
+enum err chain_header(struct chain *self, const struct batch_header *header,
+                      const uint8_t part[DIGEST_SIZE], struct err_info *info)
+{
 
     ASSERT(header->record_count > 0 && header->size > BATCH_HEADER_SIZE);
     if (header->base_offset != self->offset) {
@@ -25,12 +49,12 @@ enum err chain_header(struct chain *self, const struct batch_header *header,
                        "a batch begins at offset %" PRIu64 " where one at %" PRIu64 " belongs",
                        header->base_offset, self->offset);
     }
-    digest_chain(self->digest, header, body_digest, digest);
-    if (self->known && memcmp(digest, header->digest, DIGEST_SIZE) != 0) {
+    if (self->known && !follows(self, header, part)) {
         return err_set(info, ERR_CORRUPT,
-                       "the digest of the batch at offset %" PRIu64
-                       " does not follow from its contents and the batch before",
-                       header->base_offset);
+                       "the digest of the batch at offset %" PRIu64 " does not follow from %s",
+                       header->base_offset,
+                       batch_is_compacted(header) ? "the batch before, whatever it stands for"
+                                                  : "its contents and the batch before");
     }
     memcpy(self->digest, header->digest, DIGEST_SIZE);
     self->known = true;
@@ -51,7 +75,7 @@ enum err chain_batch(struct chain *self, const uint8_t *bytes, size_t size, uint
                      struct err_info *info)
 {
     struct batch_header header;
-    uint8_t body_digest[DIGEST_SIZE];
+    uint8_t part[DIGEST_SIZE];
     enum err err;
 
     ASSERT(bytes != NULL);
@@ -68,8 +92,8 @@ enum err chain_batch(struct chain *self, const uint8_t *bytes, size_t size, uint
     if (err != ERR_OK) {
         return err;
     }
-    digest_bytes(bytes + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE, body_digest);
-    err = chain_header(self, &header, body_digest, info);
+    chain_part(&header, bytes + BATCH_HEADER_SIZE, part);
+    err = chain_header(self, &header, part, info);
     if (err == ERR_OK) {
         *ret_size = header.size;
     }

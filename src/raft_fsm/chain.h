@@ -6,12 +6,21 @@
  *
  *      0                                     104                       136
  *      +-------------------------------------+-------------------------+
- *      | the batch's header (log/batch.h)    | SHA-256 of its body     |
+ *      | the batch's header (log/batch.h)    | its part                |
  *      +-------------------------------------+-------------------------+
+ *
+ *   part: the SHA-256 of the batch's body; of a compacted one (log/batch.h) the 32 bytes that its
+ *   body begins with, the digest of the batch before the first one that it stands for.
+ *
+ * The batches that a compacted one stands for are gone, and with them what their digests are made
+ * of: the chain says where it belongs, between the digest before and the one in its header, and
+ * nothing about what it holds, which is protected by its checksum alone. So copies of a log that
+ * were compacted at different times have the same digest wherever a batch ends in both.
  *
  * Invariants:
  *   C1  All batches below `offset` that were taken are in order, touch, and chain up to `digest`.
  *   C2  What does not verify changes nothing.
+ *   C3  A compacted batch goes where its part is the digest before, and nowhere else.
  */
 #ifndef QUORLOG_RAFT_FSM_CHAIN_H
 #define QUORLOG_RAFT_FSM_CHAIN_H
@@ -39,10 +48,14 @@ struct chain {
  * it is zeros. */
 void chain_init(struct chain *self, uint64_t offset, const uint8_t *digest);
 
-/* Takes the next batch's header, whose own checksum was verified, and the SHA-256 of its body.
- * ERR_CORRUPT when it begins at another offset, or its digest does not follow. */
+/* The second part of a batch's link, of its body, which was verified. */
+void chain_part(const struct batch_header *header, const uint8_t *body,
+                uint8_t ret_part[DIGEST_SIZE]);
+
+/* Takes the next batch's header, whose own checksum was verified, and its part. ERR_CORRUPT when it
+ * begins at another offset, or its digest does not follow. */
 enum err chain_header(struct chain *self, const struct batch_header *header,
-                      const uint8_t body_digest[DIGEST_SIZE], struct err_info *info);
+                      const uint8_t part[DIGEST_SIZE], struct err_info *info);
 
 /* Takes a link. ERR_CORRUPT. */
 enum err chain_link(struct chain *self, const uint8_t link[CHAIN_LINK_SIZE], struct err_info *info);

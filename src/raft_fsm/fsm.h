@@ -26,8 +26,10 @@
  *   F1  topic->end <= log_end(topic->log), and equal unless entries are being replayed.
  *   F2  A log holds committed batches only.
  *   F3  Entries are applied in order of index, without a gap.
- *   F4  Every topic's start is the first offset of a batch, or its end; its log_start, the first
- *       record that is shown, lies in that batch.
+ *   F4  Every topic's start is the first offset of a batch on the node that led when it moved, or
+ *       its end; its log_start, the first record that is shown, lies in that batch. Where batches
+ *       were merged, here or there, start may lie inside of one: then a batch of the log begins
+ *       below its start.
  *   F5  After a failure nothing is applied, synced, filled or installed any more (ERR_FAILED); only
  *       opening again leaves that state.
  *   F6  Of every topic in the catalog the holes are counted, and their sums.
@@ -230,6 +232,35 @@ void fsm_hole_fini(struct fsm_hole *self); /* also fine on an empty one */
 enum err fsm_next_hole(struct fsm *self, struct fsm_hole *ret_hole);
 
 /*
+ * What came for a hole, and how it fits. A batch of a node that compacted at another time may begin
+ * below the hole, or end above it:
+ *
+ *      here     [ ------- ][ --- ]      hole      [ ---- ][ ---- ]
+ *      there    [ ---- ][ ------------ ][ -------------- ][ ---- ]
+ *                         ^ cut at the hole           ^ PASSES
+ *
+ * Below, what is here stays: of the batch there the part from the hole on is taken, behind the
+ * digest that is known here. Above, no digest and no stamps are known for the place where the hole
+ * ends: unless somebody has a batch that ends there, what is above has to go and comes again.
+ */
+enum fsm_fit {
+    FSM_FIT_WHOLE,      /* it follows */
+    FSM_FIT_PASSES,     /* its first batch follows, and ends above the hole, at after.offset */
+    FSM_FIT_BEGINS_LOW, /* its first batch begins below the hole, and the batch there cannot be read
+                           to say where it is to be cut: it is damaged */
+};
+
+struct fsm_chunk {
+    struct slice batches; /* owns a reference; other bytes than before where it was cut */
+    enum fsm_fit fit;
+    struct chain after; /* behind it; not for BEGINS_LOW */
+};
+
+/* (any thread) Verifies what came, in chunk->batches, against hole->chain. ERR_CORRUPT: it is not
+ * what belongs there; ERR_NOMEM. */
+enum err fsm_hole_fit(const struct fsm_hole *hole, struct fsm_chunk *chunk, struct err_info *info);
+
+/*
  * (any thread) Whether what follows on `chain`, which stands at hole->to, meets the hole's upper
  * edge. ERR_DIVERGED when it does not; ERR_CORRUPT when the batch above cannot be read, ERR_AGAIN
  * when there is none yet to judge by; ERR_IO, ERR_NOMEM.
@@ -238,8 +269,8 @@ enum err fsm_hole_meets(const struct fsm_hole *hole, const struct chain *chain,
                         struct err_info *info);
 
 /*
- * Puts batches that follow on hole->chain (chain_follow) at the hole's beginning; `after` is the
- * chain behind them. With `met` the hole is filled up to its edge, and meets it. ERR_NOT_FOUND: the
+ * Puts batches that fit (fsm_hole_fit: WHOLE) at the hole's beginning; `after` is the chain behind
+ * them. With `met` the hole is filled up to its edge, and meets it. ERR_NOT_FOUND: the
  * hole is not there any more, nothing was changed. ERR_CORRUPT, ERR_TOO_LARGE: they are no batches
  * of this log, whatever their digests say. ERR_IO, ERR_NOSPACE, ERR_NOMEM, ERR_FAILED: F5.
  */

@@ -5,6 +5,8 @@
  *       ▲                     ▲ └─────────────────────────────────────────────────────────────┘
  *       │                     │   silent, lacks it: another peer
  *       │                     │   does not follow: refused, another peer
+ *       │                     │   ends above the hole: another peer; nobody has it otherwise: what
+ *       │                     │     is above is dropped as far as that, and comes again
  *       ├── met, or its turn is over: the next topic's lowest hole
  *       ├── nobody has it: other holes, then a rest
  *       ├── chunk after chunk was refused: what was put in is dropped
@@ -41,9 +43,8 @@ struct check_job {
     uint64_t number;      /* the fill's, when it began */
     uint64_t peer;        /* whose chunk it is */
     struct fsm_hole hole; /* owns a reference to its topic */
-    struct slice batches; /* owns a reference */
-    uint64_t end;
-    struct chain after;
+    struct fsm_chunk chunk;
+    uint64_t end; /* as its sender said */
     bool met;
     enum err edge_err; /* the upper edge could not be met */
 };
@@ -263,15 +264,16 @@ static void run_check(struct replica_job *base)
 {
     struct check_job *job = (struct check_job *)replica_job_of(base);
     struct err_info *info = &job->job.info;
-    enum err err = chain_follow(&job->after, job->batches.data, job->batches.size, info);
+    struct fsm_chunk *chunk = &job->chunk;
+    enum err err = fsm_hole_fit(&job->hole, chunk, info);
 
-    if (err == ERR_OK && (job->after.offset != job->end || job->end > job->hole.to)) {
+    if (err == ERR_OK && chunk->fit != FSM_FIT_BEGINS_LOW && chunk->after.offset != job->end) {
         err = err_set(info, ERR_CORRUPT, "the batches end at %llu, not at %llu",
-                      (unsigned long long)job->after.offset, (unsigned long long)job->end);
+                      (unsigned long long)chunk->after.offset, (unsigned long long)job->end);
     }
     job->job.err = err;
-    if (err == ERR_OK && job->after.offset == job->hole.to) {
-        job->edge_err = fsm_hole_meets(&job->hole, &job->after, info);
+    if (err == ERR_OK && chunk->fit == FSM_FIT_WHOLE && chunk->after.offset == job->hole.to) {
+        job->edge_err = fsm_hole_meets(&job->hole, &chunk->after, info);
         job->met = job->edge_err == ERR_OK;
     }
 }
@@ -294,8 +296,7 @@ static bool start_check(struct replica *self)
     job->peer = fill->waiting_peer;
     job->hole = fill->hole;
     topic_ref(job->hole.topic);
-    job->after = fill->hole.chain;
-    job->batches = fill->waiting;
+    job->chunk.batches = fill->waiting;
     job->end = fill->waiting_end;
     fill->waiting = (struct slice){.block = NULL};
     fill->checking = true;
@@ -306,7 +307,7 @@ static bool start_check(struct replica *self)
 static void free_check(struct check_job *job)
 {
     fsm_hole_fini(&job->hole);
-    block_unref(job->batches.block);
+    block_unref(job->chunk.batches.block);
     free(job);
 }
 
@@ -314,11 +315,12 @@ static void free_check(struct check_job *job)
 static enum err put_in(struct replica *self, struct check_job *job, struct err_info *info)
 {
     struct fill *fill = &self->fill;
+    const struct fsm_chunk *chunk = &job->chunk;
     uint64_t from = fill->hole.chain.offset;
     struct err_info reason = {.text = ""};
     enum err err;
 
-    err = fsm_fill(self->fsm, &fill->hole, &job->batches, &job->after, job->met, &reason);
+    err = fsm_fill(self->fsm, &fill->hole, &chunk->batches, &chunk->after, job->met, &reason);
     if (err == ERR_NOT_FOUND) {
         close_hole(fill); /* It was closed, or moved: a new start, a deletion. */
         return ERR_OK;
@@ -334,9 +336,10 @@ static enum err put_in(struct replica *self, struct check_job *job, struct err_i
         }
         return err;
     }
-    fill->bytes += job->batches.size;
-    fill->records += job->after.offset - from;
-    fill->unsynced += job->batches.size;
+    fill->bytes += chunk->batches.size;
+    fill->records += chunk->after.offset - from;
+    fill->unsynced += chunk->batches.size;
+    fill->above = 0;
     fill->chunks++;
     fill->in_vain = 0;
     fill->hole.topic->refused = 0;
@@ -349,6 +352,45 @@ static enum err put_in(struct replica *self, struct check_job *job, struct err_i
         close_hole(fill);
     }
     return ERR_OK;
+}
+
+/* What lies in [from, to) stands in the way of batches that others have, or is damaged: it goes,
+ * and comes from them. */
+static enum err widen(struct replica *self, uint64_t from, uint64_t to, struct err_info *info)
+{
+    struct fill *fill = &self->fill;
+    struct topic *topic = fill->hole.topic;
+    enum err err = ERR_OK;
+
+    ASSERT(from < to && (to == fill->hole.chain.offset || from == fill->hole.to));
+    if (!atomic_load(&topic->deleted) && from >= log_start(topic->log)) {
+        diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "hole_widened",
+                   "topic=%s from=%llu to=%llu", topic->name, (unsigned long long)from,
+                   (unsigned long long)to);
+        err = fsm_punch(self->fsm, topic, from, to, info);
+    }
+    close_hole(fill);
+    if (err == ERR_NOSPACE || err == ERR_NOMEM) {
+        fill->rest_until_ms = replica_now_ms(self) + REST_MS; /* It is found again. */
+        err = ERR_OK;
+    }
+    return err;
+}
+
+/* The peer has a batch that ends above the hole. Others, who compacted at another time, may have
+ * one that does not. */
+static void note_above(struct replica *self, const struct check_job *job)
+{
+    struct fill *fill = &self->fill;
+    uint64_t above = job->chunk.after.offset;
+
+    /* Beyond this node's own end: it has to catch up first. */
+    if (above <= fill->hole.topic->end && (fill->above == 0 || above < fill->above)) {
+        fill->above = above;
+    }
+    replica_peer_lacks(self, job->peer);
+    rewind(fill);
+    fill->peer = 0;
 }
 
 /* The hole is full but for this chunk, and its end does not meet what is above. */
@@ -386,8 +428,14 @@ static enum err finish_check(struct replica *self, struct job *base, struct err_
     }
     ASSERT(is_open(fill) && fill->checking);
     fill->checking = false;
-    if (base->err != ERR_OK) {
+    if (base->err == ERR_NOMEM) {
+        rewind(fill); /* It is asked for again. */
+    } else if (base->err != ERR_OK) {
         refuse(self, job->peer, base->info.text);
+    } else if (job->chunk.fit == FSM_FIT_BEGINS_LOW) {
+        err = widen(self, fill->hole.chain.offset - 1, fill->hole.chain.offset, info);
+    } else if (job->chunk.fit == FSM_FIT_PASSES) {
+        note_above(self, job);
     } else if (job->edge_err != ERR_OK) {
         err = not_met(self, job, info);
     } else {
@@ -441,6 +489,9 @@ static enum err give_up(struct replica *self, struct err_info *info)
     uint64_t now_ms = replica_now_ms(self);
     struct fsm_holes holes;
 
+    if (fill->above > fill->hole.to && fill->hole.topic->refused < REFUSED_MAX) {
+        return widen(self, fill->hole.to, fill->above, info);
+    }
     fsm_holes(self->fsm, &holes);
     fill->in_vain++;
     if (fill->in_vain >= holes.topics) {
@@ -481,6 +532,7 @@ static bool open_hole(struct replica *self, enum err *ret_err)
     }
     fill->next = fill->hole.chain.offset;
     fill->chunks = 0;
+    fill->above = 0;
     replica_peers_new_hole(self);
     return true;
 }

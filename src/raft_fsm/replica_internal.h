@@ -81,6 +81,7 @@ struct fill {
     uint64_t waiting_peer; /* who sent it */
     bool checking;         /* a chunk is being checked, by a job */
     uint64_t number;       /* of the hole under way: chunks of earlier ones are void */
+    uint64_t above;        /* where a batch ends that somebody has for the hole's end; 0: nobody */
     unsigned chunks;       /* put in in this turn */
     unsigned in_vain;      /* holes in a row that nobody had anything for */
     uint64_t rest_until_ms;

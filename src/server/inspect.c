@@ -112,8 +112,7 @@ static enum err make_links(struct inspect *self, const struct block *batches)
 
         ASSERT(err == ERR_OK); /* As above. */
         memcpy(to, at, BATCH_HEADER_SIZE);
-        digest_bytes(at + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE,
-                     to + BATCH_HEADER_SIZE);
+        chain_part(&header, at + BATCH_HEADER_SIZE, to + BATCH_HEADER_SIZE);
         at += header.size;
     }
     return ERR_OK;

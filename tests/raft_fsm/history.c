@@ -568,9 +568,8 @@ static enum err fill_chunk(struct fsm *to, struct fsm_hole *hole, struct fsm *fr
 {
     struct topic *topic = fsm_find_promised(from, hole->topic->id);
     struct err_info info = {.text = ""};
-    struct chain after = hole->chain;
+    struct fsm_chunk chunk = {0};
     struct block *block;
-    struct slice batches;
     uint64_t end;
     bool met;
     enum err err;
@@ -579,15 +578,19 @@ static enum err fill_chunk(struct fsm *to, struct fsm_hole *hole, struct fsm *fr
     err = log_read(topic->log, hole->chain.offset, hole->to, 1500, &block, &end, &info);
     ck_assert_msg(err == ERR_OK, "%s", info.text);
     topic_unref(topic);
-    batches = (struct slice){.block = block, .data = block->data, .size = block->size};
-    err = chain_follow(&after, batches.data, batches.size, &info);
+    chunk.batches = (struct slice){.block = block, .data = block->data, .size = block->size};
+    err = fsm_hole_fit(hole, &chunk, &info);
     ck_assert_msg(err == ERR_OK, "%s", info.text);
-    met = after.offset == hole->to;
-    err = met ? fsm_hole_meets(hole, &after, &info) : ERR_OK;
-    if (err == ERR_OK) {
-        err = fsm_fill(to, hole, &batches, &after, met, &info);
+    if (chunk.fit == FSM_FIT_PASSES) {
+        err = fsm_punch(to, hole->topic, hole->to, chunk.after.offset, &info);
+    } else if (chunk.fit == FSM_FIT_BEGINS_LOW) {
+        err = fsm_punch(to, hole->topic, hole->chain.offset - 1, hole->chain.offset, &info);
+    } else {
+        met = chunk.after.offset == hole->to;
+        err = met ? fsm_hole_meets(hole, &chunk.after, &info) : ERR_OK;
+        err = err == ERR_OK ? fsm_fill(to, hole, &chunk.batches, &chunk.after, met, &info) : err;
     }
-    block_unref(block);
+    block_unref(chunk.batches.block);
     return err;
 }
 

@@ -5,6 +5,7 @@
 #include "base/crc32c.h"
 #include "history.h"
 #include "lib/runner.h"
+#include "merged.h"
 #include "raft_fsm/chain.h"
 
 enum { COUNT = 3, RECORDS = 2, BODY_SIZE = 300, SIZE = BATCH_HEADER_SIZE + BODY_SIZE };
@@ -127,10 +128,87 @@ START_TEST(what_is_cut_off_is_refused)
 }
 END_TEST
 
+/* ---- compacted batches ---- */
+
+/* The first two in one, and the third. */
+static size_t make_merged(struct buf *to, const uint8_t *before)
+{
+    size_t size;
+
+    buf_init(to, 1 << 20);
+    merged_batch(batches, (size_t)2 * SIZE, before, to);
+    size = to->size;
+    ck_assert_int_eq(buf_append(to, batches + (size_t)2 * SIZE, SIZE), ERR_OK);
+    return size;
+}
+
+START_TEST(a_compacted_batch_follows_where_its_digest_before_is_and_the_chain_goes_on)
+{
+    struct chain chain = {.known = true};
+    struct chain unknown = {.offset = 0};
+    struct buf merged;
+
+    (void)make_merged(&merged, NULL);
+    ck_assert_int_eq(chain_follow(&chain, merged.data, merged.size, NULL), ERR_OK);
+    ck_assert_uint_eq(chain.offset, COUNT * RECORDS);
+    ck_assert_mem_eq(chain.digest, last_digest, DIGEST_SIZE);
+    ck_assert_int_eq(chain_follow(&unknown, merged.data, merged.size, NULL), ERR_OK);
+    ck_assert_mem_eq(unknown.digest, last_digest, DIGEST_SIZE);
+    buf_fini(&merged);
+}
+END_TEST
+
+START_TEST(a_compacted_batch_that_names_another_digest_before_is_refused)
+{
+    static const uint8_t other[DIGEST_SIZE] = {1};
+    struct buf merged;
+
+    (void)make_merged(&merged, other);
+    assert_refused((struct chain){.known = true}, merged.data, merged.size, "does not follow");
+    buf_fini(&merged);
+}
+END_TEST
+
+START_TEST(what_follows_on_a_compacted_batch_follows_on_the_digest_in_its_header)
+{
+    struct batch_header header;
+    struct buf merged;
+
+    (void)make_merged(&merged, NULL);
+    ck_assert_int_eq(batch_header_decode(merged.data, UINT32_MAX, &header, NULL), ERR_OK);
+    header.digest[0] ^= 1;
+    batch_header_encode(&header, merged.data);
+    assert_refused((struct chain){.known = true}, merged.data, merged.size,
+                   "at offset 4 does not follow");
+    buf_fini(&merged);
+}
+END_TEST
+
+START_TEST(links_over_compacted_batches_lead_to_the_same_digest)
+{
+    struct chain chain = {.known = true};
+    struct buf merged;
+    size_t first = make_merged(&merged, NULL);
+
+    for (size_t at = 0; at < merged.size; at += first) {
+        uint8_t link[CHAIN_LINK_SIZE];
+        struct batch_header header;
+
+        ck_assert_int_eq(batch_header_decode(merged.data + at, UINT32_MAX, &header, NULL), ERR_OK);
+        memcpy(link, merged.data + at, BATCH_HEADER_SIZE);
+        chain_part(&header, merged.data + at + BATCH_HEADER_SIZE, link + BATCH_HEADER_SIZE);
+        ck_assert_int_eq(chain_link(&chain, link, NULL), ERR_OK);
+    }
+    ck_assert_mem_eq(chain.digest, last_digest, DIGEST_SIZE);
+    buf_fini(&merged);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("raft_fsm/chain");
     TCase *follow = tcase_create("chain_follow");
+    TCase *compacted = tcase_create("compacted batches");
 
     tcase_add_checked_fixture(follow, setup, NULL);
     tcase_add_test(follow, batches_that_follow_move_the_chain_behind_them);
@@ -142,5 +220,13 @@ int main(void)
     tcase_add_test(follow, any_bit_that_differs_is_refused);
     tcase_add_test(follow, what_is_cut_off_is_refused);
     suite_add_tcase(suite, follow);
+    tcase_add_checked_fixture(compacted, setup, NULL);
+    tcase_add_test(compacted,
+                   a_compacted_batch_follows_where_its_digest_before_is_and_the_chain_goes_on);
+    tcase_add_test(compacted, a_compacted_batch_that_names_another_digest_before_is_refused);
+    tcase_add_test(compacted,
+                   what_follows_on_a_compacted_batch_follows_on_the_digest_in_its_header);
+    tcase_add_test(compacted, links_over_compacted_batches_lead_to_the_same_digest);
+    suite_add_tcase(suite, compacted);
     return runner_main(suite);
 }

@@ -21,6 +21,7 @@ enum {
     AT_CRC = 4,
     AT_VERSION = 8,
     AT_FLAGS = 12,
+    AT_REWRITES = 14,
     AT_BASE_OFFSET = 16,
     AT_GENERATION = 24,
 
@@ -224,13 +225,14 @@ bool index_find_from(const struct index *self, uint64_t offset, struct index_ent
 
 /* ---- the file ---- */
 
-static void put_header(uint8_t *to, uint64_t base_offset, uint64_t generation)
+static void put_header(uint8_t *to, const struct index_header *header)
 {
     bytes_put_u32(to + AT_MAGIC, INDEX_MAGIC);
     bytes_put_u32(to + AT_VERSION, INDEX_VERSION);
-    bytes_put_u32(to + AT_FLAGS, 0);
-    bytes_put_u64(to + AT_BASE_OFFSET, base_offset);
-    bytes_put_u64(to + AT_GENERATION, generation);
+    bytes_put_u16(to + AT_FLAGS, 0);
+    bytes_put_u16(to + AT_REWRITES, header->rewrites);
+    bytes_put_u64(to + AT_BASE_OFFSET, header->base_offset);
+    bytes_put_u64(to + AT_GENERATION, header->generation);
     bytes_put_u32(to + AT_CRC, crc32c(to + AT_VERSION, INDEX_HEADER_SIZE - AT_VERSION));
 }
 
@@ -263,13 +265,14 @@ enum err index_header_decode(const uint8_t from[INDEX_HEADER_SIZE], struct index
         return err_set(info, ERR_CORRUPT, "the header does not verify");
     }
     if (bytes_get_u32(from + AT_VERSION) != INDEX_VERSION ||
-        (bytes_get_u32(from + AT_FLAGS) & ~(uint32_t)INDEX_FLAGS_KNOWN) != 0) {
-        return err_set(info, ERR_VERSION, "format version %" PRIu32 ", flags 0x%" PRIx32,
-                       bytes_get_u32(from + AT_VERSION), bytes_get_u32(from + AT_FLAGS));
+        (bytes_get_u16(from + AT_FLAGS) & ~INDEX_FLAGS_KNOWN) != 0) {
+        return err_set(info, ERR_VERSION, "format version %" PRIu32 ", flags 0x%" PRIx16,
+                       bytes_get_u32(from + AT_VERSION), bytes_get_u16(from + AT_FLAGS));
     }
     *ret_header = (struct index_header){
         .base_offset = bytes_get_u64(from + AT_BASE_OFFSET),
         .generation = bytes_get_u64(from + AT_GENERATION),
+        .rewrites = bytes_get_u16(from + AT_REWRITES),
     };
     return ERR_OK;
 }
@@ -305,8 +308,9 @@ static enum err check_header(const uint8_t *from, const struct index_header *exp
     struct index_header header = {0};
     enum err err = index_header_decode(from, &header, info);
 
-    if (err == ERR_OK && (header.base_offset != expected->base_offset ||
-                          header.generation != expected->generation)) {
+    if (err == ERR_OK &&
+        (header.base_offset != expected->base_offset || header.generation != expected->generation ||
+         header.rewrites != expected->rewrites)) {
         err = err_set(info, ERR_CORRUPT, "made for another store");
     }
     return err;
@@ -367,15 +371,14 @@ static enum err map_file(struct io *io, int fd, const char *path, size_t size,
     return ERR_OK;
 }
 
-enum err index_seal(const struct index *self, const char *path, uint64_t base_offset,
-                    uint64_t generation, const struct index_seal *seal, struct index **ret_sealed,
-                    struct err_info *info)
+enum err index_seal(const struct index *self, const char *path, const struct index_header *header,
+                    const struct index_seal *seal, struct index **ret_sealed, struct err_info *info)
 {
     size_t count = index_count(self);
-    uint8_t header[INDEX_HEADER_SIZE];
+    uint8_t head[INDEX_HEADER_SIZE];
     uint8_t footer[INDEX_SEAL_SIZE];
     struct iovec parts[INDEX_PIECES_MAX + 2] = {
-        {.iov_base = header, .iov_len = sizeof header},
+        {.iov_base = head, .iov_len = sizeof head},
     };
     struct index *sealed = NULL;
     uint32_t crc = 0;
@@ -393,7 +396,7 @@ enum err index_seal(const struct index *self, const char *path, uint64_t base_of
         crc = crc32c_extend(crc, self->pieces[piece], parts[used].iov_len);
         done += size;
     }
-    put_header(header, base_offset, generation);
+    put_header(head, header);
     put_seal(footer, seal, crc, count);
     parts[used] = (struct iovec){.iov_base = footer, .iov_len = sizeof footer};
     used += 1;
@@ -402,7 +405,7 @@ enum err index_seal(const struct index *self, const char *path, uint64_t base_of
         err = io_write(self->io, fd, path, parts, used, 0, 0, info);
     }
     if (err == ERR_OK) {
-        err = map_file(self->io, fd, path, sizeof header + count * INDEX_ENTRY_SIZE + sizeof footer,
+        err = map_file(self->io, fd, path, sizeof head + count * INDEX_ENTRY_SIZE + sizeof footer,
                        &sealed, info);
     }
     if (err != ERR_OK) {
@@ -470,10 +473,9 @@ static enum err open_file(struct io *io, const char *path, int *ret_fd, uint64_t
     return err;
 }
 
-enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
+enum err index_read_seal(struct io *io, const char *path, const struct index_header *expected,
                          struct index_seal *ret_seal, struct err_info *info)
 {
-    const struct index_header expected = {.base_offset = base_offset, .generation = generation};
     uint8_t header[INDEX_HEADER_SIZE];
     uint8_t seal[INDEX_SEAL_SIZE];
     uint64_t size = 0;
@@ -495,7 +497,7 @@ enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, 
     if (err != ERR_OK) {
         return err;
     }
-    err = check_header(header, &expected, info);
+    err = check_header(header, expected, info);
     err = err == ERR_OK ? check_seal(seal, size, info) : err;
     if (err != ERR_OK) {
         (void)err_prefix(info, err, "'%s'", path);
@@ -505,10 +507,9 @@ enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, 
     return ERR_OK;
 }
 
-enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
+enum err index_open(struct io *io, const char *path, const struct index_header *expected,
                     struct index **ret_index, struct index_seal *ret_seal, struct err_info *info)
 {
-    const struct index_header expected = {.base_offset = base_offset, .generation = generation};
     struct index_seal seal = {0};
     struct index *self = NULL;
     uint64_t size = 0;
@@ -524,8 +525,8 @@ enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint6
         return err;
     }
     ASSERT(self != NULL);
-    err = check_file(self->map, self->map_size, &expected, &seal, info);
-    err = err != ERR_OK ? err : check_order(self, base_offset, info);
+    err = check_file(self->map, self->map_size, expected, &seal, info);
+    err = err != ERR_OK ? err : check_order(self, expected->base_offset, info);
     if (err != ERR_OK) {
         index_free(self);
         (void)err_prefix(info, err, "'%s'", path);

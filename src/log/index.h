@@ -3,7 +3,7 @@
  *
  *       0                 4                 8                12                16
  *       +-----------------+-----------------+-----------------+-----------------+
- *     0 | magic "QLX1"    | crc32c          | version         | flags           |
+ *     0 | magic "QLX1"    | crc32c          | version         | flags  |rewrites|
  *       +-----------------+-----------------+-----------------+-----------------+
  *    16 | base_offset                       | generation                        |
  *       +-----------------------------------+-----------------------------------+
@@ -18,7 +18,8 @@
  *       | last_header_crc | count           |
  *       +-----------------+-----------------+
  *
- *   Little-endian. The header's crc32c covers [8, 32), the seal's all entries and the seal behind
+ *   Little-endian. base_offset, generation and rewrites (u16) are those of the store (store.h). The
+ *   header's crc32c covers [8, 32), the seal's all entries and the seal behind
  *   its crc32c. The seal says what the store was when the index was finished: an index whose seal
  *   does not match the store is stale. An index is derived: whatever is wrong with it, it is made
  *   again from the store.
@@ -113,23 +114,26 @@ bool index_equal(const struct index *self, const struct index *other);
 /* (any) i < index_count. */
 struct index_entry index_get(const struct index *self, size_t i);
 
+/* The store that an index was made for. */
+struct index_header {
+    uint64_t base_offset;
+    uint64_t generation;
+    uint16_t rewrites;
+};
+
 /* (writer) Writes the entries and the seal to `path`, replacing what is there, and maps them:
  * *ret_sealed is the same index as a file, not synced (fd). self stays. ERR_IO, ERR_NOSPACE,
  * ERR_NOMEM. */
-enum err index_seal(const struct index *self, const char *path, uint64_t base_offset,
-                    uint64_t generation, const struct index_seal *seal, struct index **ret_sealed,
+enum err index_seal(const struct index *self, const char *path, const struct index_header *header,
+                    const struct index_seal *seal, struct index **ret_sealed,
                     struct err_info *info);
 
 /* Reads the seal and nothing else. The seal's own checksum, which is over the entries, too, is not
  * verified: whoever believes it has something to compare it with. Errors as index_open's. */
-enum err index_read_seal(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
+enum err index_read_seal(struct io *io, const char *path, const struct index_header *expected,
                          struct index_seal *ret_seal, struct err_info *info);
-/* ---- the bytes of a file, for who reads one without mapping it ---- */
 
-struct index_header {
-    uint64_t base_offset;
-    uint64_t generation;
-};
+/* ---- the bytes of a file, for who reads one without mapping it ---- */
 
 /* ERR_CORRUPT, ERR_VERSION for a newer format. */
 enum err index_header_decode(const uint8_t from[INDEX_HEADER_SIZE], struct index_header *ret_header,
@@ -141,7 +145,7 @@ enum err index_seal_decode(const uint8_t from[INDEX_SEAL_SIZE], size_t count, ui
 
 /* Maps a finished index, all of it verified. ERR_NOT_FOUND; ERR_CORRUPT and ERR_VERSION: make it
  * again; ERR_IO, ERR_NOMEM. */
-enum err index_open(struct io *io, const char *path, uint64_t base_offset, uint64_t generation,
+enum err index_open(struct io *io, const char *path, const struct index_header *expected,
                     struct index **ret_index, struct index_seal *ret_seal, struct err_info *info);
 
 #endif

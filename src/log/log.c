@@ -20,6 +20,7 @@ void log_free(struct log *self)
     segment_list_fini(&self->list);
     file_cache_unref(self->files);
     free(self->passed);
+    free(self->superseded);
     free(self->dir);
     free(self);
 }

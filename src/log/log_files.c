@@ -80,6 +80,7 @@ static enum err list_files(struct recovery *self)
 void recovery_forget(struct recovery *self, size_t i)
 {
     ASSERT(i < self->count);
+    self->measured = NULL; /* It may be this one. */
     store_unref(self->found[i].store);
     self->count -= 1;
     memmove(self->found + i, self->found + i + 1, (self->count - i) * sizeof *self->found);
@@ -102,6 +103,12 @@ static enum err remove_leftovers_of(struct recovery *self, struct found *found)
 
     if (err == ERR_OK) {
         err = remove_if(self, found, SEGMENT_FILLING_TEMPORARY, true);
+    }
+    if (err == ERR_OK) {
+        err = remove_if(self, found, SEGMENT_COMPACT, true);
+    }
+    if (err == ERR_OK) {
+        err = remove_if(self, found, SEGMENT_COMPACT_INDEX, true);
     }
     if (err == ERR_OK) {
         /* Put in the other's place, which was cut: it did not go any more. */
@@ -229,20 +236,81 @@ static enum err remove_reset(struct recovery *self)
     return log_sync_dir(self->log, &self->info);
 }
 
-/* Removes the stores that lie wholly below the start. */
+/* Reads all of the store: where what verifies ends, and whether that is all. */
+static enum err measure(struct recovery *self, struct store *store, uint64_t *ret_end,
+                        bool *ret_whole)
+{
+    struct segment_tail tail = {0};
+    struct segment *segment = NULL;
+    enum err err = segment_recover(&self->log->config, store_ref(store), NULL, 0, &segment, &tail,
+                                   &self->info);
+
+    if (err != ERR_OK) {
+        store_unref(store);
+        return err;
+    }
+    *ret_end = segment->end_offset;
+    *ret_whole = !tail.torn;
+    segment_unref(segment);
+    return ERR_OK;
+}
+
+enum err recovery_is_superseded(struct recovery *self, struct store *by, size_t i,
+                                bool *ret_superseded)
+{
+    const struct found *found = &self->found[i];
+    uint64_t end = found->base_offset;
+    bool whole = true;
+    enum err err = ERR_OK;
+
+    *ret_superseded = false;
+    if (by->rewrites == 0 || found->base_offset <= by->base_offset) {
+        return ERR_OK;
+    }
+    if (self->measured != by) {
+        err = measure(self, by, &self->measured_end, &whole);
+        self->measured = err == ERR_OK ? by : NULL;
+        self->measured_end = whole ? self->measured_end : 0;
+    }
+    if (err == ERR_OK && found->base_offset < self->measured_end && found->store != NULL) {
+        err = measure(self, found->store, &end, &whole);
+    }
+    *ret_superseded =
+        err == ERR_OK && found->base_offset < self->measured_end && end <= self->measured_end;
+    return err;
+}
+
+enum err recovery_remove(struct recovery *self, size_t i)
+{
+    const struct found *found = &self->found[i];
+    enum err err = log_sync_dir(self->log, &self->info);
+
+    if (err == ERR_OK) {
+        err = log_remove_segment(self->log, found->base_offset, found->filling, &self->info);
+    }
+    if (err == ERR_OK) {
+        recovery_forget(self, i);
+    }
+    return err;
+}
+
+/* Removes the stores that lie wholly below the start: oldest first, on the disk too. */
 static enum err remove_passed(struct recovery *self)
 {
     while (self->count > 1 && self->found[1].base_offset <= self->options->start) {
-        enum err err = log_sync_dir(self->log, &self->info); /* Oldest first, on the disk too. */
+        struct store *first = self->found[0].store;
+        bool superseded = false; /* Then it is not the first one that ends where the next begins. */
+        enum err err = ERR_OK;
 
+        if (first != NULL) {
+            err = recovery_is_superseded(self, first, 1, &superseded);
+        }
         if (err == ERR_OK) {
-            err = log_remove_segment(self->log, self->found[0].base_offset, self->found[0].filling,
-                                     &self->info);
+            err = recovery_remove(self, superseded ? 1 : 0);
         }
         if (err != ERR_OK) {
             return err;
         }
-        recovery_forget(self, 0);
     }
     return ERR_OK;
 }

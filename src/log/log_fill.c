@@ -370,6 +370,9 @@ enum err log_settle(struct log *self, struct err_info *info)
         }
         filling = filling || self->list.items[i]->filling;
     }
+    if (err == ERR_OK) {
+        err = log_drop_superseded(self, info);
+    }
     if (err == ERR_OK && self->damaged_count > 0 && !filling && !log_has_holes(self)) {
         err = log_drop_damaged(self, info);
     }

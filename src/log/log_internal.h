@@ -7,7 +7,8 @@
  *      log_fill.c      holes and their filling     log_punch.c     holes instead of damage
  *      log_files.c     the directory, for log_open.c
  *      log_front.c     a start that moves before      log_search.c    searches
- *                      the files go
+ *                      the files go                   log_rewrite.c   other batches in the place of
+ *                                                                     some segments'
  */
 #ifndef QUORLOG_LOG_LOG_INTERNAL_H
 #define QUORLOG_LOG_LOG_INTERNAL_H
@@ -34,6 +35,12 @@ struct passed_segment {
     bool filling;
 };
 
+/* A store of which another one has taken the place, and the file is still there. */
+struct superseded {
+    uint64_t base_offset;
+    uint64_t change; /* of the directory: once it is on the disk, the file may go */
+};
+
 struct log {
     struct segment_config config;
     struct file_cache *files; /* owned reference */
@@ -54,6 +61,9 @@ struct log {
     struct passed_segment *passed; /* owned; in order */
     size_t passed_count;
     size_t passed_capacity;
+    struct superseded *superseded; /* owned; in order of `change` */
+    size_t superseded_count;
+    size_t superseded_capacity;
     uint64_t generation;  /* of the log's stores */
     uint64_t dir_changes; /* Creations, renames and removals in the directory so far … */
     uint64_t dir_synced;  /* … and how many of them are on the disk. */
@@ -106,8 +116,8 @@ enum err log_take_prefix(struct log *self, const struct segment *segment, struct
                          const struct segment_cut *cut, struct segment **ret_segment,
                          struct err_info *info);
 
-/* After a sync: complete segments that were filled become ordinary ones; once there is no hole, the
- * damaged files go. */
+/* After a sync: complete segments that were filled become ordinary ones; what was superseded goes;
+ * once there is no hole, the damaged files go. */
 enum err log_settle(struct log *self, struct err_info *info);
 
 /* Removes the segments that end at or below start, but the last. */
@@ -117,6 +127,18 @@ enum err log_drop_passed(struct log *self, struct err_info *info);
  * room. */
 enum err log_reserve_passed(struct log *self);
 void log_note_passed(struct log *self, const struct segment *segment);
+
+/* Room for `count` more of those that were superseded: ERR_NOMEM. Notes one, after the directory
+ * was changed. */
+enum err log_reserve_superseded(struct log *self, size_t count);
+void log_note_superseded(struct log *self, uint64_t base_offset);
+
+/* Removes the files of those whose successor has its name durably. */
+enum err log_drop_superseded(struct log *self, struct err_info *info);
+
+/* The same with all, durably, before something is taken from where they were: nothing covers them
+ * then any more. */
+enum err log_forget_superseded(struct log *self, struct err_info *info);
 
 /* Puts a new active segment at `base_offset`, at or above the end, behind the one that was active;
  * an empty one goes. */

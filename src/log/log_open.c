@@ -2,14 +2,15 @@
  * Recovery: from the files of a directory to a log.
  *
  *   1. list the directory; remove what an interrupted step left (temporaries, indexes without a
- *      store);
+ *      store, rewritten segments that were not finished);
  *   2. open all stores; those of a lower generation are leftovers of an interrupted reset;
  *   3. stores wholly below options->start are leftovers of an interrupted truncation;
  *   4. go through the rest in order: what ends at or below durable_end is opened by its index's
  *      seal, all else is read, verified and, above durable_end, written again; what was being
  *      filled is read and written again, too, wherever it lies. Where something does not verify or
  *      does not follow, above durable_end the log ends there; below it is damage: an error, or the
- *      file goes aside and what verifies of it is kept, with a hole behind it;
+ *      file goes aside and what verifies of it is kept, with a hole behind it. What a rewritten
+ *      segment has, that is whole, is a leftover of the rewriting;
  *   5. remove what lies behind that place, cut the store, make the last segment the active one, or
  *      put a new one behind it.
  *
@@ -198,7 +199,8 @@ static enum err keep_filling(struct recovery *self)
 }
 
 /* Opens the segment of entry i, which was sealed, and durable, and has one behind it: by no more
- * than the seal, if nothing is missing between the two. */
+ * than the seal, if nothing is missing between the two. A rewritten one, with leftovers behind it,
+ * may end above what is known to be durable: ERR_CORRUPT, as for one that has to be read. */
 static enum err open_sealed(struct recovery *self, size_t i, struct segment **ret_segment)
 {
     struct log *log = self->log;
@@ -210,6 +212,12 @@ static enum err open_sealed(struct recovery *self, size_t i, struct segment **re
                                &self->info);
     if (err == ERR_CORRUPT) {
         err = segment_open(&log->config, store, ret_segment, &self->info);
+    }
+    if (err == ERR_OK && (*ret_segment)->end_offset > self->options->durable_end) {
+        (void)store_ref(store);
+        segment_unref(*ret_segment);
+        *ret_segment = NULL;
+        err = ERR_CORRUPT;
     }
     return err;
 }
@@ -227,6 +235,7 @@ static enum err add_segment(struct recovery *self, size_t i)
     struct segment *segment = NULL;
     enum err err;
 
+    self->measured = NULL;
     self->tail = (struct segment_tail){.position = found->size};
     err = segment_list_reserve(&log->list);
     if (err == ERR_OK && durable) {
@@ -245,6 +254,7 @@ static enum err add_segment(struct recovery *self, size_t i)
     if (err != ERR_OK) {
         return err;
     }
+    durable = durable && segment->end_offset <= durable_end;
     store_set_synced(found->store, durable ? found->size : 0);
     found->store = NULL;
     segment_list_push(&log->list, segment);
@@ -345,15 +355,37 @@ static enum err close_last(struct recovery *self)
     return err;
 }
 
+/* Takes entry i out when it is a leftover of a rewriting. */
+static enum err drop_superseded(struct recovery *self, size_t i, bool *ret_dropped)
+{
+    const struct log *log = self->log;
+    const struct segment *last = log->list.count == 0 ? NULL : segment_list_last(&log->list);
+    enum err err = ERR_OK;
+
+    *ret_dropped = false;
+    if (last != NULL && self->found[i].base_offset < last->end_offset) {
+        err = recovery_is_superseded(self, last->store, i, ret_dropped);
+    }
+    return err == ERR_OK && *ret_dropped ? recovery_remove(self, i) : err;
+}
+
 /* Fills the list with what verifies; *ret_kept is the number of entries that went into it. */
 static enum err add_segments(struct recovery *self, size_t *ret_kept)
 {
     size_t i = 0;
 
     while (i < self->count && !self->tail.torn) {
-        enum verdict verdict = judge(self, i);
-        enum err err = ERR_OK;
+        bool dropped;
+        enum err err = drop_superseded(self, i, &dropped);
+        enum verdict verdict = STOP;
 
+        if (err == ERR_OK && dropped) {
+            continue;
+        }
+        if (err != ERR_OK) {
+            return err;
+        }
+        verdict = judge(self, i);
         if (verdict == STOP) {
             break;
         }

@@ -29,11 +29,22 @@ struct recovery {
     size_t count;
     size_t capacity;
     enum err list_err;
-    struct segment_tail tail; /* of the last segment in the log's list */
+    struct segment_tail tail;     /* of the last segment in the log's list */
+    const struct store *measured; /* borrowed; all of it was looked at, … */
+    uint64_t measured_end;        /* … and it ends here; 0: something does not verify */
 };
 
 /* Steps 1 to 3: lists the directory, removes what interrupted steps left, opens the stores. */
 enum err recovery_find_stores(struct recovery *self);
+
+/* Whether entry i is a leftover of a rewriting that made `by`: that one is whole, and has all that
+ * can be read of the other. ERR_IO, ERR_NOMEM. */
+enum err recovery_is_superseded(struct recovery *self, struct store *by, size_t i,
+                                bool *ret_superseded);
+
+/* Removes the files of entry i, and forgets it, after all that happened to the directory is on the
+ * disk. */
+enum err recovery_remove(struct recovery *self, size_t i);
 
 /* Takes entry i out of the list, with its store. */
 void recovery_forget(struct recovery *self, size_t i);

@@ -244,7 +244,8 @@ enum err log_punch_end(struct log *self, struct log_punch *punch, struct err_inf
         enum err one;
 
         if (err == ERR_OK && find_item(self, item, &at) && at + 1 < self->list.count) {
-            err = end_item(self, item, at, info);
+            err = log_forget_superseded(self, info);
+            err = err == ERR_OK ? end_item(self, item, at, info) : err;
             err = err == ERR_OK ? ERR_OK : log_fail(self, err);
         }
         one = drop_item(self, item);

@@ -6,6 +6,7 @@
  * each is durable now. What is appended between begin and end stays dirty. A sync that fails is
  * never tried again: the kernel may have dropped the pages and would report success. What was
  * filled becomes ordinary here (log_settle): its durable name and its index say that it was synced.
+ * What was superseded goes here, too: as long as some of it is there, there is something to sync.
  */
 #include <stdlib.h>
 
@@ -37,7 +38,7 @@ static bool is_dirty(const struct segment *segment)
 
 enum err log_sync_begin(struct log *self, struct log_sync **ret_sync)
 {
-    bool dir_dirty = self->dir_synced < self->dir_changes;
+    bool dir_dirty = self->dir_synced < self->dir_changes || self->superseded_count > 0;
     struct log_sync *sync;
     size_t count = 0;
 

@@ -304,6 +304,10 @@ enum err log_truncate_back(struct log *self, uint64_t offset, struct err_info *i
         return err;
     }
     segment_list_set_bounds(&self->list, log_start(self), offset);
+    err = log_forget_superseded(self, info);
+    if (err != ERR_OK) {
+        return log_fail(self, err);
+    }
     err = missing ? cut_hole(self, offset, info) : cut_segment(self, offset, &place, info);
     log_publish_totals(self);
     return err == ERR_OK ? ERR_OK : log_fail(self, err);
@@ -375,6 +379,12 @@ static enum err remove_all_old(struct log *self, struct segment_list *old, uint6
 
         err = remove_old(self, passed->base_offset, passed->filling, next_offset, info);
         self->passed_count--;
+    }
+    while (err == ERR_OK && self->superseded_count > 0) {
+        uint64_t base_offset = self->superseded[self->superseded_count - 1].base_offset;
+
+        err = remove_old(self, base_offset, false, next_offset, info);
+        self->superseded_count--;
     }
     return err;
 }

@@ -24,6 +24,8 @@ static const char *const suffixes[SEGMENT_FILE_COUNT] = {
     [SEGMENT_FILLING] = ".store.fill",
     [SEGMENT_FILLING_TEMPORARY] = ".store.fill.tmp",
     [SEGMENT_DAMAGED] = ".store.damaged",
+    [SEGMENT_COMPACT] = ".store.compact",
+    [SEGMENT_COMPACT_INDEX] = ".index.compact",
 };
 
 enum err segment_path(char buffer[IO_PATH_SIZE], const char *dir, uint64_t base_offset,
@@ -93,13 +95,16 @@ enum err segment_create(const struct segment_config *config, const struct segmen
         .path = path,
         .base_offset = origin->base_offset,
         .generation = origin->generation,
-        .temporary = origin->temporary,
+        .rewrites = origin->rewrites,
+        .temporary = origin->temporary || origin->rewrites > 0,
+        .suffix = origin->rewrites > 0 ? suffixes[SEGMENT_COMPACT] + strlen(".store") : NULL,
     };
     struct store *store = NULL;
     struct index *index;
     struct segment *self;
     enum err err;
 
+    ASSERT(IMPLIES(origin->rewrites > 0, !origin->filling && !origin->temporary));
     err = segment_path(path, config->dir, origin->base_offset,
                        origin->filling ? SEGMENT_FILLING : SEGMENT_STORE, info);
     if (err == ERR_OK) {
@@ -139,6 +144,7 @@ static struct segment *new_sealed(const struct segment_config *config, struct st
 enum err segment_open(const struct segment_config *config, struct store *store,
                       struct segment **ret_segment, struct err_info *info)
 {
+    const struct index_header header = segment_index_header(store);
     char path[IO_PATH_SIZE];
     struct index *index = NULL;
     struct index_seal seal;
@@ -147,8 +153,7 @@ enum err segment_open(const struct segment_config *config, struct store *store,
 
     err = segment_path(path, config->dir, store->base_offset, SEGMENT_INDEX, info);
     if (err == ERR_OK) {
-        err = index_open(config->io, path, store->base_offset, store->generation, &index, &seal,
-                         info);
+        err = index_open(config->io, path, &header, &index, &seal, info);
     }
     if (err == ERR_OK) {
         err = segment_check_seal(store, &seal, info);
@@ -171,6 +176,7 @@ enum err segment_open_by_seal(const struct segment_config *config, struct store 
                               uint64_t next_base, struct segment **ret_segment,
                               struct err_info *info)
 {
+    const struct index_header header = segment_index_header(store);
     char path[IO_PATH_SIZE];
     struct index_seal seal;
     struct segment *self;
@@ -179,7 +185,7 @@ enum err segment_open_by_seal(const struct segment_config *config, struct store 
     ASSERT(store->files != NULL);
     err = segment_path(path, config->dir, store->base_offset, SEGMENT_INDEX, info);
     if (err == ERR_OK) {
-        err = index_read_seal(config->io, path, store->base_offset, store->generation, &seal, info);
+        err = index_read_seal(config->io, path, &header, &seal, info);
     }
     if (err == ERR_OK && (seal.store_size != store_size(store) || seal.end_offset != next_base ||
                           seal.last_position < STORE_HEADER_SIZE)) {
@@ -325,6 +331,7 @@ static enum err find_last(const struct segment *self, struct index_seal *ret_sea
 enum err segment_seal(const struct segment_config *config, const struct segment *self,
                       struct segment **ret_sealed, struct err_info *info)
 {
+    const struct index_header header = segment_index_header(self->store);
     char path[IO_PATH_SIZE];
     struct index_seal seal = {
         .store_size = store_size(self->store),
@@ -337,7 +344,8 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
     enum err err;
 
     ASSERT(!self->sealed);
-    err = segment_path(path, config->dir, self->base_offset, SEGMENT_INDEX, info);
+    err = segment_path(path, config->dir, self->base_offset,
+                       self->store->temporary ? SEGMENT_COMPACT_INDEX : SEGMENT_INDEX, info);
     if (err == ERR_OK && self->end_offset > self->base_offset) {
         err = find_last(self, &seal, info);
     }
@@ -345,8 +353,7 @@ enum err segment_seal(const struct segment_config *config, const struct segment 
         err = store_give_back(self->store, info);
     }
     if (err == ERR_OK) {
-        err = index_seal(self->index, path, self->base_offset, self->store->generation, &seal,
-                         &index, info);
+        err = index_seal(self->index, path, &header, &seal, &index, info);
     }
     if (err != ERR_OK) {
         return err;

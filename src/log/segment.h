@@ -5,6 +5,8 @@
  *      DIR/00000000000000001835.index          once sealed
  *      DIR/00000000000000001835.store.fill     instead, while it is filled
  *      DIR/00000000000000001835.store.damaged  what was there before damage was found
+ *      DIR/00000000000000001835.store.compact  what is to take the place of the store, and of those
+ *      DIR/00000000000000001835.index.compact  behind it, and its index: not finished
  *
  * The last segment of a log is active: batches are appended to its store, and its index is memory.
  * One that stands before a hole may be filling: batches are appended to it, too, until it is full
@@ -81,6 +83,8 @@ enum segment_file {
     SEGMENT_FILLING,
     SEGMENT_FILLING_TEMPORARY,
     SEGMENT_DAMAGED,
+    SEGMENT_COMPACT,
+    SEGMENT_COMPACT_INDEX,
     SEGMENT_FILE_COUNT,
 };
 
@@ -92,11 +96,13 @@ enum err segment_path(char buffer[IO_PATH_SIZE], const char *dir, uint64_t base_
 bool segment_parse_name(const char *name, uint64_t *ret_base_offset, enum segment_file *ret_file);
 
 /* A new, empty, active (or filling) segment behind `before` (NULL: nothing), not synced.
- * temporary: see store_create. ERR_EXISTS, ERR_IO, ERR_NOSPACE, ERR_NOMEM. */
+ * temporary: see store_create. rewrites: see store.h; not 0: a temporary one, SEGMENT_COMPACT.
+ * ERR_EXISTS, ERR_IO, ERR_NOSPACE, ERR_NOMEM. */
 struct segment_origin {
     uint64_t base_offset;
     uint64_t generation;
     const struct segment *before; /* borrowed for the call */
+    uint16_t rewrites;
     bool temporary;
     bool filling;
 };
@@ -151,7 +157,8 @@ enum err segment_recover(const struct segment_config *config, struct store *stor
                          struct segment **ret_segment, struct segment_tail *ret_tail,
                          struct err_info *info);
 
-/* (writer) The sealed segment that takes the place of active `self`, which stays. Not synced. */
+/* (writer) The sealed segment that takes the place of active `self`, which stays. Not synced. Of a
+ * temporary one, the index has a name of that kind, too: SEGMENT_COMPACT_INDEX. */
 enum err segment_seal(const struct segment_config *config, const struct segment *self,
                       struct segment **ret_sealed, struct err_info *info);
 

@@ -17,6 +17,15 @@ void segment_close_index(void *context, int fd, void *object)
     index_free(object);
 }
 
+struct index_header segment_index_header(const struct store *store)
+{
+    return (struct index_header){
+        .base_offset = store->base_offset,
+        .generation = store->generation,
+        .rewrites = store->rewrites,
+    };
+}
+
 /* Does the seal speak of this store as it is now? */
 enum err segment_check_seal(struct store *store, const struct index_seal *seal,
                             struct err_info *info)
@@ -129,14 +138,14 @@ static enum err index_from_headers(const struct segment *self, struct index **re
 static enum err open_index(const struct segment *self, struct index **ret_index, bool *ret_stale,
                            struct err_info *info)
 {
+    const struct index_header header = segment_index_header(self->store);
     char path[IO_PATH_SIZE];
     struct index *index = NULL;
     struct index_seal seal = {0};
     enum err err;
 
     put_index_path(self, path);
-    err = index_open(self->store->io, path, self->base_offset, self->store->generation, &index,
-                     &seal, info);
+    err = index_open(self->store->io, path, &header, &index, &seal, info);
     if (err == ERR_OK) {
         err = segment_check_seal(self->store, &seal, info);
         if (err == ERR_OK &&

@@ -17,6 +17,9 @@ enum {
     BATCH_AT_CRC = 4,
 };
 
+/* Of the store's index. */
+struct index_header segment_index_header(const struct store *store);
+
 /* ERR_NOMEM, with the store's name. */
 enum err segment_no_memory(const struct store *store, struct err_info *info);
 

@@ -103,6 +103,23 @@ void segment_list_splice(struct segment_list *self, size_t at, size_t removed,
     segment_unref(old);
 }
 
+void segment_list_merge(struct segment_list *self, size_t at, size_t count, struct segment *segment)
+{
+    ASSERT(count > 0 && at + count <= self->count);
+    lock(self);
+    for (size_t i = 0; i < count; i++) {
+        struct segment *old = self->items[at + i];
+
+        ASSERT(old->base_offset >= segment->base_offset && old->end_offset <= segment->end_offset);
+        segment_unref(old);
+    }
+    memmove(self->items + at + 1, self->items + at + count,
+            (self->count - at - count) * sizeof self->items[0]);
+    self->items[at] = segment;
+    self->count -= count - 1;
+    unlock(self);
+}
+
 struct segment *segment_list_pop_back(struct segment_list *self)
 {
     struct segment *segment;

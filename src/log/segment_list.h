@@ -49,6 +49,11 @@ void segment_list_replace_last(struct segment_list *self, struct segment *segmen
 void segment_list_splice(struct segment_list *self, size_t at, size_t removed,
                          struct segment *segment);
 
+/* (writer) Puts `segment`, taken over, in the place of the `count` ones from `at` on, which lose
+ * their reference: the caller has another one to each. */
+void segment_list_merge(struct segment_list *self, size_t at, size_t count,
+                        struct segment *segment);
+
 /* (writer) Takes the last / the first one out; the caller owns its reference. */
 struct segment *segment_list_pop_back(struct segment_list *self);
 struct segment *segment_list_pop_front(struct segment_list *self);

@@ -21,10 +21,13 @@ enum {
     AT_CRC = 4,
     AT_VERSION = 8,
     AT_FLAGS = 12,
+    AT_REWRITES = 14,
     AT_BASE_OFFSET = 16,
     AT_GENERATION = 24,
 
     COPY_SIZE = 256 * 1024,
+
+    SUFFIX_SIZE_MAX = 8,
 };
 
 _Static_assert(AT_GENERATION + 8 == STORE_HEADER_SIZE, "the generation ends the header");
@@ -51,9 +54,11 @@ static struct store *store_new(struct io *io, struct file_cache *files, const ch
     self->files = files;
     atomic_init(&self->refs, 1);
     self->temporary = false;
+    self->suffix = ".tmp";
     file_cache_item_init(&self->file, FILE_CACHE_DESCRIPTOR, close_file, io);
     self->base_offset = base_offset;
     self->generation = 0;
+    self->rewrites = 0;
     atomic_init(&self->size, 0);
     self->synced_size = 0;
     self->write_back_from = 0;
@@ -63,11 +68,13 @@ static struct store *store_new(struct io *io, struct file_cache *files, const ch
     return self;
 }
 
-static void put_temporary_path(const struct store *self, char buffer[IO_PATH_SIZE + 4])
+static void put_temporary_path(const struct store *self,
+                               char buffer[IO_PATH_SIZE + SUFFIX_SIZE_MAX])
 {
-    int size = snprintf(buffer, IO_PATH_SIZE + 4, "%s.tmp", self->path);
+    int size = snprintf(buffer, IO_PATH_SIZE + SUFFIX_SIZE_MAX, "%s%s", self->path, self->suffix);
 
-    ASSERT(size > 0 && size < IO_PATH_SIZE + 4); /* path was checked when it was made */
+    /* path was checked when it was made */
+    ASSERT(size > 0 && size < IO_PATH_SIZE + SUFFIX_SIZE_MAX);
 }
 
 /* ---- its descriptor ---- */
@@ -111,7 +118,7 @@ static void abandon_new(struct store *self)
 /* Opens the file of a new store, under its own or the temporary name, empty: held (I3). */
 static enum err create_file(struct store *self, bool temporary, struct err_info *info)
 {
-    char path[IO_PATH_SIZE + 4];
+    char path[IO_PATH_SIZE + SUFFIX_SIZE_MAX];
     enum err err;
     int fd = -1;
 
@@ -132,14 +139,14 @@ static enum err create_file(struct store *self, bool temporary, struct err_info 
     return ERR_OK;
 }
 
-static enum err check_header(const struct store *self, const uint8_t *header, size_t size,
-                             uint64_t *ret_generation, struct err_info *info);
+static enum err check_header(const struct store *self, const uint8_t *bytes, size_t size,
+                             struct store_header *ret_header, struct err_info *info);
 
 /* Opens the file, and looks at its header. */
 static enum err open_file(const struct store *self, int *ret_fd, uint64_t *ret_size,
-                          uint64_t *ret_generation, struct err_info *info)
+                          struct store_header *ret_header, struct err_info *info)
 {
-    uint8_t header[STORE_HEADER_SIZE];
+    uint8_t bytes[STORE_HEADER_SIZE];
     size_t done = 0;
     enum err err;
     int fd = -1;
@@ -153,10 +160,10 @@ static enum err open_file(const struct store *self, int *ret_fd, uint64_t *ret_s
     if (rv < 0) {
         err = io_error(rv, "stat", self->path, info);
     } else {
-        err = io_read(self->io, fd, self->path, header, sizeof header, 0, &done, info);
+        err = io_read(self->io, fd, self->path, bytes, sizeof bytes, 0, &done, info);
     }
     if (err == ERR_OK) {
-        err = check_header(self, header, done, ret_generation, info);
+        err = check_header(self, bytes, done, ret_header, info);
     }
     if (err != ERR_OK) {
         io_close(self->io, &fd);
@@ -170,9 +177,9 @@ static enum err open_file(const struct store *self, int *ret_fd, uint64_t *ret_s
 static enum err reopen(const struct store *self, int *ret_fd, struct err_info *info)
 {
     uint64_t size_before = store_size(self);
-    uint64_t generation = 0;
+    struct store_header header = {0};
     uint64_t size = 0;
-    enum err err = open_file(self, ret_fd, &size, &generation, info);
+    enum err err = open_file(self, ret_fd, &size, &header, info);
 
     if (err == ERR_NOT_FOUND) {
         return err_set(info, ERR_CORRUPT, "'%s' is gone", self->path);
@@ -183,7 +190,7 @@ static enum err reopen(const struct store *self, int *ret_fd, struct err_info *i
     if (size < size_before) {
         err = err_set(info, ERR_CORRUPT, "'%s' has %" PRIu64 " bytes, and had %" PRIu64, self->path,
                       size, size_before);
-    } else if (generation != self->generation) {
+    } else if (header.generation != self->generation || header.rewrites != self->rewrites) {
         err = err_set(info, ERR_CORRUPT, "'%s' is another file than it was", self->path);
     }
     if (err != ERR_OK) {
@@ -302,9 +309,12 @@ enum err store_create(const struct store_options *options, struct store **ret_st
         return err_set(info, ERR_NOMEM, "create '%s': out of memory", options->path);
     }
     self->generation = options->generation;
+    self->rewrites = options->rewrites;
+    self->suffix = options->suffix == NULL ? self->suffix : options->suffix;
     bytes_put_u32(header + AT_MAGIC, STORE_MAGIC);
     bytes_put_u32(header + AT_VERSION, STORE_VERSION);
-    bytes_put_u32(header + AT_FLAGS, 0);
+    bytes_put_u16(header + AT_FLAGS, 0);
+    bytes_put_u16(header + AT_REWRITES, options->rewrites);
     bytes_put_u64(header + AT_BASE_OFFSET, options->base_offset);
     bytes_put_u64(header + AT_GENERATION, options->generation);
     bytes_put_u32(header + AT_CRC, crc32c(header + AT_VERSION, sizeof header - AT_VERSION));
@@ -336,21 +346,22 @@ enum err store_header_decode(const uint8_t *from, size_t size, const char *path,
                        "'%s' at position 0: the header does not match its checksum", path);
     }
     if (bytes_get_u32(from + AT_VERSION) != STORE_VERSION ||
-        (bytes_get_u32(from + AT_FLAGS) & ~(uint32_t)STORE_FLAGS_KNOWN) != 0) {
+        (bytes_get_u16(from + AT_FLAGS) & ~STORE_FLAGS_KNOWN) != 0) {
         return err_set(info, ERR_VERSION,
-                       "'%s' has format version %" PRIu32 ", flags 0x%" PRIx32
+                       "'%s' has format version %" PRIu32 ", flags 0x%" PRIx16
                        ", made by a newer program",
-                       path, bytes_get_u32(from + AT_VERSION), bytes_get_u32(from + AT_FLAGS));
+                       path, bytes_get_u32(from + AT_VERSION), bytes_get_u16(from + AT_FLAGS));
     }
     *ret_header = (struct store_header){
         .base_offset = bytes_get_u64(from + AT_BASE_OFFSET),
         .generation = bytes_get_u64(from + AT_GENERATION),
+        .rewrites = bytes_get_u16(from + AT_REWRITES),
     };
     return ERR_OK;
 }
 
 static enum err check_header(const struct store *self, const uint8_t *bytes, size_t size,
-                             uint64_t *ret_generation, struct err_info *info)
+                             struct store_header *ret_header, struct err_info *info)
 {
     struct store_header header = {0};
     enum err err = store_header_decode(bytes, size, self->path, &header, info);
@@ -362,7 +373,7 @@ static enum err check_header(const struct store *self, const uint8_t *bytes, siz
         return err_set(info, ERR_CORRUPT, "'%s' at position 0: base offset is %" PRIu64, self->path,
                        header.base_offset);
     }
-    *ret_generation = header.generation;
+    *ret_header = header;
     return ERR_OK;
 }
 
@@ -371,6 +382,7 @@ enum err store_open_with(const struct store_options *options, struct store **ret
 {
     struct store *self =
         store_new(options->io, options->files, options->path, options->base_offset);
+    struct store_header header = {0};
     uint64_t size = 0;
     enum err err;
     int fd = -1;
@@ -379,12 +391,14 @@ enum err store_open_with(const struct store_options *options, struct store **ret
         return err_set(info, ERR_NOMEM, "open '%s': out of memory", options->path);
     }
     reserve_new(self);
-    err = open_file(self, &fd, &size, &self->generation, info);
+    err = open_file(self, &fd, &size, &header, info);
     if (err != ERR_OK) {
         abandon_new(self);
         store_unref(self);
         return err;
     }
+    self->generation = header.generation;
+    self->rewrites = header.rewrites;
     ASSERT(size >= STORE_HEADER_SIZE);
     atomic_store_explicit(&self->size, size, memory_order_release);
     self->write_back_from = size;
@@ -404,7 +418,7 @@ enum err store_open(struct io *io, const char *path, uint64_t base_offset, struc
 
 enum err store_commit(struct store *self, struct err_info *info)
 {
-    char temporary[IO_PATH_SIZE + 4];
+    char temporary[IO_PATH_SIZE + SUFFIX_SIZE_MAX];
     int rv;
 
     ASSERT(self->temporary && self->held);
@@ -432,6 +446,7 @@ enum err store_copy(const struct store *self, const char *path, uint64_t size,
         goto out;
     }
     copy->generation = self->generation;
+    copy->rewrites = self->rewrites;
     err = create_file(copy, true, info);
     while (err == ERR_OK && done < size) {
         size_t n = size - done < COPY_SIZE ? (size_t)(size - done) : COPY_SIZE;

@@ -3,17 +3,20 @@
  *
  *       0                 4                 8                12                16
  *       +-----------------+-----------------+-----------------+-----------------+
- *     0 | magic "QLS1"    | crc32c          | version         | flags           |
+ *     0 | magic "QLS1"    | crc32c          | version         | flags  |rewrites|
  *       +-----------------+-----------------+-----------------+-----------------+
  *    16 | base_offset                       | generation                        |
  *       +-----------------------------------+-----------------------------------+
  *    32 | batch (log/batch.h) | batch | …   nothing between, nothing after
  *       +- - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - -
  *
- *   Little-endian. crc32c covers [8, 32). version is 1. A set flag that is not known means a
- *   format that this program must not touch; none is defined yet. base_offset is that of the first
- *   batch, and in the file's name. generation counts the resets of the log: a file of a lower
- *   generation than another one of its directory is a leftover.
+ *   Little-endian. crc32c covers [8, 32). version is 1. A set flag (u16) that is not known means a
+ *   format that this program must not touch; none is defined yet. rewrites (u16): how often what
+ *   stands from base_offset on was written anew (log_rewrite.c), 1 again behind 65535; 0: these are
+ *   the batches as they were appended. A program that does not know of rewriting takes it for
+ *   flags. base_offset is that of the first batch, and in the file's name. generation counts the
+ *   resets of the log: a file of a lower generation than another one of its directory is a
+ *   leftover.
  *
  * The file is open while somebody uses it, and for as long as the cache of files has room for it;
  * without a cache always. What was written and not synced keeps it open: an error of write-back is
@@ -54,6 +57,7 @@ enum {
 struct store_header {
     uint64_t base_offset;
     uint64_t generation;
+    uint16_t rewrites;
 };
 
 /* Reads and verifies the first bytes of a file, `size` of them. path: for the text. ERR_CORRUPT,
@@ -66,9 +70,11 @@ struct store {
     struct file_cache *files; /* borrowed; NULL: open for as long as it is */
     atomic_uint refs;
     bool temporary;              /* Its file has another name so far: it stays open. */
+    const char *suffix;          /* borrowed; of that name */
     struct file_cache_item file; /* the descriptor; fd is owned without a cache, too */
     uint64_t base_offset;
     uint64_t generation;
+    uint16_t rewrites;
     _Atomic uint64_t size; /* bytes, header included */
     /* (writer) */
     uint64_t synced_size;     /* Bytes below it are on the disk. */
@@ -85,7 +91,9 @@ struct store_options {
     const char *path;         /* in, copied */
     uint64_t base_offset;
     uint64_t generation;
-    bool temporary; /* Made as PATH.tmp until store_commit; else path must not exist. */
+    uint16_t rewrites;
+    bool temporary;     /* Made as PATH.tmp until store_commit; else path must not exist. */
+    const char *suffix; /* Of a temporary one, instead of ".tmp", static; NULL: that. */
 };
 
 /* Creates the file with its header, not synced. One reference, owned by the caller. ERR_EXISTS,

@@ -11,7 +11,9 @@
 #include "fuzz/fuzz.h"
 #include "log/index.h"
 
-enum { BASE_OFFSET = 100, GENERATION = 1 };
+enum { BASE_OFFSET = 100 };
+
+static const struct index_header header_of = {.base_offset = BASE_OFFSET, .generation = 1};
 
 static const char path[] = "/00000000000000000100.index";
 
@@ -64,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fix_index(bytes, input.size);
     }
     fuzz_write_file(io, path, bytes, input.size);
-    err = index_open(io, path, BASE_OFFSET, GENERATION, &index, &seal, NULL);
+    err = index_open(io, path, &header_of, &index, &seal, NULL);
     if (err == ERR_OK) {
         check(index, offset);
         index_free(index);
@@ -95,7 +97,7 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
         for (unsigned i = 0; i < count; i++) {
             index_add(index, BASE_OFFSET + 10 * (uint64_t)i, 32 + 100 * (uint64_t)i);
         }
-        err = index_seal(index, path, BASE_OFFSET, GENERATION, &seal, &sealed, NULL);
+        err = index_seal(index, path, &header_of, &seal, &sealed, NULL);
         ASSERT(err == ERR_OK);
         index_free(index);
         index_free(sealed);

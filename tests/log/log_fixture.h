@@ -57,6 +57,22 @@ void fixture_append(struct fixture *self, uint32_t record_count, uint32_t body_s
 /* `count` batches of 2 records in 300 bytes. */
 void fixture_fill(struct fixture *self, unsigned count);
 
+/* A compaction of whole batches in [from, to), as log_rewrite takes it: `run` neighbours become one
+ * with a body of body_size bytes. */
+struct rewriting {
+    uint64_t from;
+    uint64_t to;
+    unsigned run;
+    uint32_t body_size;
+};
+/* What the batches of `expected` become. */
+void expected_rewrite(struct expected *self, const struct rewriting *rewriting);
+/* Begins, puts what is `expected` in [from, to), and runs; ERR_OK: *ret_rewrite is to be ended. */
+enum err fixture_begin_rewrite(struct fixture *self, uint64_t from, uint64_t to,
+                               struct log_rewrite **ret_rewrite);
+/* All of it; expected changes only when that works. */
+enum err fixture_try_rewrite(struct fixture *self, const struct rewriting *rewriting);
+
 uint64_t expected_end(const struct expected *self);
 /* Forgets batches at or above / wholly below offset. */
 void expected_truncate_back(struct expected *self, uint64_t offset);

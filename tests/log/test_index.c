@@ -25,6 +25,7 @@ static void teardown(void)
     tmpdir_remove(dir);
 }
 
+static const struct index_header ours = {.base_offset = 50, .generation = 3, .rewrites = 7};
 static const struct index_seal sample = {
     .store_size = 12345,
     .end_offset = 678,
@@ -128,9 +129,9 @@ START_TEST(a_sealed_index_comes_back_from_its_file)
     struct index *opened;
     struct index_seal seal;
 
-    ck_assert_int_eq(index_seal(index, path, 50, 3, &sample, &sealed, NULL), ERR_OK);
+    ck_assert_int_eq(index_seal(index, path, &ours, &sample, &sealed, NULL), ERR_OK);
     ck_assert_int_ge(sealed->fd, 0); /* to be synced */
-    ck_assert_int_eq(index_open(io_real(), path, 50, 3, &opened, &seal, NULL), ERR_OK);
+    ck_assert_int_eq(index_open(io_real(), path, &ours, &opened, &seal, NULL), ERR_OK);
     ck_assert_uint_eq(seal.store_size, sample.store_size);
     ck_assert_uint_eq(seal.end_offset, sample.end_offset);
     ck_assert_uint_eq(seal.last_position, sample.last_position);
@@ -157,27 +158,33 @@ START_TEST(an_index_that_is_not_whole_or_not_ours_is_refused)
     uint8_t bytes[512];
     size_t size;
 
-    ck_assert_int_eq(index_open(io_real(), path, 50, 3, &sealed, &seal, NULL), ERR_NOT_FOUND);
-    ck_assert_int_eq(index_seal(index, path, 50, 3, &sample, &sealed, NULL), ERR_OK);
+    ck_assert_int_eq(index_open(io_real(), path, &ours, &sealed, &seal, NULL), ERR_NOT_FOUND);
+    ck_assert_int_eq(index_seal(index, path, &ours, &sample, &sealed, NULL), ERR_OK);
     index_free(sealed);
     index_free(index);
-    ck_assert_int_eq(index_open(io_real(), path, 51, 3, &sealed, &seal, NULL), ERR_CORRUPT);
-    ck_assert_int_eq(index_open(io_real(), path, 50, 4, &sealed, &seal, NULL), ERR_CORRUPT);
+    for (int i = 0; i < 3; i++) {
+        struct index_header other = ours;
+
+        other.base_offset += i == 0 ? 1 : 0;
+        other.generation += i == 1 ? 1 : 0;
+        other.rewrites = (uint16_t)(other.rewrites + (i == 2 ? 1 : 0));
+        ck_assert_int_eq(index_open(io_real(), path, &other, &sealed, &seal, NULL), ERR_CORRUPT);
+    }
     size = file_read(path, bytes, sizeof bytes);
     for (size_t cut = 0; cut < size; cut++) {
         file_write(path, bytes, cut);
-        ck_assert_int_eq(index_open(io_real(), path, 50, 3, &sealed, &seal, NULL), ERR_CORRUPT);
+        ck_assert_int_eq(index_open(io_real(), path, &ours, &sealed, &seal, NULL), ERR_CORRUPT);
     }
     for (size_t at = 0; at < size; at++) {
         bytes[at] ^= 0x10;
         file_write(path, bytes, size);
-        ck_assert_int_eq(index_open(io_real(), path, 50, 3, &sealed, &seal, NULL), ERR_CORRUPT);
+        ck_assert_int_eq(index_open(io_real(), path, &ours, &sealed, &seal, NULL), ERR_CORRUPT);
         bytes[at] ^= 0x10;
     }
     bytes[12] = 1; /* a flag of tomorrow */
     bytes_put_u32(bytes + 4, crc32c(bytes + 8, INDEX_HEADER_SIZE - 8));
     file_write(path, bytes, size);
-    ck_assert_int_eq(index_open(io_real(), path, 50, 3, &sealed, &seal, NULL), ERR_VERSION);
+    ck_assert_int_eq(index_open(io_real(), path, &ours, &sealed, &seal, NULL), ERR_VERSION);
 }
 END_TEST
 
@@ -218,11 +225,11 @@ START_TEST(entries_out_of_order_are_refused)
         enum err err;
 
         size = INDEX_HEADER_SIZE + 10 * INDEX_ENTRY_SIZE + INDEX_SEAL_SIZE;
-        ck_assert_int_eq(index_seal(index, path, 50, 3, &sample, &sealed, NULL), ERR_OK);
+        ck_assert_int_eq(index_seal(index, path, &ours, &sample, &sealed, NULL), ERR_OK);
         index_free(sealed);
         ck_assert_uint_eq(file_read(path, bytes, sizeof bytes), size);
         put_entry(bytes, size, cases[i].i, cases[i].offset, cases[i].position);
-        err = index_open(io_real(), path, 50, 3, &sealed, &seal, &info);
+        err = index_open(io_real(), path, &ours, &sealed, &seal, &info);
         ck_assert_msg(err == cases[i].err, "case %zu: %s", i, err_name(err));
         if (err == ERR_OK) {
             index_free(sealed);

@@ -72,6 +72,15 @@ static void add_scrub(json_t *to, const Quorlog__NodeStatus *node)
     (void)json_object_set_new(to, "scrub_passed_ms", json_number(node->scrub_passed_ms));
 }
 
+/* What its cleaner did; as above. */
+static void add_compaction(json_t *to, const Quorlog__NodeStatus *node)
+{
+    (void)json_object_set_new(to, "compact_bytes_in", json_number(node->compact_bytes_in));
+    (void)json_object_set_new(to, "compact_bytes_out", json_number(node->compact_bytes_out));
+    (void)json_object_set_new(to, "compact_dropped", json_number(node->compact_dropped));
+    (void)json_object_set_new(to, "compact_topic", json_text(node->compact_topic));
+}
+
 /* The files of its topics; as above. */
 static void add_files(json_t *to, const Quorlog__NodeStatus *node)
 {
@@ -100,6 +109,7 @@ static void print_json(const Quorlog__StatusReply *status)
         json_t *node = node_json(status->nodes[i]);
 
         add_scrub(node, status->nodes[i]);
+        add_compaction(node, status->nodes[i]);
         add_disk(node, status->nodes[i]);
         add_files(node, status->nodes[i]);
         (void)json_array_append_new(nodes, node); /* json_print aborts. */

@@ -96,6 +96,24 @@ enum err log_rewrite_begin(struct log *self, uint64_t from, uint64_t to,
     return ERR_OK;
 }
 
+/* ---- read ---- */
+
+enum err log_rewrite_read(const struct log_rewrite *rewrite, uint64_t offset, uint64_t end_max,
+                          size_t size_max, struct block **ret_batches, uint64_t *ret_end_offset,
+                          struct err_info *info)
+{
+    struct segment_query query = {.offset = offset, .size_max = size_max};
+    size_t i = 0;
+
+    ASSERT(offset >= rewrite->from && offset < rewrite->to && offset < end_max);
+    while (rewrite->old[i]->end_offset <= offset) {
+        i += 1;
+    }
+    ASSERT(i < rewrite->count);
+    query.end_max = end_max < rewrite->old[i]->end_offset ? end_max : rewrite->old[i]->end_offset;
+    return segment_read(rewrite->old[i], &query, ret_batches, ret_end_offset, info);
+}
+
 /* ---- put ---- */
 
 /* The header of the old batch that holds `offset`, of segment number `i`. */

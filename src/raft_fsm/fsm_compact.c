@@ -44,7 +44,7 @@ void fsm_cleaning_due(const struct fsm *self, const struct topic *topic,
     uint64_t start = log_start(topic->log);
     struct fsm_cleaning due = {.from = cleaned_to < start ? start : cleaned_to};
 
-    if (fsm_may_clean(self, topic)) {
+    if (topic->settings.compact && fsm_may_clean(self, topic)) {
         due.records = due.from < topic->clean.clean_to && is_sealed_at(topic, due.from);
         /* A tombstone goes when what is older is gone for sure: durably, here as elsewhere. */
         due.tombstones_below =

@@ -32,10 +32,11 @@
 
 enum {
     CHUNK_SIZE = 256 * 1024,
-    LOOK_MS = 1000,           /* between the beginnings of rounds */
-    RETRY_MS = 1000,          /* after memory was short */
-    REST_MS = 10000,          /* after a pass that changed nothing */
-    PUT_OFF_MS_MAX = 600000,  /* … or could not be brought to its end */
+    LOOK_MS = 1000,          /* between the beginnings of rounds */
+    RETRY_MS = 1000,         /* after memory was short */
+    REST_MS = 10000,         /* after a pass that changed nothing */
+    PUT_OFF_MS_MAX = 600000, /* … or could not be brought to its end */
+    TRANSIENT_MAX = 3,
     OUT_SIZE_MAX = 128 << 20, /* of what comes out of a chunk */
 };
 
@@ -278,6 +279,12 @@ void replica_compact_fini(struct replica *self)
     end_round(&self->cleaner);
 }
 
+/* The log changed under our hands: nothing is wrong, unless it goes on like that. */
+static bool is_transient(enum err err)
+{
+    return err == ERR_AGAIN || err == ERR_RANGE || err == ERR_HOLE;
+}
+
 /* The topic rests, longer each time in a row; what is wrong is told once. */
 static void put_off(struct replica *self, enum err why, const char *text)
 {
@@ -289,7 +296,7 @@ static void put_off(struct replica *self, enum err why, const char *text)
     if (cleaned->failures < 10 && (UINT64_C(1) << cleaned->failures) * RETRY_MS < rest_ms) {
         rest_ms = (UINT64_C(1) << cleaned->failures) * RETRY_MS;
     }
-    if (cleaned->failures == 0) {
+    if (cleaned->failures == (is_transient(why) ? TRANSIENT_MAX : 0)) {
         diag_event(self->host.diag, DIAG_WARN, "raft_fsm", "compaction_put_off",
                    "topic=%s reason=%s text=%s", cleaner->topic->name, err_name(why),
                    diag_quote(quoted, sizeof quoted, text));
@@ -330,6 +337,7 @@ static void begin_pass(struct replica *self, struct topic *topic, const struct f
     cleaner->tombstones_below = due->tombstones_below;
     cleaner->pass = (struct compactor_counts){0};
     cleaner->rewritten = 0;
+    cleaner->merging = false;
     cleaner->state = CLEANER_NOTING;
     if (!begin_notes(cleaner, due->records ? self->options.compact_memory : 0)) {
         put_off(self, ERR_NOMEM, err_text(ERR_NOMEM));
@@ -441,18 +449,26 @@ static void start_step(struct replica *self)
 /* Where a pass without notes of its own has something to do, at most. */
 static uint64_t pass_end(const struct cleaner *cleaner)
 {
-    return cleaner->noted ? cleaner->clean_to : cleaner->tombstones_below;
+    uint64_t end = cleaner->noted ? cleaner->clean_to : cleaner->tombstones_below;
+
+    return cleaner->merging && cleaner->reached < end ? cleaner->reached : end;
 }
 
-/* What lies from there on cannot be replaced yet. */
-static void pass_ends_at(struct cleaner *cleaner, uint64_t offset)
+/* The next group from `offset` on. Once all were gone through it is about those alone that have
+ * become small beside each other. */
+static enum err find_group(struct replica *self, uint64_t *offset)
 {
-    if (cleaner->clean_to > offset) {
-        cleaner->clean_to = offset;
-    }
-    if (cleaner->tombstones_below > offset) {
-        cleaner->tombstones_below = offset;
-    }
+    struct cleaner *cleaner = &self->cleaner;
+    enum err err;
+
+    do {
+        err =
+            fsm_next_group(self->fsm, cleaner->topic, *offset, pass_end(cleaner), &cleaner->group);
+        if (err != ERR_OK || cleaner->group.segments > 1 || !cleaner->merging) {
+            return err;
+        }
+        *offset = cleaner->group.to;
+    } while (true);
 }
 
 /* The pass goes on with the group at `offset`, or to its end. */
@@ -464,15 +480,18 @@ static void next_group(struct replica *self, uint64_t offset)
 
     end_group(cleaner);
     offset = offset < start ? start : offset;
-    err = fsm_next_group(self->fsm, cleaner->topic, offset, pass_end(cleaner), &cleaner->group);
+    err = find_group(self, &offset);
+    if ((err == ERR_NOT_FOUND || err == ERR_AGAIN) && !cleaner->merging) {
+        cleaner->reached = err == ERR_AGAIN ? offset : pass_end(cleaner);
+        cleaner->merging = true;
+        offset = start;
+        err = cleaner->rewritten > 0 ? find_group(self, &offset) : ERR_NOT_FOUND;
+    }
     if (err == ERR_OK) {
         cleaner->state = CLEANER_LOOKING;
         cleaner->offset = offset;
         cleaner->first = UINT64_MAX;
     } else if (err == ERR_NOT_FOUND || err == ERR_AGAIN) {
-        if (err == ERR_AGAIN) {
-            pass_ends_at(cleaner, offset);
-        }
         cleaner->state = CLEANER_SYNCING;
     } else {
         put_off(self, err, err_text(err));
@@ -639,10 +658,12 @@ static void end_cleaned(struct replica *self)
 {
     struct cleaner *cleaner = &self->cleaner;
     struct topic *topic = cleaner->topic;
-    bool further = cleaner->clean_to > atomic_load(&topic->cleaned_to) ||
-                   cleaner->tombstones_below > topic->cleaned.tombstones_below;
+    uint64_t to = cleaner->clean_to < cleaner->reached ? cleaner->clean_to : cleaner->reached;
+    uint64_t tombstones_below = cleaner->tombstones_below < to ? cleaner->tombstones_below : to;
+    bool further =
+        to > atomic_load(&topic->cleaned_to) || tombstones_below > topic->cleaned.tombstones_below;
 
-    fsm_set_cleaned(topic, cleaner->clean_to, cleaner->tombstones_below);
+    fsm_set_cleaned(topic, to, tombstones_below);
     topic->cleaned.failures = 0;
     topic->cleaned.rest_until_ms = further ? 0 : replica_now_ms(self) + REST_MS;
     if (cleaner->rewritten > 0) {

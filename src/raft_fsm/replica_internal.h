@@ -157,6 +157,8 @@ struct cleaner {
     uint64_t memory;
     struct compactor_counts pass;
     uint64_t rewritten; /* segments */
+    bool merging;       /* All groups were gone through: now it is about small ones side by side. */
+    uint64_t reached;   /* What begins there cannot be replaced yet. */
 
     /* Its group: */
     struct fsm_group group;

@@ -73,6 +73,10 @@ enum {
       "size of a journal file")                                                                    \
     X(scrub_rate, SIZE, "8M", 0, INT64_C(1) << 40, "bytes",                                        \
       "bytes a second that are read again to find damage; 0: none")                                \
+    X(compact_rate, SIZE, "32M", 0, INT64_C(1) << 40, "bytes",                                     \
+      "bytes a second that are read and written to compact topics; 0: none")                       \
+    X(compact_memory, SIZE, "32M", 1 << 16, INT64_C(1) << 36, "bytes",                             \
+      "bytes that the keys of a topic that is compacted may take meanwhile")                       \
     X(retention_interval_ms, TIME, "10s", 100, 3600000, "ms",                                      \
       "the leader looks this often what the topics' retention deletes")                            \
     X(segment_size, SIZE, "64M", 4096, INT64_C(1) << 31, "bytes", "size of a topic's files")       \

@@ -208,6 +208,8 @@ static enum err start_group(struct node *self, struct err_info *info)
                     .election_ms = (unsigned)config->election_ms,
                     .snapshot_size = config->snapshot_size,
                     .scrub_rate = config->scrub_rate,
+                    .compact_rate = config->compact_rate,
+                    .compact_memory = config->compact_memory,
                     .retention_interval_ms = (unsigned)config->retention_interval_ms,
                     .trailing_size = config->trailing_size,
                     .inflight_size_max = config->inflight_size,

@@ -153,6 +153,10 @@ static void fill_own(const struct node *node, const struct replica_status *statu
     ret_node->scrub_bytes = status->scrub_bytes;
     ret_node->scrub_damage = status->scrub_damage;
     ret_node->scrub_passed_ms = status->scrub_passed_ms;
+    ret_node->compact_bytes_in = status->compact_bytes_in;
+    ret_node->compact_bytes_out = status->compact_bytes_out;
+    ret_node->compact_dropped = status->compact_dropped;
+    ret_node->compact_topic = (char *)(uintptr_t)status->compact_topic;
     ret_node->files_open = files.descriptors;
     ret_node->files_mapped = files.mapped;
     ret_node->files_hits = files.hits;

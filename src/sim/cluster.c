@@ -89,6 +89,8 @@ static void draw_sizes(struct sim_cluster *self)
     self->retention = (self->options.broken & SIM_BREAK_WALL_AGE) != 0 ||
                       (self->options.hours == 0 && prng_mix(self->oracle.seed) % 2 == 0);
     self->replica.retention_interval_ms = 250;
+    self->compaction = prng_mix(self->oracle.seed + 77) % 2 == 0;
+    self->replica.compact_rate = 200000;
     self->replica.retention_by_wall_clock = (self->options.broken & SIM_BREAK_WALL_AGE) != 0;
     self->lies = sim_may(self, SIM_FAULT_LIE) && prng_percent(prng, 20)
                      ? (unsigned)prng_range(prng, 1, 60)
@@ -180,6 +182,21 @@ static void on_trimmed(void *arg, unsigned name, uint64_t topic_id, uint64_t sta
     sim_recorder_add(&self->recorder, &op);
 }
 
+/* From now on records may be missing. */
+static void on_compacted(void *arg, unsigned name, uint64_t topic_id)
+{
+    struct sim_cluster *self = arg;
+    char topic[SIM_TOPIC_SIZE_MAX];
+    struct history_op op = {.kind = HISTORY_EVENT,
+                            .event = HISTORY_EVENT_COMPACTED,
+                            .topic = topic,
+                            .outcome = HISTORY_OK};
+
+    sim_topic_text(name, topic_id, topic);
+    op.invoke_us = sim_recorder_us(&self->recorder);
+    sim_recorder_add(&self->recorder, &op);
+}
+
 static bool is_judged(void *arg)
 {
     (void)arg;
@@ -198,6 +215,7 @@ static void init(struct sim_cluster *self, const struct sim_options *options,
     self->oracle.off = options->oracle_off;
     self->oracle.violated = on_violation;
     self->oracle.trimmed = on_trimmed;
+    self->oracle.compacted = on_compacted;
     self->oracle.arg = self;
     sim_recorder_init(&self->recorder, &self->now_ms, options->history, options->seed);
     init_net(self);
@@ -297,7 +315,33 @@ static void note_missing(struct sim_cluster *self, uint64_t missing)
     self->missing = missing;
 }
 
-/* All nodes have applied all that their leader has, and their holes are closed. */
+/* Nothing is left that the node's cleaner could do about its topics. */
+static bool is_clean(const struct sim_node *node)
+{
+    struct fsm *fsm = replica_fsm(node->replica);
+    struct topic **topics;
+    bool clean = true;
+    size_t count;
+
+    if (catalog_list(replica_catalog(node->replica), &topics, &count) != ERR_OK) {
+        ASSERT(false);
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t cleaned_to = atomic_load(&topics[i]->cleaned_to);
+        struct fsm_group group;
+
+        if (cleaned_to < topics[i]->clean.clean_to) {
+            clean = clean && fsm_next_group(fsm, topics[i], cleaned_to, topics[i]->clean.clean_to,
+                                            &group) == ERR_AGAIN;
+        }
+        topic_unref(topics[i]);
+    }
+    free(topics);
+    return clean;
+}
+
+/* All nodes have applied all that their leader has, cleaned what they may, and their holes are
+ * closed. */
 static bool converged(struct sim_cluster *self)
 {
     struct sim_node *leader = sim_leader(self);
@@ -320,7 +364,7 @@ static bool converged(struct sim_cluster *self)
         }
         replica_status(self->nodes[i].replica, &status);
         missing += status.missing;
-        equal = equal && !status.installing && status.holes == 0 &&
+        equal = equal && is_clean(&self->nodes[i]) && !status.installing && status.holes == 0 &&
                 status.applied_index == first.last_index && status.last_index == first.last_index;
     }
     note_missing(self, missing);

@@ -38,6 +38,7 @@ static void write_line(void *arg, const char *line, size_t size)
     stats->refused += strstr(line, "event=chunk_refused") != NULL;
     stats->dropped += strstr(line, "event=hole_refilled") != NULL;
     stats->resigned += strstr(line, "event=resigned_with_holes") != NULL;
+    stats->cleaned += strstr(line, "event=topic_compacted") != NULL;
     if (self->cluster->options.trace) {
         const char *text = strstr(line, "event=");
 
@@ -263,6 +264,7 @@ static void look(struct sim_node *self)
     }
     self->seen.may_be_damaged = self->gone || (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0;
     self->seen.unread = false;
+    self->seen.rewritten = status.compact_bytes_in;
     sim_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
     damaged = self->seen.damaged;
     if (damaged) {

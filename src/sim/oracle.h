@@ -50,6 +50,7 @@
 enum {
     SIM_NODES_MAX = 7, /* machines */
     SIM_TOPIC_NAMES = 4,
+    SIM_KEYED_TOPIC = 3, /* that may be compacted */
     SIM_RECORDS_MAX = 5, /* of a batch */
     SIM_KEYS = 12,       /* of a topic that may be compacted */
     SIM_VALUE_SIZE_MAX = 2500,

@@ -94,6 +94,8 @@ void lab_start(unsigned id)
         .segment_size_max = 8192,
         .fill_rate = lab.fill_rate,
         .scrub_rate = lab.scrub_rate,
+        .compact_rate = lab.compact_rate,
+        .compact_memory = lab.compact_memory,
         .retention_interval_ms = lab.retention_interval_ms,
         .retention_by_wall_clock = lab.retention_by_wall_clock,
         .fill_chunk_size = 4000,

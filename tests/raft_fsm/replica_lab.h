@@ -35,6 +35,8 @@ struct replica_lab {
     lab_filter_cb filter;
     uint64_t fill_rate;
     uint64_t scrub_rate;
+    uint64_t compact_rate;
+    size_t compact_memory;
     unsigned retention_interval_ms;
     bool retention_by_wall_clock;
     int64_t wall_jump_us; /* what somebody did to all wall clocks */

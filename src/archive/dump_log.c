@@ -46,13 +46,22 @@ static enum err dump_batch(struct store_dump *self, const struct batch_header *h
     dump_bool(dump, "compacted", (header->attributes & BATCH_COMPACTED) != 0);
     dump_text(dump, "checksum", checksum);
     dump_text(dump, "digest", digest);
+    if ((header->attributes & BATCH_COMPACTED) != 0) {
+        ASSERT(self->body.size >= BATCH_DIGEST_SIZE); /* log/batch.h */
+        digest_to_text(self->body.data, digest);
+        dump_text(dump, "before", digest);
+    }
     return dump_end(dump);
 }
 
-static enum err dump_record(struct dump *dump, const struct record *record)
+static enum err dump_record(struct dump *dump, const struct batch_header *header,
+                            const struct record *record)
 {
     dump_begin(dump, "record");
     dump_number(dump, "offset", record->offset);
+    if (record->append_time_us != header->append_time_us) {
+        dump_time(dump, "time", record->append_time_us);
+    }
     if (record->timestamp_us != 0) {
         dump_time(dump, "timestamp", record->timestamp_us);
     }
@@ -72,7 +81,7 @@ static enum err dump_records(struct store_dump *self, const struct batch_header 
     while (err == ERR_OK && !dump_is_full(dump)) {
         err = batch_records_next(&self->records, &record);
         if (err == ERR_OK && record.offset >= dump->options->from) {
-            enum err told = dump_record(dump, &record);
+            enum err told = dump_record(dump, header, &record);
 
             if (told != ERR_OK) {
                 return told;

@@ -11,6 +11,7 @@
 #include "base/crc32c.h"
 #include "log/index.h"
 #include "raft_fsm/command.h"
+#include "record/batch_records.h"
 
 enum { BATCH_AT_CRC = 4 };
 
@@ -30,6 +31,7 @@ struct check {
     const struct fsck_segment *segment;
     struct store_walk walk;
     struct buf body;
+    struct batch_records records;
     struct index_file index;
     /* The journal's entry that the batches come from. */
     const struct entry *entry;
@@ -151,7 +153,8 @@ static enum err find_command(struct check *self, const uint8_t body_digest[DIGES
     return err == ERR_NOMEM ? err_set(self->fsck->info, err, "out of memory") : ERR_OK;
 }
 
-/* What lies above the snapshot was written by the journal's entries. */
+/* What lies above the snapshot was written by the journal's entries. Of a compacted batch the last
+ * entry is known, and what it wrote is there no more. */
 static enum err check_entry(struct check *self, const struct batch_header *header,
                             const uint8_t body_digest[DIGEST_SIZE])
 {
@@ -171,7 +174,12 @@ static enum err check_entry(struct check *self, const struct batch_header *heade
             self->reader = (struct command_reader){.size = 0};
         }
     }
-    err = find_command(self, body_digest, &found);
+    if ((header->attributes & BATCH_COMPACTED) != 0) {
+        found = entry->type == ENTRY_COMMAND;
+        err = ERR_OK;
+    } else {
+        err = find_command(self, body_digest, &found);
+    }
     if (err != ERR_OK || (found && header->raft_term == entry->term)) {
         return err;
     }
@@ -189,17 +197,20 @@ static enum err check_promise(struct check *self, const struct batch_header *hea
     const struct manifest_topic *promised = &self->topic->promised;
     uint64_t applied = self->fsck->manifest.applied_index;
     bool above = header->base_offset >= promised->end;
+    /* It was made later than the snapshot, of batches on both sides. */
+    bool astride = (header->attributes & BATCH_COMPACTED) != 0 && !above &&
+                   batch_end_offset(header) > promised->end;
     char text[160] = "";
 
     if (self->fsck->state_unknown || self->fsck->snapshot.index == 0) {
         return ERR_OK;
     }
-    if (above != (header->raft_index > applied)) {
+    if ((above || astride) != (header->raft_index > applied)) {
         (void)snprintf(text, sizeof text,
                        "the batch at offset %" PRIu64 " is of entry %" PRIu64
                        "; the snapshot of entry %" PRIu64 " has the topic up to offset %" PRIu64,
                        header->base_offset, header->raft_index, applied, promised->end);
-    } else if (!above && batch_end_offset(header) > promised->end) {
+    } else if (!above && !astride && batch_end_offset(header) > promised->end) {
         (void)snprintf(text, sizeof text,
                        "the batch at offset %" PRIu64 " ends at %" PRIu64
                        ", and in the snapshot the topic ends at %" PRIu64,
@@ -258,6 +269,30 @@ static enum err check_stamps(const struct fsck_topic *topic, const struct batch_
                        header->base_offset);
     }
     return ERR_OK;
+}
+
+/* Where records name their offsets, they have to be the batch's: who reads them relies on it. */
+static enum err check_records(struct check *self, const struct batch_header *header,
+                              uint64_t *ret_count, struct err_info *info)
+{
+    struct record record;
+    enum err err;
+
+    *ret_count = header->record_count;
+    if ((header->attributes & BATCH_SPARSE) == 0) {
+        return ERR_OK;
+    }
+    *ret_count = 0;
+    err = batch_records_start(&self->records, header, self->body.data, 0, info);
+    while (err == ERR_OK && (err = batch_records_next(&self->records, &record)) == ERR_OK) {
+        ++*ret_count;
+    }
+    if (err == ERR_CORRUPT || err == ERR_TOO_LARGE) {
+        return err_set(info, ERR_CORRUPT,
+                       "the batch at offset %" PRIu64 " holds records that make no sense",
+                       header->base_offset);
+    }
+    return err == ERR_AGAIN ? ERR_OK : err;
 }
 
 /* ---- the index ---- */
@@ -418,7 +453,6 @@ static void take(struct check *self, const struct batch_header *header)
     self->last_crc = bytes_get_u32(self->walk.bytes + BATCH_AT_CRC);
     self->last_position = self->walk.position;
     self->fsck->summary.batches++;
-    self->fsck->summary.records += header->record_count;
 }
 
 /* Goes on behind a batch that is not what it should be: its header verified, so the next one's
@@ -435,6 +469,7 @@ static enum err check_batch(struct check *self, const struct batch_header *heade
     struct fsck_topic *topic = self->topic;
     uint8_t body_digest[DIGEST_SIZE];
     struct err_info info = {0};
+    uint64_t count = header->record_count;
     enum err found;
     enum err err;
 
@@ -448,9 +483,14 @@ static enum err check_batch(struct check *self, const struct batch_header *heade
                           info.text);
     }
     found = store_walk_body(&self->walk, header, &self->body, &info);
-    if (found != ERR_OK && found != ERR_CORRUPT) {
-        return err_set(self->fsck->info, found, "%s", info.text);
+    if (found == ERR_OK) {
+        found = check_records(self, header, &count, &info);
     }
+    if (found != ERR_OK && found != ERR_CORRUPT) {
+        return err_set(self->fsck->info, found, "%s",
+                       info.text[0] != '\0' ? info.text : err_text(found));
+    }
+    self->fsck->summary.records += count;
     if (found == ERR_OK) {
         found = check_stamps(topic, header, &info);
     }
@@ -577,6 +617,7 @@ enum err fsck_segment(struct fsck *self, struct fsck_topic *topic,
         return err;
     }
     buf_init(&check.body, STORE_BATCH_SIZE_MAX);
+    batch_records_init(&check.records);
     found = store_walk_open(&check.walk, self->io, path, &info);
     if (found == ERR_OK || found == ERR_CORRUPT || found == ERR_VERSION) {
         err = check_store(&check, found, &info);
@@ -584,6 +625,7 @@ enum err fsck_segment(struct fsck *self, struct fsck_topic *topic,
         err = err_set(self->info, found, "%s", info.text);
     }
     store_walk_close(&check.walk);
+    batch_records_fini(&check.records);
     buf_fini(&check.body);
     buf_fini(&check.index.bytes);
     return err;

@@ -24,6 +24,7 @@ static const struct number {
     NUMBER("retention-ms", retention_ms, CLIENT_SETTING_RETENTION_MS, TIME),
     NUMBER("retention-bytes", retention_bytes, CLIENT_SETTING_RETENTION_BYTES, SIZE),
     NUMBER("retention-records", retention_records, CLIENT_SETTING_RETENTION_RECORDS, COUNT),
+    NUMBER("tombstone-ms", tombstone_ms, CLIENT_SETTING_TOMBSTONE_MS, TIME),
     NUMBER("segment-bytes", segment_bytes, CLIENT_SETTING_SEGMENT_BYTES, SIZE),
     NUMBER("segment-ms", segment_ms, CLIENT_SETTING_SEGMENT_MS, TIME),
     NUMBER("flush-ms", flush_ms, CLIENT_SETTING_FLUSH_MS, TIME),
@@ -151,13 +152,14 @@ static enum err parse_compression(const char *text, uint32_t *ret_compression,
     return ERR_OK;
 }
 
-static enum err parse_preallocate(const char *text, bool *ret_preallocate, struct err_info *info)
+static enum err parse_switch(const char *option, const char *text, bool *ret_on,
+                             struct err_info *info)
 {
     if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0 && !is_default(text)) {
-        return err_set(info, ERR_INVALID, "option '--preallocate': '%s' is not on, off or default",
+        return err_set(info, ERR_INVALID, "option '--%s': '%s' is not on, off or default", option,
                        text);
     }
-    *ret_preallocate = strcmp(text, "on") == 0;
+    *ret_on = strcmp(text, "on") == 0;
     return ERR_OK;
 }
 
@@ -168,6 +170,7 @@ enum err topic_settings_parse(const struct invocation *invocation,
     const char *compression = option_value(invocation, "compression");
     const char *index = option_value(invocation, "index");
     const char *preallocate = option_value(invocation, "preallocate");
+    const char *compact = option_value(invocation, "compact");
     enum err err = parse_numbers(invocation, ret_alteration, info);
 
     if (err == ERR_OK && compression != NULL) {
@@ -180,7 +183,11 @@ enum err topic_settings_parse(const struct invocation *invocation,
     }
     if (err == ERR_OK && preallocate != NULL) {
         add(ret_alteration, CLIENT_SETTING_PREALLOCATE);
-        err = parse_preallocate(preallocate, &settings->preallocate, info);
+        err = parse_switch("preallocate", preallocate, &settings->preallocate, info);
+    }
+    if (err == ERR_OK && compact != NULL) {
+        add(ret_alteration, CLIENT_SETTING_COMPACT);
+        err = parse_switch("compact", compact, &settings->compact, info);
     }
     return err;
 }
@@ -286,6 +293,7 @@ void topic_settings_print(const Quorlog__TopicSettings *settings)
         print_number(numbers[i].kind, number_of(settings, numbers[i].setting));
         printf("\n");
     }
+    printf("%-9s %-18s %s\n", "", "compact", settings->compact ? "on" : "off");
     printf("%-9s %-18s %s\n", "", "preallocate", settings->preallocate ? "on" : "off");
     printf("%-9s %-18s %s\n%-9s %-18s ", "", "compression", compression_name(settings), "",
            "index");
@@ -328,6 +336,7 @@ json_t *topic_settings_json(const Quorlog__TopicSettings *settings)
                        (unsigned long long)settings->node_indexes[i]->node_id);
         (void)json_object_set_new(nodes, id, indexes_json(settings->node_indexes[i]->indexes));
     }
+    (void)json_object_set_new(object, "compact", json_boolean(settings->compact));
     (void)json_object_set_new(object, "preallocate", json_boolean(settings->preallocate));
     (void)json_object_set_new(object, "compression", json_string(compression_name(settings)));
     (void)json_object_set_new(object, "indexes", indexes_json(settings->indexes));

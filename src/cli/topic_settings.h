@@ -15,6 +15,9 @@
     {"retention-ms", 0, "TIME", false, "records go when they are so old: 7d, 12h, 500 (ms)"},      \
         {"retention-bytes", 0, "SIZE", false, "the oldest go when there are more bytes: 1GiB"},    \
         {"retention-records", 0, "N", false, "the oldest go when there are more records"},         \
+        {"compact", 0, "on|off", false, "keep the latest record of each key; others go"},          \
+        {"tombstone-ms", 0, "TIME", false,                                                         \
+         "compact: a record without value stays for so long; default 1d"},                         \
         {"compression", 0, "none|lz4|zstd", false, "of batches whose producer has no wish"},       \
         {"index", 0, "INDEX,…", false,                                                             \
          "time, key=btree, key=bloom, or none; offsets always have one"},                          \

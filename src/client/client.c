@@ -227,6 +227,8 @@ static void put_settings(const struct client_topic_settings *settings,
     ret_message->retention_ms = settings->retention_ms;
     ret_message->retention_bytes = settings->retention_bytes;
     ret_message->retention_records = settings->retention_records;
+    ret_message->compact = settings->compact;
+    ret_message->tombstone_ms = settings->tombstone_ms;
     ret_message->compression = settings->compression;
     ret_message->indexes = settings->indexes;
     ret_message->segment_bytes = settings->segment_bytes;

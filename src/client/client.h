@@ -98,6 +98,8 @@ struct client_topic_settings {
     uint64_t retention_ms;
     uint64_t retention_bytes;
     uint64_t retention_records;
+    bool compact;
+    uint64_t tombstone_ms;
     uint32_t compression; /* enum codec (record/codec.h) */
     uint32_t indexes;     /* bits */
     uint64_t segment_bytes;
@@ -111,6 +113,8 @@ enum client_setting {
     CLIENT_SETTING_RETENTION_MS = 1,
     CLIENT_SETTING_RETENTION_BYTES = 2,
     CLIENT_SETTING_RETENTION_RECORDS = 3,
+    CLIENT_SETTING_COMPACT = 4,
+    CLIENT_SETTING_TOMBSTONE_MS = 5,
     CLIENT_SETTING_COMPRESSION = 6,
     CLIENT_SETTING_INDEXES = 7,
     CLIENT_SETTING_SEGMENT_BYTES = 9,

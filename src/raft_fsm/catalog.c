@@ -123,6 +123,7 @@ static void free_row(struct row *row)
     int rv = pthread_mutex_destroy(&row->topic.settings_lock);
 
     ASSERT(rv == 0);
+    free(row->topic.watch); /* It owns nothing. */
     free(row);
 }
 
@@ -183,6 +184,21 @@ void topic_forecast_set(struct topic *topic, const struct topic_forecast *foreca
     ASSERT(forecast->from <= forecast->to);
     lock_settings(topic);
     topic->forecast = *forecast;
+    unlock_settings(topic);
+}
+
+void topic_compaction_get(struct topic *topic, struct topic_compaction *ret_compaction)
+{
+    lock_settings(topic);
+    *ret_compaction = topic->compaction;
+    unlock_settings(topic);
+}
+
+void topic_compaction_set(struct topic *topic, const struct topic_compaction *compaction)
+{
+    ASSERT(compaction->clean.tombstones_below <= compaction->clean.clean_to);
+    lock_settings(topic);
+    topic->compaction = *compaction;
     unlock_settings(topic);
 }
 

@@ -77,6 +77,25 @@ struct topic_cleaned {
     uint64_t rest_until_ms; /* … when the next one may begin */
 };
 
+/* What comes next in the compaction of a topic. The numbers are those of the protocol. */
+enum compaction_next {
+    COMPACTION_NOTHING = 0,    /* All is clean. */
+    COMPACTION_CLEANING = 1,   /* This node's copy is being cleaned, up to clean_to. */
+    COMPACTION_DIRTY = 2,      /* [clean_to, to) is, when that is half of the bytes, or in in_ms. */
+    COMPACTION_SEALED = 3,     /* All that is dirty is in a file that still takes batches. */
+    COMPACTION_TOMBSTONES = 4, /* Tombstones, when they are old enough, and all copies clean. */
+};
+
+/* A topic's compaction, as its node saw it some moments ago. */
+struct topic_compaction {
+    struct topic_clean clean;
+    uint64_t dirty_records; /* offsets at or above clean_to */
+    uint64_t dirty_bytes;   /* … of the node's files */
+    enum compaction_next next;
+    uint64_t to;    /* DIRTY: what clean_to becomes, … */
+    uint64_t in_ms; /* … at the latest */
+};
+
 struct topic {
     atomic_uint refs;
     uint64_t id;
@@ -84,11 +103,12 @@ struct topic {
     int64_t created_time_us;
     struct log *log;     /* owned; closed with the last reference */
     atomic_bool deleted; /* no longer in the catalog; its files go after the next snapshot */
-    pthread_mutex_t settings_lock;  /* Guards settings; the raft thread alone writes. */
-    struct topic_settings settings; /* see topic_settings_get */
-    struct topic_forecast forecast; /* Guarded by settings_lock, too; of some moments ago. */
-    _Atomic uint64_t visible_start; /* log_start, for other threads: see topic_start */
-    _Atomic uint64_t cleaned_to;    /* This node's copy has nothing superseded below it, durably. */
+    pthread_mutex_t settings_lock;      /* Guards settings; the raft thread alone writes. */
+    struct topic_settings settings;     /* see topic_settings_get */
+    struct topic_forecast forecast;     /* Guarded by settings_lock, too; of some moments ago. */
+    struct topic_compaction compaction; /* as above */
+    _Atomic uint64_t visible_start;     /* log_start, for other threads: see topic_start */
+    _Atomic uint64_t cleaned_to; /* This node's copy has nothing superseded below it, durably. */
     /* Of the raft thread only: */
     uint64_t start; /* as the state machine knows them: decided by entries alone */
     uint64_t end;
@@ -96,6 +116,7 @@ struct topic {
     uint8_t start_digest[DIGEST_SIZE]; /* of the batch before start; zeros at 0 */
     uint8_t digest[DIGEST_SIZE];       /* of the last batch below end */
     struct topic_clean clean;
+    struct compact_watch *watch; /* owned; NULL until the topic is watched */
     struct topic_cleaned cleaned;
     /* What its log lacks, as fsm_fill.c counted it last, … */
     unsigned holes;
@@ -148,6 +169,10 @@ void topic_settings_set(struct topic *topic, const struct topic_settings *settin
 /* (any thread) / (raft thread) */
 void topic_forecast_get(struct topic *topic, struct topic_forecast *ret_forecast);
 void topic_forecast_set(struct topic *topic, const struct topic_forecast *forecast);
+
+/* (any thread) / (raft thread) */
+void topic_compaction_get(struct topic *topic, struct topic_compaction *ret_compaction);
+void topic_compaction_set(struct topic *topic, const struct topic_compaction *compaction);
 
 /* (any thread) The first record that is shown: what lies below it was trimmed. It only goes up. */
 static inline uint64_t topic_start(const struct topic *topic)

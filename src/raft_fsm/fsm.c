@@ -708,7 +708,7 @@ void fsm_check(const struct fsm *self)
         ASSERT(topic->log_start == topic_start(topic));
         ASSERT(topic->start <= log_start(topic->log));                  /* F7 */
         ASSERT(topic->end <= log_end(topic->log));                      /* F1 */
-        ASSERT(topic->clean.tombstones_below <= topic->clean.clean_to); /* F9 */
+        ASSERT(topic->clean.tombstones_below <= topic->clean.clean_to); /* F8 */
         ASSERT(topic->clean.clean_to <= topic->end);
         ASSERT(fsm_topic_created_index(topic->id) <= self->applied_index);
         ASSERT(!atomic_load(&topic->deleted));

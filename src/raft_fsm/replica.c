@@ -352,6 +352,7 @@ static void give_back(struct replica *self)
     replica_scrub_fini(self);
     replica_compact_fini(self);
     replica_retention_fini(self);
+    replica_compact_lead_fini(self);
     while (self->held != NULL) {
         struct journal_task *next = self->held->next;
 
@@ -509,6 +510,7 @@ uint64_t replica_deadline_ms(const struct replica *self)
         replica_scrub_deadline_ms(self),
         replica_compact_deadline_ms(self),
         replica_retention_deadline_ms(self),
+        replica_compact_lead_deadline_ms(self),
         replica_upkeep_deadline_ms(self),
         replica_handover_deadline_ms(self),
         self->room.reserve > 0 ? self->room_at_ms : UINT64_MAX,
@@ -553,6 +555,7 @@ enum err replica_tick(struct replica *self, struct err_info *info)
     }
     if (err == ERR_OK) {
         err = replica_retention_tick(self, info);
+        replica_compact_lead_tick(self);
     }
     return settle(self, err, info);
 }
@@ -575,6 +578,7 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     message = &rest;
     switch (message->type) {
     case MESSAGE_CLEANED:
+        replica_receive_cleaned(self, message);
         err = ERR_OK;
         break;
     case MESSAGE_FETCH:

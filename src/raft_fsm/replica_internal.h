@@ -198,6 +198,25 @@ struct retention {
     bool wants_snapshot;
 };
 
+enum { COMPACT_PROPOSALS_MAX = 16 };
+
+/* A COMPACT that we proposed. */
+struct compact_proposal {
+    struct proposal proposal;
+    bool under_way;
+};
+
+/* How far nodes may clean compacted topics; see replica_compact_lead.c. */
+struct compact_lead {
+    uint64_t next_ms;      /* when it is looked again */
+    uint64_t round_ms;     /* when the round under way, or the last one, began */
+    struct topic **topics; /* owned, with a reference each: of the round under way, else NULL */
+    size_t topic_count;
+    size_t turn;
+    struct compact_proposal proposals[COMPACT_PROPOSALS_MAX];
+    bool wants_snapshot;
+};
+
 /* Leadership goes to another voter: see replica_members.c. */
 struct handover {
     uint64_t until_ms; /* then it is given up; 0: none is under way */
@@ -259,6 +278,7 @@ struct replica {
     struct scrub scrub;
     struct cleaner cleaner;
     struct retention retention;
+    struct compact_lead compact_lead;
     unsigned fetches_served; /* fetch jobs under way */
     struct handover handover;
     struct binding binding;
@@ -354,6 +374,13 @@ void replica_compact_fini(struct replica *self);
 enum err replica_retention_tick(struct replica *self, struct err_info *info);
 uint64_t replica_retention_deadline_ms(const struct replica *self);
 void replica_retention_fini(struct replica *self);
+uint64_t replica_retention_interval_ms(const struct replica *self);
+
+/* replica_compact_lead.c */
+void replica_compact_lead_tick(struct replica *self);
+uint64_t replica_compact_lead_deadline_ms(const struct replica *self);
+void replica_receive_cleaned(struct replica *self, const struct message *message);
+void replica_compact_lead_fini(struct replica *self);
 
 /* replica_upkeep.c */
 enum err replica_upkeep_tick(struct replica *self, struct err_info *info);

@@ -25,7 +25,7 @@ enum {
     PASSED_ROUNDS = 3,    /* files wait so long for a snapshot that is taken anyway */
 };
 
-static uint64_t interval_ms(const struct replica *self)
+uint64_t replica_retention_interval_ms(const struct replica *self)
 {
     unsigned set_ms = self->options.retention_interval_ms;
 
@@ -252,7 +252,8 @@ static void watch_passed(struct replica *self, uint64_t now_ms)
         retention->passed_ms = 0;
     } else if (retention->passed_ms == 0) {
         retention->passed_ms = now_ms;
-    } else if (now_ms >= retention->passed_ms + PASSED_ROUNDS * interval_ms(self)) {
+    } else if (now_ms >=
+               retention->passed_ms + PASSED_ROUNDS * replica_retention_interval_ms(self)) {
         retention->passed_ms = now_ms;
         retention->wants_snapshot = true;
     }
@@ -270,18 +271,20 @@ enum err replica_retention_tick(struct replica *self, struct err_info *info)
         (void)leads(self); /* Its clock runs from the beginning on. */
         return ERR_OK;
     }
-    if (retention->topics == NULL && (now_ms >= retention->round_ms + interval_ms(self) ||
-                                      retention->alterations != fsm_alterations(self->fsm))) {
+    if (retention->topics == NULL &&
+        (now_ms >= retention->round_ms + replica_retention_interval_ms(self) ||
+         retention->alterations != fsm_alterations(self->fsm))) {
         retention->alterations = fsm_alterations(self->fsm);
         begin_round(self, now_ms);
     }
     more_topics = look_at_some(self);
     err = fsm_remove_passed(self->fsm, SEGMENTS_AT_ONCE, &more_files, info);
     watch_passed(self, now_ms);
-    retention->next_ms =
-        more_topics || more_files ? now_ms + PAUSE_MS : retention->round_ms + interval_ms(self);
+    retention->next_ms = more_topics || more_files
+                             ? now_ms + PAUSE_MS
+                             : retention->round_ms + replica_retention_interval_ms(self);
     if (retention->next_ms <= now_ms) {
-        retention->next_ms = now_ms + interval_ms(self);
+        retention->next_ms = now_ms + replica_retention_interval_ms(self);
     }
     return err;
 }

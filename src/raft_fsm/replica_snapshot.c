@@ -153,6 +153,7 @@ static enum err begin(struct replica *self)
     self->syncing_job = true;
     self->size_since_snapshot = 0;
     self->retention.wants_snapshot = false;
+    self->compact_lead.wants_snapshot = false;
     self->host.job(self->host.arg, &job->job.job);
     return ERR_OK;
 
@@ -171,7 +172,7 @@ static bool is_due(const struct replica *self)
     bool newer = raft_driver_applied_index(self->driver) > self->snapshot_index;
 
     return self->size_since_snapshot >= self->options.snapshot_size ||
-           (newer && fsm_is_crowded(self->fsm)) ||
+           (newer && (fsm_is_crowded(self->fsm) || self->compact_lead.wants_snapshot)) ||
            (newer && (replica_is_short(self) || self->retention.wants_snapshot) &&
             fsm_has_deleted(self->fsm));
 }

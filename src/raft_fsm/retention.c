@@ -15,7 +15,11 @@ bool retention_is_set(const struct topic *topic)
 
 bool retention_wants_age(const struct topic *topic)
 {
-    return topic->settings.retention_ms > 0 && topic->end > topic->log_start;
+    const struct topic_settings *settings = &topic->settings;
+
+    return topic->end > topic->log_start &&
+           (settings->retention_ms > 0 ||
+            (settings->compact && topic->clean.tombstones_below < topic->end));
 }
 
 /* The batch that holds trim->start, and the one before it, of a log that starts further down. */

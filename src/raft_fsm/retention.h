@@ -18,7 +18,8 @@
 
 /* Whether the topic has a bound at all. (raft thread) */
 bool retention_is_set(const struct topic *topic);
-/* Whether it wants ages to be counted: it has a bound, and something that can reach it. */
+/* Whether it wants ages to be counted: it has a bound, and something that can reach it; or there may
+ * be tombstones that are to go one day. */
 bool retention_wants_age(const struct topic *topic);
 
 /* (raft thread) What is to go now: ERR_OK and trim->start above the topic's, and the bound that

@@ -598,7 +598,7 @@ enum err compactor_note(struct latest *latest, uint64_t clean_to, const uint8_t 
             break;
         }
         if (at == 0) {
-            *ret_end = header.base_offset;
+            *ret_end = header.base_offset < clean_to ? header.base_offset : clean_to;
         } else if (header.base_offset < *ret_end) {
             err = err_set(info, ERR_CORRUPT, "the batch at offset %" PRIu64 " does not follow",
                           header.base_offset);

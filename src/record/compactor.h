@@ -89,8 +89,9 @@ void compactor_counts(const struct compactor *self, struct compactor_counts *ret
 /*
  * Notes the keys of `size` bytes of whole batches (more than none) in `latest`, of those that end
  * at or below clean_to, each batch wholly or not at all. *ret_end: one past the last offset of the
- * last batch that was noted; the first one's base offset when none was. Nothing that was noted is
- * at or above it: it is the clean_to of a pass.
+ * last batch that was noted; when none was, the first one's base offset, or clean_to if that is
+ * less. Nothing that was noted is at or above it: it is the clean_to of a pass. When it is not the
+ * end of what was given, noting is over.
  *
  * ERR_LIMIT: the memory does not hold the keys of the batch at *ret_end. When nothing at all was
  * noted before, it never will: `latest` is too small for the keys of this one batch. ERR_CORRUPT,

@@ -1,6 +1,7 @@
 /*
  * Altering a topic's settings: a change (change.h) without a body.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +10,56 @@
 #include "server/api.h"
 #include "server/change.h"
 #include "server/front.h"
+#include "server/keys.h"
 #include "server/settings.h"
+
+static bool turns_compact_on(const struct topic_change *change)
+{
+    return (change->which & TOPIC_SETTING_COMPACT) != 0 && change->to.compact;
+}
+
+/* Records without keys would stay for ever. They are looked for where a topic is about to be
+ * compacted, at its ends, here and now: that is rare, and KEYS_LOOK_SIZE is not much. */
+static enum err check_keys(struct change *self)
+{
+    struct topic *topic = catalog_find(group_catalog(self->front->node->group), self->topic);
+    struct topic_settings settings;
+    bool missing = false;
+    uint64_t offset = 0;
+    uint64_t index;
+    enum err err = ERR_OK;
+
+    if (topic == NULL) {
+        return ERR_AGAIN;
+    }
+    topic_settings_get(topic, &settings);
+    if (!settings.compact) {
+        err = self->caught_up || node_has_read_log(self->front->node, &index)
+                  ? keys_find_missing(topic->log, &missing, &offset, &self->why)
+                  : ERR_AGAIN;
+    }
+    topic_unref(topic);
+    if (err == ERR_OK && missing) {
+        err =
+            err_set(&self->why, ERR_INVALID,
+                    "the record at offset %" PRIu64 " has no key: compact keeps the latest record "
+                    "of each key, so all records must have one; trim those that have none "
+                    "(quorlog topic trim), or write to another topic",
+                    offset);
+    }
+    return err;
+}
 
 static enum err alter_command(struct change *self, struct command *ret_command)
 {
     ASSERT(self->settings != NULL && self->topic[0] != '\0');
+    if (turns_compact_on(self->settings)) {
+        enum err err = check_keys(self);
+
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
     *ret_command = (struct command){.type = COMMAND_TOPIC_ALTER};
     memcpy(ret_command->topic_name, self->topic, sizeof ret_command->topic_name);
     ret_command->change = self->settings; /* Lives as long as the change. */

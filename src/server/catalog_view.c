@@ -29,6 +29,8 @@ struct view_topic {
     uint64_t size;
     unsigned segments;
     struct topic_forecast next;
+    struct topic_compaction compaction;
+    uint64_t cleaned_to;
     int64_t created_time_us;
     struct topic_settings settings;
 };
@@ -66,6 +68,8 @@ static void look_at(struct topic *topic, struct view_topic *ret_view)
         .created_time_us = topic->created_time_us,
     };
     topic_forecast_get(topic, &ret_view->next);
+    topic_compaction_get(topic, &ret_view->compaction);
+    ret_view->cleaned_to = atomic_load(&topic->cleaned_to);
     if (ret_view->next.to <= ret_view->start) { /* It has happened since. */
         ret_view->next.bound = RETENTION_NONE;
     }
@@ -169,6 +173,32 @@ static void fill_next(const struct topic_forecast *from, Quorlog__RetentionForec
     ret_next->room = from->room;
 }
 
+_Static_assert(
+    (int)COMPACTION_CLEANING == (int)QUORLOG__COMPACTION_NEXT__COMPACTION_NEXT_CLEANING &&
+        (int)COMPACTION_DIRTY == (int)QUORLOG__COMPACTION_NEXT__COMPACTION_NEXT_DIRTY &&
+        (int)COMPACTION_SEALED == (int)QUORLOG__COMPACTION_NEXT__COMPACTION_NEXT_SEALED &&
+        (int)COMPACTION_TOMBSTONES == (int)QUORLOG__COMPACTION_NEXT__COMPACTION_NEXT_TOMBSTONES,
+    "one set of numbers");
+
+/* False: it is not compacted, and was not. */
+static bool fill_compaction(const struct view_topic *view, Quorlog__CompactionState *ret_state)
+{
+    const struct topic_compaction *from = &view->compaction;
+
+    quorlog__compaction_state__init(ret_state);
+    /* The copy may have been cleaned since the rest was looked at. */
+    ret_state->clean_to =
+        from->clean.clean_to > view->cleaned_to ? from->clean.clean_to : view->cleaned_to;
+    ret_state->tombstones_below = from->clean.tombstones_below;
+    ret_state->cleaned_to = view->cleaned_to;
+    ret_state->dirty_records = from->dirty_records;
+    ret_state->dirty_bytes = from->dirty_bytes;
+    ret_state->next = (Quorlog__CompactionNext)from->next;
+    ret_state->to = from->to;
+    ret_state->in_ms = from->in_ms;
+    return view->settings.compact || ret_state->clean_to > 0;
+}
+
 static void fill_index(struct lookup_status *status, Quorlog__IndexStatus *ret_index)
 {
     quorlog__index_status__init(ret_index);
@@ -187,6 +217,7 @@ static void reply_describe(struct view *self)
     Quorlog__IndexStatus indexes[LOOKUP_INDEXES_MAX];
     Quorlog__IndexStatus *pointers[LOOKUP_INDEXES_MAX];
     Quorlog__TopicDescribeReply reply = QUORLOG__TOPIC_DESCRIBE_REPLY__INIT;
+    Quorlog__CompactionState compaction;
     Quorlog__RetentionForecast next;
     struct settings_message settings;
     Quorlog__TopicInfo info;
@@ -196,6 +227,9 @@ static void reply_describe(struct view *self)
     if (self->topics[0].next.bound != RETENTION_NONE) {
         fill_next(&self->topics[0].next, &next);
         reply.next = &next;
+    }
+    if (fill_compaction(&self->topics[0], &compaction)) {
+        reply.compaction = &compaction;
     }
     settings_put(&self->topics[0].settings, &settings);
     info.settings = &settings.message;

@@ -9,6 +9,7 @@
 #include "server/api.h"
 #include "server/change.h"
 #include "server/front.h"
+#include "server/keys.h"
 #include "server/record_count.h"
 #include "server/settings.h"
 
@@ -107,45 +108,72 @@ static enum err check_claim(const struct slice *body, const struct batch_header 
     return ERR_OK;
 }
 
-/* … and whether it is true: a batch that nobody can read would stop all its topic's readers. */
-static enum err check_contents(const struct slice *body, const struct batch_header *header,
-                               uint32_t batch_size_max, struct err_info *info)
+/* Who produces what. */
+struct produced {
+    const char *topic;
+    const struct batch_header *header;
+    uint32_t batch_size_max;
+    bool trusted;   /* Another node has looked into it before. */
+    bool with_keys; /* Each record is to have one. */
+};
+
+static enum err check_set(const struct produced *produced, const uint8_t *set, size_t size,
+                          struct err_info *info)
 {
+    enum err err = record_count_check(set, size, produced->header->record_count, info);
+
+    return err == ERR_OK && produced->with_keys ? keys_check(produced->topic, set, size, info)
+                                                : err;
+}
+
+/* … and whether it is true: a batch that nobody can read would stop all its topic's readers. */
+static enum err check_contents(const struct slice *body, const struct produced *produced,
+                               struct err_info *info)
+{
+    const uint32_t batch_size_max = produced->batch_size_max;
+    const unsigned codec = produced->header->attributes & BATCH_CODEC_MASK;
     struct buf plain;
     enum err err;
 
     buf_init(&plain, batch_size_max);
-    err = codec_decompress((enum codec)(header->attributes & BATCH_CODEC_MASK), body->data,
-                           body->size, batch_size_max, &plain, info);
+    err = codec_decompress((enum codec)codec, body->data, body->size, batch_size_max, &plain, info);
     if (err == ERR_CORRUPT) {
         err = err_prefix(info, ERR_INVALID, "the batch body");
     } else if (err == ERR_OK) {
-        err = record_count_check(plain.data, plain.size, header->record_count, info);
+        err = check_set(produced, plain.data, plain.size, info);
     }
     buf_fini(&plain);
     return err;
 }
 
-/* trusted: another node has looked into it before. */
-static enum err check_body(const struct frame *frame, const struct batch_header *header,
-                           uint32_t batch_size_max, bool trusted, struct err_info *info)
+static enum err check_body(const struct frame *frame, const struct produced *produced,
+                           struct err_info *info)
 {
     const struct slice body = {.data = frame->body + BATCH_HEADER_SIZE,
                                .size = frame->body_size - BATCH_HEADER_SIZE};
     enum err err;
 
-    if ((header->attributes & BATCH_CODEC_MASK) == CODEC_NONE) {
-        return record_count_check(body.data, body.size, header->record_count, info);
+    if ((produced->header->attributes & BATCH_CODEC_MASK) == CODEC_NONE) {
+        return check_set(produced, body.data, body.size, info);
     }
-    err = check_claim(&body, header, batch_size_max, info);
-    return err == ERR_OK && !trusted ? check_contents(&body, header, batch_size_max, info) : err;
+    err = check_claim(&body, produced->header, produced->batch_size_max, info);
+    /* What the other node knew of the topic's settings may be old. */
+    return err == ERR_OK && (!produced->trusted || produced->with_keys)
+               ? check_contents(&body, produced, info)
+               : err;
 }
 
 static void begin(struct session *session, const struct frame *frame,
                   const Quorlog__ProduceRequest *request)
 {
-    const struct config *config = session_front(session)->node->config;
+    const struct node *node = session_front(session)->node;
     struct batch_header header;
+    const struct produced produced = {
+        .topic = request->topic,
+        .header = &header,
+        .batch_size_max = (uint32_t)node->config->batch_size_max,
+        .trusted = session_of_node(session),
+        .with_keys = keys_are_wanted(group_catalog(node->group), request->topic)};
     struct failure failure;
     struct change *change;
     enum err err;
@@ -157,11 +185,10 @@ static void begin(struct session *session, const struct frame *frame,
         api_refuse(session, frame, &failure);
         return;
     }
-    err = batch_check_produced(frame->body, frame->body_size, (uint32_t)config->batch_size_max,
-                               &header, &failure.info);
+    err = batch_check_produced(frame->body, frame->body_size, produced.batch_size_max, &header,
+                               &failure.info);
     if (err == ERR_OK) {
-        err = check_body(frame, &header, (uint32_t)config->batch_size_max, session_of_node(session),
-                         &failure.info);
+        err = check_body(frame, &produced, &failure.info);
     }
     if (err != ERR_OK) {
         failure.info.code = err;

@@ -43,6 +43,7 @@ START_TEST(numbers_have_the_units_that_suit_them)
     NUMBER("--retention-records", "9", CLIENT_SETTING_RETENTION_RECORDS, retention_records, 9);
     NUMBER("--segment-bytes", "1M", CLIENT_SETTING_SEGMENT_BYTES, segment_bytes, 1 << 20);
     NUMBER("--segment-ms", "12h", CLIENT_SETTING_SEGMENT_MS, segment_ms, 43200000);
+    NUMBER("--tombstone-ms", "2h", CLIENT_SETTING_TOMBSTONE_MS, tombstone_ms, 7200000);
     NUMBER("--flush-ms", "100ms", CLIENT_SETTING_FLUSH_MS, flush_ms, 100);
     NUMBER("--flush-ms", "5m", CLIENT_SETTING_FLUSH_MS, flush_ms, 300000);
     NUMBER("--flush-ms", "5s", CLIENT_SETTING_FLUSH_MS, flush_ms, 5000);
@@ -56,6 +57,9 @@ START_TEST(words_are_understood)
     NUMBER("--preallocate", "on", CLIENT_SETTING_PREALLOCATE, preallocate, true);
     NUMBER("--preallocate", "off", CLIENT_SETTING_PREALLOCATE, preallocate, false);
     NUMBER("--preallocate", "default", CLIENT_SETTING_PREALLOCATE, preallocate, false);
+    NUMBER("--compact", "on", CLIENT_SETTING_COMPACT, compact, true);
+    NUMBER("--compact", "off", CLIENT_SETTING_COMPACT, compact, false);
+    NUMBER("--compact", "default", CLIENT_SETTING_COMPACT, compact, false);
     NUMBER("--index", "none", CLIENT_SETTING_INDEXES, indexes, 0);
     NUMBER("--index", "default", CLIENT_SETTING_INDEXES, indexes, 0);
     NUMBER("--index", "time", CLIENT_SETTING_INDEXES, indexes, 1);
@@ -81,6 +85,8 @@ static const struct {
     {"--retention-records", "x", "a number of records"},
     {"--compression", "LZ4", "none, lz4, zstd or default"},
     {"--preallocate", "", "on, off or default"},
+    {"--compact", "yes", "on, off or default"},
+    {"--tombstone-ms", "1w", "ms, s, m, h or d"},
     {"--index", "", "'' is no index"},
     {"--index", "time,", "'' is no index"},
     {"--index", "time,none", "'none' is no index"},
@@ -147,8 +153,9 @@ START_TEST(json_says_null_for_a_default)
     text = json_dumps(object, JSON_COMPACT);
     ck_assert_str_eq(text,
                      "{\"retention_ms\":null,\"retention_bytes\":5,\"retention_records\":null,"
-                     "\"segment_bytes\":null,\"segment_ms\":null,\"flush_ms\":null,"
-                     "\"preallocate\":false,\"compression\":\"lz4\",\"indexes\":[\"time\","
+                     "\"tombstone_ms\":null,\"segment_bytes\":null,\"segment_ms\":null,"
+                     "\"flush_ms\":null,\"compact\":false,\"preallocate\":false,\"compression\":"
+                     "\"lz4\",\"indexes\":[\"time\","
                      "\"bloom\"],\"node_indexes\":{\"2\":[]}}");
     free(text);
     json_decref(object);

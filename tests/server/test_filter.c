@@ -608,6 +608,44 @@ START_TEST(records_that_are_not_there_are_not_produced)
 }
 END_TEST
 
+static void append_keyless(struct buf *body)
+{
+    const struct record record = {.value = "value", .value_size = 5};
+
+    ck_assert_int_eq(record_set_append(body, &record), ERR_OK);
+}
+
+static void set_compact(bool compact)
+{
+    struct topic *topic = catalog_find(group_catalog(lab.node->group), "t");
+    struct topic_settings settings;
+
+    ck_assert_ptr_nonnull(topic);
+    topic_settings_get(topic, &settings);
+    settings.compact = compact;
+    topic_settings_set(topic, &settings);
+    topic_unref(topic);
+}
+
+START_TEST(record_without_key_is_not_produced_to_a_compacted_topic)
+{
+    struct buf body;
+
+    buf_init(&body, BATCH_MAX);
+    for (unsigned i = 0; i < 30; i++) {
+        append_record(&body, i);
+    }
+    set_compact(true);
+    produce(make(&body, 30, (enum codec)_i));
+    append_keyless(&body);
+    expect_not_produced(make(&body, 31, (enum codec)_i), ERR_INVALID, "record 30 of the batch");
+    expect_not_produced(make(&body, 31, (enum codec)_i), ERR_INVALID, "--compact off");
+    set_compact(false);
+    produce(make(&body, 31, (enum codec)_i));
+    buf_fini(&body);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("server/filter");
@@ -632,6 +670,7 @@ int main(void)
     tcase_add_checked_fixture(produced, setup, teardown);
     tcase_add_test(produced, bomb_is_refused_when_it_is_produced);
     tcase_add_test(produced, records_that_are_not_there_are_not_produced);
+    tcase_add_loop_test(produced, record_without_key_is_not_produced_to_a_compacted_topic, 0, 3);
     suite_add_tcase(suite, produced);
     return runner_main(suite);
 }

@@ -13,6 +13,7 @@ enum {
     FIELDS_SIZE = BATCH_DIGESTED_TO - BATCH_DIGESTED_FROM,
     AT_RECORD_COUNT = 12 - BATCH_DIGESTED_FROM,
     AT_BASE_OFFSET = 16 - BATCH_DIGESTED_FROM,
+    AT_ATTRIBUTES = 58 - BATCH_DIGESTED_FROM,
 };
 
 /* ---- the sum of all lines ---- */
@@ -111,6 +112,13 @@ enum err proof_begin(struct proof_writer *self, FILE *file, const struct proof_s
                        "the batch at offset %" PRIu64 " does not hold offset %" PRIu64,
                        header.base_offset, start->offset);
     }
+    if (batch_is_compacted(&header)) {
+        return err_set(info, ERR_INVALID,
+                       "the batches at offsets %" PRIu64 " to %" PRIu64
+                       " were compacted: what their digests were made of is gone, and what is left "
+                       "cannot be proven",
+                       header.base_offset, batch_end_offset(&header) - 1);
+    }
     chain_init(&self->chain, header.base_offset, start->previous);
     err = chain_batch(&self->chain, start->batch, start->size, &size, info);
     if (err != ERR_OK) {
@@ -132,9 +140,18 @@ enum err proof_begin(struct proof_writer *self, FILE *file, const struct proof_s
 enum err proof_add(struct proof_writer *self, const uint8_t link[CHAIN_LINK_SIZE],
                    struct err_info *info)
 {
-    enum err err = chain_link(&self->chain, link, info);
+    struct batch_header header;
+    enum err err = batch_header_decode(link, CHAIN_BATCH_SIZE_MAX, &header, info);
 
     ASSERT(self->hash != NULL);
+    if (err == ERR_OK && batch_is_compacted(&header)) {
+        return err_set(
+            info, ERR_INVALID,
+            "batches from offset %" PRIu64
+            " on were compacted: no digest behind them follows from what is left of them",
+            header.base_offset);
+    }
+    err = err == ERR_OK ? chain_link(&self->chain, link, info) : err;
     if (err != ERR_OK) {
         return err;
     }
@@ -205,6 +222,10 @@ static enum err check_first(struct checker *self, struct err_info *info)
     if (err != ERR_OK) {
         goto out;
     }
+    if (batch_is_compacted(&proof->header)) {
+        err = wrong(self, info, "the batch was compacted: its digest says nothing of its records");
+        goto out;
+    }
     chain_init(&chain, proof->header.base_offset, first.previous);
     /* Nothing but zeros stands before the first batch. */
     if (memcmp(chain.digest, first.previous, DIGEST_SIZE) != 0) {
@@ -244,6 +265,9 @@ static enum err check_link(struct checker *self, struct err_info *info)
     count = bytes_get_u32(fields + AT_RECORD_COUNT);
     if (base != self->next || count == 0 || base > UINT64_MAX - count) {
         return wrong(self, info, "the batch does not follow on the one before");
+    }
+    if ((bytes_get_u16(fields + AT_ATTRIBUTES) & BATCH_COMPACTED) != 0) {
+        return wrong(self, info, "a compacted batch, whose digest follows from nothing");
     }
     memcpy(bytes, self->digest, DIGEST_SIZE);
     digest_bytes(bytes, sizeof bytes, self->digest);

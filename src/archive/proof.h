@@ -15,6 +15,10 @@
  *   END is one past the head's last offset. HEX is in lower case. Bounded by PROOF_BATCH_SIZE_MAX a
  *   line; the whole is written and read as a stream.
  *
+ * A compacted batch (log/batch.h) has no place in a proof: its digest is that of batches that are
+ * gone, and does not follow from what it holds. What lies in one cannot be proven, and nothing from
+ * below one to a head above it.
+ *
  * What is proven is what the head's digest covers: everything but the topic's name, so compare the
  * digest with one that is known to be the topic's. The last line finds accidents, not forgers.
  */
@@ -41,7 +45,8 @@ struct proof_writer {
 };
 
 /* Begins with the batch that holds `offset`, and the digest before it. Verifies it; ERR_CORRUPT,
- * ERR_RANGE when the batch does not hold the offset, ERR_TOO_LARGE, ERR_IO, ERR_NOMEM. */
+ * ERR_RANGE when the batch does not hold the offset, ERR_INVALID for a compacted one,
+ * ERR_TOO_LARGE, ERR_IO, ERR_NOMEM. */
 struct proof_start {
     const char *topic;
     uint64_t offset;
@@ -52,7 +57,8 @@ struct proof_start {
 enum err proof_begin(struct proof_writer *self, FILE *file, const struct proof_start *start,
                      struct err_info *info);
 
-/* The link of the next batch. ERR_CORRUPT, ERR_IO. */
+/* The link of the next batch. ERR_INVALID: it is a compacted one, nothing was added. ERR_CORRUPT,
+ * ERR_IO. */
 enum err proof_add(struct proof_writer *self, const uint8_t link[CHAIN_LINK_SIZE],
                    struct err_info *info);
 

@@ -150,7 +150,12 @@ static int add_links(struct prove *self)
                         &quorlog__proof_reply__descriptor, &answer);
     for (size_t at = 0; code == EXIT_OK && at + CHAIN_LINK_SIZE <= answer.body_size;
          at += CHAIN_LINK_SIZE) {
-        if (proof_add(&self->writer, answer.body + at, &info) != ERR_OK) {
+        enum err err = proof_add(&self->writer, answer.body + at, &info);
+
+        if (err == ERR_INVALID) {
+            code = fail("%s; --at %llu takes the last head before them", info.text,
+                        (unsigned long long)self->writer.chain.offset);
+        } else if (err != ERR_OK) {
             code = fail("%s; 'quorlog verify --deep' tells more", info.text);
         }
     }
@@ -352,8 +357,11 @@ const struct command_spec command_prove = {
     .details =
         "The proof holds the record's batch, and for each later batch up to the head what its\n"
         "digest is made of: whoever trusts the head's digest needs nothing else, and no node.\n"
-        "'quorlog topic describe' shows the digest of the newest head. The format is in\n"
-        "docs/protocol.md.\n"
+        "'quorlog topic describe' shows the digest of the newest head. Where a topic was "
+        "compacted\n"
+        "there is no proof, nor from below to a head above: --at takes an earlier head. The "
+        "format\n"
+        "is in docs/protocol.md.\n"
         "\n"
         "examples:\n"
         "  quorlog prove events 42 -o events-42.proof\n"

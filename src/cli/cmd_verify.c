@@ -156,13 +156,13 @@ static void print_text(const struct comparison *comparison)
         for (unsigned group = 0; group < comparison->group_count; group++) {
             print_group(comparison, group);
         }
-    } else if (comparison->low == comparison->common) {
+    } else if (comparison->low == comparison->agreed) {
         printf("%s: nothing to compare on %u node%s\n", comparison->topic, count,
                count == 1 ? "" : "s");
     } else {
         printf("%s: equal on %u node%s, offsets %llu to %llu, digest %s\n", comparison->topic,
                count, count == 1 ? "" : "s", (unsigned long long)comparison->low,
-               (unsigned long long)comparison->common - 1, hex(digest, comparison->digest));
+               (unsigned long long)comparison->agreed - 1, hex(digest, comparison->digest));
     }
     print_copies(comparison);
 }
@@ -210,12 +210,13 @@ static void print_json(const struct comparison *comparison)
     }
     object = json_pack("{s:o,s:b,s:o,s:o,s:o}", "topic", json_text(comparison->topic), "equal",
                        !compare_is_bad(comparison), "start", json_number(comparison->low), "end",
-                       json_number(comparison->common), "nodes", nodes);
+                       json_number(comparison->different ? comparison->common : comparison->agreed),
+                       "nodes", nodes);
     if (comparison->different) {
         name_fields(comparison, text);
         (void)json_object_set_new(object, "offset", json_number(comparison->offset));
         (void)json_object_set_new(object, "differs", json_string(text));
-    } else if (comparison->low < comparison->common) {
+    } else if (comparison->low < comparison->agreed) {
         (void)json_object_set_new(object, "digest", json_string(hex(text, comparison->digest)));
     }
     json_print(object);
@@ -363,9 +364,10 @@ const struct command_spec command_verify = {
     .details =
         "Without a topic: all of them. Digests chain the batches of a topic, so equal digests\n"
         "mean equal copies up to there. Each node is asked at its own address. A copy that is\n"
-        "behind, or fetches a range that it lacks, is told, and is no difference. --deep finds\n"
-        "what the digests in the headers cannot: bytes that the disk no longer gives back. Exits\n"
-        "0 when all are equal, 1 when not, 10 when a node could not be asked.\n",
+        "behind, or fetches a range that it lacks, is told, and is no difference; nor is one that\n"
+        "was compacted at another time than others: it had the same records. --deep finds what the\n"
+        "digests in the headers cannot: bytes that the disk no longer gives back. Exits 0 when all\n"
+        "are equal, 1 when not, 10 when a node could not be asked.\n",
     .options = options,
     .arguments_min = 0,
     .arguments_max = ARGUMENTS_MAX,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cli/common_ends.h"
 #include "quorlog.pb-c.h"
 
 enum {
@@ -224,17 +225,7 @@ static void look(struct comparison *self)
 
 /* ---- the first difference ---- */
 
-static bool same_batch(const struct batch_header *a, const struct batch_header *b)
-{
-    uint8_t left[BATCH_HEADER_SIZE];
-    uint8_t right[BATCH_HEADER_SIZE];
-
-    batch_header_encode(a, left);
-    batch_header_encode(b, right);
-    return memcmp(left, right, sizeof left) == 0;
-}
-
-/* Puts copies with equal headers into groups, numbered by their first members. */
+/* Puts copies that agree into groups, numbered by their first members. */
 static void make_groups(struct comparison *self)
 {
     self->group_count = 0;
@@ -246,51 +237,50 @@ static void make_groups(struct comparison *self)
             continue;
         }
         while (before < i && !(self->copies[before].has_header &&
-                               same_batch(&self->copies[before].header, &copy->header))) {
+                               common_ends_agree(&self->copies[before].header, &copy->header))) {
             before++;
         }
         copy->group = before < i ? self->copies[before].group : self->group_count++;
     }
 }
 
-static bool all_same(struct comparison *self, uint64_t offset, uint64_t *ret_end)
+/* What common_ends asks for. */
+struct asked {
+    struct comparison *comparison;
+    struct end_header headers[FLEET_MAX];
+};
+
+static void on_ask(void *arg, uint64_t offset)
 {
-    ask_headers(self, offset);
-    make_groups(self);
-    *ret_end = offset + 1;
-    for (unsigned i = 0; i < self->fleet->count; i++) {
-        if (self->copies[i].has_header) {
-            *ret_end = batch_end_offset(&self->copies[i].header);
-            memcpy(self->digest, self->copies[i].header.digest, sizeof self->digest);
-        }
+    struct asked *asked = arg;
+
+    ask_headers(asked->comparison, offset);
+    for (unsigned i = 0; i < asked->comparison->fleet->count; i++) {
+        const struct copy *copy = &asked->comparison->copies[i];
+
+        asked->headers[i] = (struct end_header){.known = copy->has_header, .header = copy->header};
     }
-    return self->group_count <= 1;
 }
 
-static void search(struct comparison *self)
+static void compare(struct comparison *self)
 {
-    uint64_t low = self->low;
-    uint64_t high = self->common - 1; /* differs */
-    uint64_t end;
+    struct asked asked = {.comparison = self};
+    struct common_ends_result result;
+    const struct common_ends ends = {
+        .copies = asked.headers,
+        .count = self->fleet->count,
+        .ask = on_ask,
+        .arg = &asked,
+        .low = self->low,
+        .high = self->common,
+    };
 
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-
-        if (all_same(self, middle, &end)) {
-            low = end > middle ? end : middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    self->different = !all_same(self, high, &end);
-    self->offset = high;
-    for (unsigned i = 0; i < self->fleet->count; i++) {
-        const struct copy *copy = &self->copies[i];
-
-        if (self->different && copy->has_header && copy->header.base_offset < self->offset) {
-            self->offset = copy->header.base_offset;
-        }
-    }
+    common_ends_compare(&ends, &result);
+    make_groups(self);
+    self->agreed = result.end;
+    self->different = result.different;
+    self->offset = result.offset;
+    memcpy(self->digest, result.digest, sizeof self->digest);
 }
 
 static void set_bounds(struct comparison *self)
@@ -313,7 +303,6 @@ static void set_bounds(struct comparison *self)
 void compare_topic(struct fleet *fleet, const char *topic, struct comparison *ret_comparison)
 {
     struct comparison *self = ret_comparison;
-    uint64_t end;
 
     ASSERT(fleet->count <= FLEET_MAX);
     *self = (struct comparison){.fleet = fleet, .topic = topic};
@@ -322,9 +311,7 @@ void compare_topic(struct fleet *fleet, const char *topic, struct comparison *re
         return;
     }
     set_bounds(self);
-    if (self->low < self->common && !all_same(self, self->common - 1, &end)) {
-        search(self);
-    }
+    compare(self);
 }
 
 bool compare_is_bad(const struct comparison *self)

@@ -1,8 +1,9 @@
 /*
  * The copies of one topic, on all nodes, compared: where they first differ, and in what.
  *
- * Equal digests at an offset mean equal logs up to there, so that the first difference is found by
- * a binary search over headers, however long the log. A copy that ends earlier, or that lacks a
+ * Equal digests at an offset mean the same history up to there, so that the first difference is
+ * found by a binary search over headers, however long the log (common_ends.h). Copies that were
+ * compacted at different times are not different. A copy that ends earlier, or that lacks a
  * range, is behind or incomplete, which is no difference.
  */
 #ifndef QUORLOG_CLI_COMPARE_H
@@ -42,10 +43,12 @@ struct comparison {
     struct fleet *fleet; /* borrowed */
     const char *topic;   /* borrowed */
     struct copy copies[FLEET_MAX];
-    bool unknown;                      /* No node has the topic; nothing else is set. */
-    uint64_t low;                      /* Compared are the offsets in [low, common) … */
-    uint64_t common;                   /* … which all copies that can be read have. */
-    uint8_t digest[BATCH_DIGEST_SIZE]; /* of the last batch compared, unless a difference */
+    bool unknown;    /* No node has the topic; nothing else is set. */
+    uint64_t low;    /* Compared are the offsets in [low, common) … */
+    uint64_t common; /* … which all copies that can be read have. */
+    uint64_t agreed; /* Without a difference: up to here they are the same; `common`, unless a batch
+                        that some copy was compacted into lies across it. */
+    uint8_t digest[BATCH_DIGEST_SIZE]; /* there */
     bool different;                    /* the headers differ, from `offset` on */
     uint64_t offset;
     unsigned group_count;

@@ -1,12 +1,15 @@
 #include "server/elsewhere.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <utlist.h>
 
 #include "base/assert.h"
 #include "base/container.h"
 #include "log/batch.h"
 #include "quorlog.pb-c.h"
+#include "raft_fsm/chain.h"
+#include "record/batch_cut.h"
 #include "server/front.h"
 #include "server/reading_internal.h"
 #include "server/record_count.h"
@@ -177,10 +180,40 @@ static bool fits(const struct elsewhere *self, const struct slice *batches, uint
                     : offset > self->query.offset && offset == next;
 }
 
-void elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next)
+/* The batches before the one at `at`, and of that one what lies below end. */
+static enum err cut_last(uint64_t end, size_t at, const struct batch_header *header,
+                         struct slice *batches, struct block **ret_cut)
+{
+    const uint8_t *batch = batches->data + at;
+    struct batch_cut cut = {.to = end};
+    struct block *block = NULL;
+    struct buf part;
+    enum err err = batch_check_body(header, batch + BATCH_HEADER_SIZE, NULL);
+
+    if (batch_is_compacted(header)) {
+        cut.before = batch + BATCH_HEADER_SIZE; /* So that it is one even without a record. */
+    }
+    buf_init(&part, CHAIN_BATCH_SIZE_MAX);
+    err = err == ERR_OK ? batch_cut_append(batch, header->size, &cut, &part, NULL) : err;
+    if (err == ERR_OK) {
+        block = block_new(at + part.size);
+        err = block == NULL ? ERR_NOMEM : ERR_OK;
+    }
+    if (err == ERR_OK) {
+        memcpy(block->data, batches->data, at);
+        memcpy(block->data + at, part.data, part.size);
+        *batches = (struct slice){.block = block, .data = block->data, .size = block->size};
+        *ret_cut = block;
+    }
+    buf_fini(&part);
+    return err;
+}
+
+enum err elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next, struct block **ret_cut)
 {
     size_t at = 0;
 
+    *ret_cut = NULL;
     *next = *next < end ? *next : end;
     while (at < batches->size) {
         struct batch_header header = {0};
@@ -189,10 +222,14 @@ void elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next)
         ASSERT(err == ERR_OK); /* They fit. */
         if (header.base_offset >= end) {
             batches->size = at;
-            return;
+            return ERR_OK;
+        }
+        if (batch_end_offset(&header) > end) {
+            return cut_last(end, at, &header, batches, ret_cut);
         }
         at += header.size;
     }
+    return ERR_OK;
 }
 
 /* Of batches that fit: the records in them, where they can be told without decoding. */
@@ -223,6 +260,7 @@ static void on_answered(struct passed *passed, const struct frame *frame)
     struct elsewhere *self = CONTAINER_OF(passed, struct elsewhere, passed);
     struct slice batches = {.block = frame->block, .data = frame->body, .size = frame->body_size};
     Quorlog__ConsumeReply *reply = NULL;
+    struct block *cut = NULL;
     uint64_t next = 0;
     bool helps = false;
 
@@ -233,9 +271,7 @@ static void on_answered(struct passed *passed, const struct frame *frame)
         next = self->query.by_time ? reply->offset : reply->next_offset;
         batches.size = self->query.by_time ? 0 : batches.size;
         helps = self->query.by_time || fits(self, &batches, next);
-        if (helps) {
-            elsewhere_cut(self->query.end, &batches, &next);
-        }
+        helps = helps && elsewhere_cut(self->query.end, &batches, &next, &cut) == ERR_OK;
         if (helps && self->query.filter != NULL) {
             self->counts = (struct seek_counts){.records = reply->records_scanned,
                                                 .bytes = reply->bytes_scanned,
@@ -250,6 +286,7 @@ static void on_answered(struct passed *passed, const struct frame *frame)
     }
     end(self);
     self->answered(self, &batches, next);
+    block_unref(cut);
 }
 
 bool elsewhere_ask(struct elsewhere *self, struct front *front, const struct elsewhere_query *query)

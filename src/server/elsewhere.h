@@ -68,8 +68,10 @@ bool elsewhere_ask(struct elsewhere *self, struct front *front,
 /* One that is over is fine. */
 void elsewhere_cancel(struct elsewhere *self);
 
-/* Of whole batches up to *next, those below `end`, a batch's: none lies across it. */
-void elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next);
+/* Of whole batches up to *next, those below `end`. One that lies across it, as nodes have that
+ * compacted at another time, is cut there: then *batches is in *ret_cut, owned by the caller; NULL
+ * otherwise. ERR_CORRUPT, ERR_NOMEM, ERR_TOO_LARGE. */
+enum err elsewhere_cut(uint64_t end, struct slice *batches, uint64_t *next, struct block **ret_cut);
 
 /* A link came up, or has room. */
 void elsewheres_retry(struct front *front);

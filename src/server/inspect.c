@@ -36,19 +36,40 @@ static enum err read_header(struct inspect *self)
     return err;
 }
 
-/* Reads and verifies from chain->offset on; what was verified is counted. */
-static enum err check_from(struct inspect *self, struct chain *chain, size_t size_max)
+/* Batches from the one that holds `offset` on, and the header of that one. It may begin below the
+ * log's start. */
+static enum err read_batches(struct inspect *self, uint64_t offset, size_t size_max,
+                             struct block **ret_block, struct batch_header *ret_first)
 {
-    struct block *block;
+    uint64_t start = log_start(self->log);
     uint64_t end;
-    size_t done;
-    enum err err =
-        log_read(self->log, chain->offset, self->end, size_max, &block, &end, &self->info);
+    struct block *block;
+    enum err err = log_read(self->log, offset < start ? start : offset, self->end, size_max, &block,
+                            &end, &self->info);
 
     if (err != ERR_OK) {
         return err;
     }
-    ASSERT(end > chain->offset);
+    err = batch_header_decode(block->data, UINT32_MAX, ret_first, &self->info);
+    ASSERT(err == ERR_OK && end > offset); /* log_read verified it. */
+    *ret_block = block;
+    return ERR_OK;
+}
+
+/* Reads and verifies from chain->offset on; what was verified is counted. */
+static enum err check_from(struct inspect *self, struct chain *chain, size_t size_max)
+{
+    struct batch_header first;
+    struct block *block;
+    size_t done;
+    enum err err = read_batches(self, chain->offset, size_max, &block, &first);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (first.base_offset != chain->offset) {
+        before(self->log, first.base_offset, chain); /* It was compacted since. */
+    }
     err = chain_batches(chain, block->data, block->size, &done, &self->info);
     self->size += done;
     block_unref(block);
@@ -121,22 +142,19 @@ static enum err make_links(struct inspect *self, const struct block *batches)
 static enum err read_links(struct inspect *self)
 {
     struct block *block;
-    uint64_t end;
     enum err err = read_header(self);
 
     self->next = self->offset;
     if (err != ERR_OK || !self->has_header || self->header.base_offset >= self->end) {
         return err;
     }
-    before(self->log, self->header.base_offset, &self->previous);
-    self->has_previous = self->previous.known;
-    err = log_read(self->log, self->header.base_offset, self->end, self->size_max, &block, &end,
-                   &self->info);
+    err = read_batches(self, self->header.base_offset, self->size_max, &block, &self->header);
     if (err != ERR_OK) {
         return err;
     }
+    before(self->log, self->header.base_offset, &self->previous);
+    self->has_previous = self->previous.known;
     err = make_links(self, block);
-    ASSERT(IMPLIES(err == ERR_OK, self->next <= end));
     block_unref(block);
     return err;
 }

@@ -17,6 +17,7 @@ enum {
     PROGRESS_MIN = 20,
     CONVERGED_MS = 400000, /* after that: filling is slow */
     SETTLE_MS = 500,
+    CLEAN_MS = 20000,        /* … where topics are compacted: tombstones go, too */
     EVENTS_MAX = 100 * 1000, /* at one moment: more is a livelock */
 };
 
@@ -548,7 +549,8 @@ static bool is_whole(struct sim_cluster *self)
         trace_nodes(self);
         sim_violation(&self->oracle, "no convergence");
     }
-    return self->now_ms >= self->closed_ms + SETTLE_MS && converged(self) && sim_clients_idle(self);
+    return self->now_ms >= self->closed_ms + (self->compaction ? CLEAN_MS : SETTLE_MS) &&
+           converged(self) && sim_clients_idle(self);
 }
 
 /* Whether the history is at its end. */

@@ -22,6 +22,9 @@ void sim_producer_init(struct sim_cluster *cluster, struct sim_client *client)
         .retries = client->number == 0 || prng_percent(prng, 70),
         .topic = (unsigned)prng_range(prng, 0, SIM_TOPIC_NAMES - 1),
     };
+    if (cluster->compaction && client->number % 2 == 0) {
+        client->producer.topic = SIM_KEYED_TOPIC;
+    }
 }
 
 bool sim_producer_idle(const struct sim_client *client)

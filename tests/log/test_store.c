@@ -34,6 +34,7 @@ static struct store *create(bool is_temporary)
         .path = path,
         .base_offset = 7,
         .generation = 2,
+        .rewrites = 40000,
         .temporary = is_temporary,
     };
     struct store *store;
@@ -71,6 +72,7 @@ START_TEST(a_created_store_has_its_header_and_opens_again)
     ck_assert_int_eq(store_open(io_real(), path, 7, &store, NULL), ERR_OK);
     ck_assert_uint_eq(store_size(store), STORE_HEADER_SIZE + BATCH_HEADER_SIZE + 10);
     ck_assert_uint_eq(store->generation, 2);
+    ck_assert_uint_eq(store->rewrites, 40000);
     store_unref(store);
     ck_assert_int_eq(store_open(io_real(), path, 8, &store, NULL), ERR_CORRUPT);
 }
@@ -96,7 +98,7 @@ START_TEST(a_header_that_does_not_verify_is_refused)
         file_write(path, bytes, cut);
         ck_assert_int_eq(store_open(io_real(), path, 7, &store, NULL), ERR_CORRUPT);
     }
-    bytes_put_u32(bytes + 12, 1U << 31);
+    bytes_put_u32(bytes + 12, 1U << 15); /* a flag; rewrites stand behind */
     bytes_put_u32(bytes + 4, crc32c(bytes + 8, STORE_HEADER_SIZE - 8));
     file_write(path, bytes, size);
     ck_assert_int_eq(store_open(io_real(), path, 7, &store, NULL), ERR_VERSION);
@@ -128,6 +130,7 @@ START_TEST(a_copy_has_the_first_bytes_and_leaves_the_original)
     ck_assert_int_eq(store_copy(store, store->path, cut, &copy, NULL), ERR_OK);
     ck_assert_uint_eq(store_size(copy), cut);
     ck_assert_uint_eq(copy->generation, 2);
+    ck_assert_uint_eq(copy->rewrites, 40000);
     ck_assert_int_eq(store_commit(copy, NULL), ERR_OK);
     ck_assert_uint_eq(file_size(path), cut);
     ck_assert_int_eq(store_read(store, cut, bytes, 104, NULL), ERR_OK); /* still there to read */

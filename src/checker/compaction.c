@@ -9,7 +9,9 @@
  *   views        Each copy shows in the end, for each key, the record that was written last, and
  *                nothing of a key whose last one is a tombstone: the tombstone may be gone, but
  *                nothing before it shows then. And on the way: what is begun after a tombstone was
- *                seen to be gone, and not for a later record's sake, shows no record before it.
+ *                seen to be gone, and not for a later record's sake, shows no record before it, if
+ *                it is a linearizable read, or one with a bound on its age. (Others may be answered
+ *                by a node that was a member once.)
  *
  * An UNKNOWN produce of which nobody saw a record may stand anywhere, and be gone: with one of its
  * key a record may be missing at any time from its beginning on, and a key may be deleted.
@@ -293,8 +295,22 @@ static enum err check_gaps(struct compaction *self)
 
 /* ---- what comes back ---- */
 
-/* Runs of records that readings show get the time at which they began (its complement, so that the
- * latest counts); gaps of everything, when they were over. */
+/* Since when a reading shows what members have; 0: nobody knows. */
+static uint64_t shown_since_us(const struct reading *reading)
+{
+    uint64_t lag_us = reading->delivery ? 0 : reading->lag_or_stream;
+
+    if (reading->mode == HISTORY_READ_LINEARIZABLE) {
+        return reading->origin.invoke_us;
+    }
+    return reading->mode == HISTORY_READ_MAX_LAG && !reading->delivery &&
+                   reading->origin.invoke_us > lag_us
+               ? reading->origin.invoke_us - lag_us
+               : 0;
+}
+
+/* Runs of records that readings show get that time (its complement, so that the latest counts);
+ * gaps of everything, when they were over. */
 static void cover(struct compaction *self, struct ranges *shown, struct ranges *gone)
 {
     const struct topic *topic = self->topic;
@@ -313,11 +329,11 @@ static void cover(struct compaction *self, struct ranges *shown, struct ranges *
         }
         for (; at < topic->gaps_count && topic->gaps[at].line == reading->origin.line; at++) {
             ranges_cover(shown, place_of(self, next), place_of(self, topic->gaps[at].from),
-                         ~reading->origin.invoke_us);
+                         ~shown_since_us(reading));
             next = topic->gaps[at].to;
         }
         ranges_cover(shown, place_of(self, next), place_of(self, reading->offset + reading->count),
-                     ~reading->origin.invoke_us);
+                     ~shown_since_us(reading));
     }
 }
 

@@ -80,7 +80,9 @@ enum err key_merge_new(struct io *io, struct run_cache *runs, const char *dir,
 {
     struct key_merge *self = calloc(1, sizeof *self);
     const struct part_seal *last = &parts[KEY_MERGE_WIDTH - 1]->seal;
+    uint64_t log_kib = 0;
     uint64_t count = 0;
+    bool known = true;
     enum err err = ERR_OK;
 
     *ret_damaged = NULL;
@@ -94,6 +96,8 @@ enum err key_merge_new(struct io *io, struct run_cache *runs, const char *dir,
     for (size_t i = 0; err == ERR_OK && i < KEY_MERGE_WIDTH; i++) {
         self->parts[i] = parts[i];
         count += parts[i]->seal.count;
+        log_kib += parts[i]->seal.log_kib;
+        known = known && parts[i]->seal.log_kib > 0;
         err = open_input(self, &self->inputs[i], parts[i], info);
         *ret_damaged = err == ERR_OK ? NULL : parts[i];
     }
@@ -102,6 +106,7 @@ enum err key_merge_new(struct io *io, struct run_cache *runs, const char *dir,
         self->seal.end_offset = last->end_offset;
         self->seal.last_time_us = last->last_time_us;
         self->seal.level += 1;
+        self->seal.log_kib = !known ? 0 : log_kib < UINT32_MAX ? (uint32_t)log_kib : UINT32_MAX;
         memcpy(self->seal.digest, last->digest, sizeof self->seal.digest);
         err = key_writer_open(io, dir, &self->seal, count, &self->writer, info);
     }

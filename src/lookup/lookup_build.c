@@ -32,6 +32,7 @@ struct step {
     struct key_entry *keys; /* owned: of one batch */
     size_t key_count;
     size_t key_capacity;
+    struct time_span times; /* of the records of one batch that count */
     struct err_info *info;
 };
 
@@ -168,6 +169,48 @@ static enum err read_keys(struct step *step, const struct batch_header *header, 
     return err == ERR_NOMEM ? err : ERR_OK;
 }
 
+/* When the records of [from, to) were appended, and none that there might have been: before the
+ * first one nothing is later, behind the last one nothing earlier. A compacted batch's header knows
+ * only its end. */
+static enum err read_times(struct step *step, const struct batch_header *header,
+                           const uint8_t *body, uint64_t from, uint64_t to)
+{
+    struct time_span times = {.first_us = header->append_time_us,
+                              .last_us = header->append_time_us};
+    struct record record;
+    bool found = false;
+    enum err err;
+
+    step->times = times;
+    if ((header->attributes & BATCH_SPARSE) == 0) {
+        return ERR_OK;
+    }
+    err = batch_records_start(&step->records, header, body, 0, step->info);
+    while (err == ERR_OK && (err = batch_records_next(&step->records, &record)) == ERR_OK) {
+        if (record.offset >= from && !found) {
+            times.first_us = record.append_time_us;
+            times.last_us = record.append_time_us;
+            found = true;
+        }
+        if (record.offset >= to) {
+            break;
+        }
+        if (found) {
+            times.last_us = record.append_time_us;
+        }
+    }
+    if (err == ERR_NOMEM) {
+        return err;
+    }
+    if (to >= batch_end_offset(header)) {
+        times.last_us = header->append_time_us;
+    }
+    if (times.first_us <= times.last_us) {
+        step->times = times;
+    }
+    return ERR_OK;
+}
+
 static enum err reserve_hashes(struct topic_indexes *indexes, size_t count, struct err_info *info)
 {
     size_t capacity = indexes->hash_capacity == 0 ? 1024 : indexes->hash_capacity;
@@ -198,11 +241,12 @@ static enum err take_contents(struct step *step, enum part_kind kind,
 
     switch (kind) {
     case PART_TIME:
-        return time_table_add(&indexes->times, from, header->append_time_us, header->size);
+        return time_table_add(&indexes->times, from, &step->times, header->size);
     case PART_KEYS:
         err = key_table_reserve(&indexes->keys, step->key_count);
         for (size_t i = 0; err == ERR_OK && i < step->key_count; i++) {
-            if (step->keys[i].offset >= from) {
+            /* What is behind the limit is in the file that begins there. */
+            if (step->keys[i].offset >= from && step->keys[i].offset < step->limit[kind]) {
                 key_table_add(&indexes->keys, &step->keys[i]);
             }
         }
@@ -221,7 +265,7 @@ static enum err take_contents(struct step *step, enum part_kind kind,
 }
 
 static enum err take_batch(struct step *step, enum part_kind kind,
-                           const struct batch_header *header)
+                           const struct batch_header *header, const uint8_t *body)
 {
     struct kind_index *index = &step->indexes->kinds[kind];
     struct fresh *fresh = &index->fresh;
@@ -229,18 +273,27 @@ static enum err take_batch(struct step *step, enum part_kind kind,
     enum err err;
 
     ASSERT(header->base_offset <= step->next[kind] && step->next[kind] < end);
+    if (kind == PART_TIME) {
+        err = read_times(step, header, body, step->next[kind],
+                         end <= step->limit[kind] ? end : step->limit[kind]);
+        if (err != ERR_OK) {
+            return err;
+        }
+    } else {
+        step->times = (struct time_span){header->append_time_us, header->append_time_us};
+    }
     topic_indexes_lock(step->indexes);
     err = take_contents(step, kind, header);
     if (err == ERR_OK) {
         if (fresh->base == fresh->end) {
             *fresh = (struct fresh){.base = step->next[kind],
                                     .segment = step->extent.base_offset,
-                                    .first_time_us = header->append_time_us};
+                                    .first_time_us = step->times.first_us};
         }
         fresh->exact = end <= step->limit[kind];
         fresh->end = fresh->exact ? end : step->limit[kind];
         fresh->size += header->size;
-        fresh->last_time_us = header->append_time_us;
+        fresh->last_time_us = step->times.last_us;
         memcpy(fresh->digest, header->digest, sizeof fresh->digest);
         index->offsets_done += fresh->end - step->next[kind];
         step->next[kind] = fresh->end;
@@ -265,7 +318,7 @@ static enum err take_by_all(struct step *step, const struct batch_header *header
             step->takes[kind] = false; /* It goes on elsewhere. */
             continue;
         }
-        err = take_batch(step, (enum part_kind)kind, header);
+        err = take_batch(step, (enum part_kind)kind, header, body);
         if (err == ERR_OK && is_full(step, (enum part_kind)kind)) {
             step->takes[kind] = flush(step, (enum part_kind)kind);
         }

@@ -8,6 +8,11 @@
 #include "lookup/key_merge.h"
 #include "lookup/lookup_internal.h"
 
+enum {
+    STALE_RATIO = 2,
+    STALE_KIB_MIN = 16, /* of less it is not worth it */
+};
+
 /* ---- loading ---- */
 
 struct listing {
@@ -231,6 +236,74 @@ static bool is_merged(const struct topic_indexes *indexes, const struct part *pa
     return false;
 }
 
+/* Bytes of the batches that have a part of [from, to). False: they cannot all be told now. */
+static bool log_bytes(struct log *log, uint64_t from, uint64_t to, uint64_t *ret_size)
+{
+    uint64_t size = 0;
+
+    for (uint64_t at = from; at < to;) {
+        struct log_extent extent;
+        struct log_chunk first;
+        struct log_chunk last;
+        uint64_t end;
+
+        if (log_extent_at(log, at, &extent, NULL) != ERR_OK) {
+            return false;
+        }
+        end = extent.end_offset < to ? extent.end_offset : to;
+        if (log_find(log, at, end, 1, &first, NULL) != ERR_OK) {
+            return false;
+        }
+        if (log_find(log, end - 1, end, 1, &last, NULL) != ERR_OK) {
+            log_chunk_release(&first);
+            return false;
+        }
+        size += last.position + last.size > first.position
+                    ? last.position + last.size - first.position
+                    : 0; /* It was rewritten in between. */
+        log_chunk_release(&first);
+        log_chunk_release(&last);
+        at = end;
+    }
+    *ret_size = size;
+    return true;
+}
+
+/* Compaction has taken most of what the part was made of: it is larger than it has to be, names
+ * records that are not there, and may be one of many for a segment that was merged. */
+static bool is_stale(struct log *log, const struct part_seal *seal)
+{
+    uint64_t start = log_start(log);
+    uint64_t from = seal->base_offset > start ? seal->base_offset : start;
+    uint64_t size;
+
+    return seal->log_kib >= STALE_KIB_MIN && seal->end_offset > from &&
+           log_bytes(log, from, seal->end_offset, &size) &&
+           size / 1024 < seal->log_kib / STALE_RATIO;
+}
+
+/* Each time this node's copy was cleaned a little further. */
+static void mark_stale(struct topic_indexes *indexes)
+{
+    uint64_t cleaned_to = atomic_load(&indexes->topic->cleaned_to);
+
+    if (!indexes->loaded || cleaned_to == indexes->cleaned_to) {
+        return;
+    }
+    indexes->cleaned_to = cleaned_to;
+    for (unsigned kind = 0; kind < PART_KIND_COUNT; kind++) {
+        const struct part_list *parts = &indexes->kinds[kind].parts;
+
+        for (size_t i = 0; i < parts->count; i++) {
+            struct part *part = parts->items[i];
+
+            if (part->seal.end_offset <= cleaned_to && is_stale(indexes->topic->log, &part->seal)) {
+                atomic_store(&part->gone, true); /* It is made again. */
+            }
+        }
+    }
+}
+
 static void tidy_kind(struct lookup *self, struct topic_indexes *indexes, enum part_kind kind)
 {
     struct kind_index *index = &indexes->kinds[kind];
@@ -258,6 +331,7 @@ static void tidy_kind(struct lookup *self, struct topic_indexes *indexes, enum p
 
 void lookup_tidy(struct lookup *self, struct topic_indexes *indexes)
 {
+    mark_stale(indexes);
     for (unsigned kind = 0; kind < PART_KIND_COUNT; kind++) {
         tidy_kind(self, indexes, (enum part_kind)kind);
     }

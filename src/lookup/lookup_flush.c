@@ -107,6 +107,14 @@ static enum err new_part(struct lookup *self, const struct topic_indexes *indexe
     return ERR_OK;
 }
 
+static uint32_t log_kib(uint64_t size)
+{
+    uint64_t kib = (size + 1023) / 1024;
+
+    ASSERT(size > 0);
+    return kib < UINT32_MAX ? (uint32_t)kib : UINT32_MAX;
+}
+
 enum err lookup_flush(struct lookup *self, struct topic_indexes *indexes, enum part_kind kind,
                       struct err_info *info)
 {
@@ -118,6 +126,7 @@ enum err lookup_flush(struct lookup *self, struct topic_indexes *indexes, enum p
         .end_offset = index->fresh.end,
         .first_time_us = index->fresh.first_time_us,
         .last_time_us = index->fresh.last_time_us,
+        .log_kib = log_kib(index->fresh.size),
     };
     struct part *part = NULL;
     enum err err;

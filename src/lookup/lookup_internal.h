@@ -71,7 +71,8 @@ void lookup_fail(struct lookup *self, struct topic_indexes *indexes, enum part_k
 /* What is on the disk of it: kept as far as it is wanted, sealed, and of this log. */
 enum err lookup_load(struct lookup *self, struct topic_indexes *indexes, struct err_info *info);
 
-/* Removes files that are damaged, not wanted any more, below the log's start or above its end. */
+/* Removes files that are damaged, not wanted any more, below the log's start or above its end, or
+ * made of a log of which compaction left less than half. */
 void lookup_tidy(struct lookup *self, struct topic_indexes *indexes);
 
 /* Checks one file that has to be. *ret_busy: one was. */

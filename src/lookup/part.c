@@ -54,6 +54,7 @@ void part_seal_encode(const struct part_seal *self, uint8_t to[PART_SEAL_SIZE])
     bytes_put_u32(to + 72, self->body_crc32c);
     bytes_put_u32(to + 76, self->level);
     bytes_put_u32(to + 80, self->probe);
+    bytes_put_u32(to + 84, self->log_kib);
     memcpy(to + 88, self->digest, BATCH_DIGEST_SIZE);
     bytes_put_u32(to + 4, crc32c(to + 8, PART_SEAL_SIZE - 8));
 }
@@ -89,6 +90,7 @@ enum err part_seal_decode(const uint8_t from[PART_SEAL_SIZE], struct part_seal *
         .body_crc32c = bytes_get_u32(from + 72),
         .level = bytes_get_u32(from + 76),
         .probe = bytes_get_u32(from + 80),
+        .log_kib = bytes_get_u32(from + 84),
     };
     memcpy(seal.digest, from + 88, BATCH_DIGEST_SIZE);
     if (seal.base_offset >= seal.end_offset || seal.first_time_us > seal.last_time_us) {

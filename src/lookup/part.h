@@ -16,10 +16,11 @@
  *       +-----------------------------------+-----------------------------------+
  *    64 | body_size                         | body_crc32c     | level           |
  *       +-----------------------------------+-----------------+-----------------+
- *    80 | probe           | 0               | digest[32]                        |
+ *    80 | probe           | log_kib         | digest[32]                        |
  *       +-----------------+-----------------+ - - - - - - - - - - - - - - - - - +
  *
- *   Little-endian; crc32c covers [8, 128) of the seal. digest is that of the last batch below
+ *   Little-endian; crc32c covers [8, 128) of the seal. log_kib is how much of log it was made of,
+ *   0: not known; compaction may have left less of it. digest is that of the last batch below
  *   end_offset: it chains the log, so a part whose digest the log still has is of that log. The
  *   file is "<base_offset, 20 digits>-<end_offset, 20 digits>.timeindex" (.bloom, .keys). It gets
  *   that name when all of it is on the disk, and never changes after; until then it ends in
@@ -59,8 +60,9 @@ struct part_seal {
     int64_t last_time_us;
     uint64_t body_size;
     uint32_t body_crc32c;
-    uint32_t level; /* keys: how often it was merged */
-    uint32_t probe; /* bloom: what the library makes of known keys */
+    uint32_t level;   /* keys: how often it was merged */
+    uint32_t probe;   /* bloom: what the library makes of known keys */
+    uint32_t log_kib; /* KiB of batches that it was made of; 0: not known */
     uint8_t digest[BATCH_DIGEST_SIZE];
 };
 

@@ -54,8 +54,12 @@ static enum err make_room(struct time_table *self)
     return ERR_OK;
 }
 
-enum err time_table_add(struct time_table *self, uint64_t offset, int64_t time_us, uint64_t size)
+enum err time_table_add(struct time_table *self, uint64_t offset, const struct time_span *times,
+                        uint64_t size)
 {
+    int64_t time_us = times->first_us;
+
+    ASSERT(times->first_us <= times->last_us);
     ASSERT(IMPLIES(self->count > 0, self->entries[self->count - 1].offset < offset));
     if (self->count > 0 && time_us < self->last_time_us) {
         time_us = self->last_time_us;
@@ -71,7 +75,7 @@ enum err time_table_add(struct time_table *self, uint64_t offset, int64_t time_u
         self->behind = 0;
     }
     self->behind += size;
-    self->last_time_us = time_us;
+    self->last_time_us = times->last_us > time_us ? times->last_us : time_us;
     ASSERT(self->count > 0 && self->entries[self->count - 1].time_us <= time_us); /* I1 */
     return ERR_OK;
 }

@@ -12,7 +12,9 @@
  *
  * Invariants:
  *   I1  Offsets go up and times do not go down from entry to entry; the first entry is of the first
- *       batch; all lie in [base_offset, end_offset) and [first_time_us, last_time_us].
+ *       batch; all lie in [base_offset, end_offset) and [first_time_us, last_time_us]. No record
+ *       before an entry's offset is later than its time, and none from there on is earlier: of a
+ *       compacted batch, the time is that of its first record.
  *   I2  At most TIME_ENTRIES_MAX entries: where there would be more, every other one is dropped and
  *       the next ones are kept at twice the distance.
  *
@@ -53,9 +55,17 @@ void time_table_init(struct time_table *self);
 void time_table_fini(struct time_table *self);
 void time_table_clear(struct time_table *self);
 
+/* When the records of a batch were appended: all at the same time, but for those of a compacted
+ * one. */
+struct time_span {
+    int64_t first_us;
+    int64_t last_us;
+};
+
 /* The next batch, of `size` bytes. Times that go down are taken as the last one. ERR_NOMEM: nothing
  * was changed. */
-enum err time_table_add(struct time_table *self, uint64_t offset, int64_t time_us, uint64_t size);
+enum err time_table_add(struct time_table *self, uint64_t offset, const struct time_span *times,
+                        uint64_t size);
 
 /* Offsets between which the first record at or after a time lies: all below *ret_from are before
  * it, and all at or above *ret_to are not. False: all entries are before it; *ret_from is the last.

@@ -93,6 +93,7 @@ struct topic_indexes {
     size_t hash_count;
     size_t hash_capacity;
     struct key_merge *merge; /* owned; NULL: none under way */
+    uint64_t cleaned_to;     /* the topic's, when its parts were looked at for it */
     bool loaded;
     bool listed;       /* in the catalog, when it was looked at last */
     uint64_t retry_ms; /* after a failure: not before */

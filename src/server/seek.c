@@ -1,18 +1,69 @@
 #include "server/seek.h"
 
 #include "base/assert.h"
+#include "record/batch_records.h"
+
+/* The first record from *offset on, which is in this batch, that was appended at time_us or later;
+ * the batch's end when there is none. What cannot be made out is left as it is. */
+static void skip_records(const struct block *block, int64_t time_us, uint64_t *offset)
+{
+    struct batch_records records;
+    struct batch_header header;
+    struct record record;
+    uint64_t from = *offset;
+    enum err err = batch_header_decode(block->data, (uint32_t)block->size, &header, NULL);
+
+    ASSERT(err == ERR_OK && header.size <= block->size); /* log_read verified it */
+    if (header.append_time_us < time_us || from < header.base_offset ||
+        from >= batch_end_offset(&header)) {
+        return; /* The log is another one than a moment ago. */
+    }
+    batch_records_init(&records);
+    err = batch_records_start(&records, &header, block->data + BATCH_HEADER_SIZE, 0, NULL);
+    while (err == ERR_OK && (err = batch_records_next(&records, &record)) == ERR_OK) {
+        if (record.offset >= from && record.append_time_us >= time_us) {
+            *offset = record.offset;
+            break;
+        }
+    }
+    if (err == ERR_AGAIN) {
+        *offset = batch_end_offset(&header);
+    }
+    batch_records_fini(&records);
+}
+
+/* A compacted batch that ends at time_us or later may begin before. */
+static enum err skip_early_records(struct log *log, int64_t time_us, uint64_t *offset,
+                                   struct err_info *info)
+{
+    struct block *block;
+    uint64_t end;
+    enum err err = log_read(log, *offset, *offset + 1, 1, &block, &end, info);
+
+    if (err == ERR_RANGE || err == ERR_AGAIN) {
+        return ERR_OK; /* It went meanwhile. */
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    skip_records(block, time_us, offset);
+    block_unref(block);
+    return ERR_OK;
+}
 
 enum err seek_time(struct log *log, int64_t time_us, uint64_t *ret_offset, struct err_info *info)
 {
     uint64_t low = log_start(log);
     uint64_t high = log_end(log);
+    bool is_sparse = false; /* the batch at high */
+    enum err err = ERR_OK;
 
     /* All batches below low are older than time_us, all from high on are not. */
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
         struct batch_header header;
-        enum err err = log_read_header(log, middle, &header, info);
 
+        err = log_read_header(log, middle, &header, info);
         if (err == ERR_RANGE && log_start(log) > low) {
             /* The front went meanwhile. */
             low = log_start(log);
@@ -25,12 +76,14 @@ enum err seek_time(struct log *log, int64_t time_us, uint64_t *ret_offset, struc
         ASSERT(header.base_offset <= middle && batch_end_offset(&header) > middle);
         if (header.append_time_us >= time_us) {
             high = header.base_offset < low ? low : header.base_offset;
+            is_sparse = (header.attributes & BATCH_SPARSE) != 0;
         } else {
             low = batch_end_offset(&header);
         }
     }
+    err = is_sparse ? skip_early_records(log, time_us, &low, info) : ERR_OK;
     *ret_offset = low;
-    return ERR_OK;
+    return err;
 }
 
 void seek_run(struct seek *self)

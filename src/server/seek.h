@@ -73,8 +73,9 @@ enum err seek_next_range(struct seek *self, struct seek_answer *answer, uint64_t
 void seek_fini(struct seek *self);
 
 /*
- * The offset of the first batch appended at or after time_us; the log's end when there is none.
- * Append times never go down, so it is a binary search over headers.
+ * The offset of the first record appended at or after time_us; the log's end when there is none.
+ * Append times never go down, so it is a binary search over headers, and a look into the batch that
+ * is found when it is a compacted one.
  */
 enum err seek_time(struct log *log, int64_t time_us, uint64_t *ret_offset, struct err_info *info);
 

@@ -276,6 +276,7 @@ static void look(struct sim_node *self)
     self->seen.may_be_damaged = self->gone || (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0;
     self->seen.unread = false;
     self->seen.rewritten = status.compact_bytes_in;
+    self->seen.apart = self->gone || !sim_members_has(cluster, self);
     sim_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
     damaged = self->seen.damaged;
     if (damaged) {

@@ -30,8 +30,8 @@
  *       tombstone below tombstones_below. Below that no tombstone is younger than the topic's
  *       tombstone_ms.
  *   S15 A copy without holes shows of each key the record that was written last, or nothing if
- *       that is a tombstone; and nothing older than a tombstone that is gone from any copy. (Copies
- *       are read whole after each rewriting, and at the end.)
+ *       that is a tombstone; and, of a member, nothing older than a tombstone that is gone from
+ *       any copy. (Copies are read whole after each rewriting, and at the end.)
  *
  * Contents are known by a number of their own, the first 8 bytes of a batch's body; records with
  * keys by one each, their timestamp.
@@ -205,6 +205,7 @@ struct sim_seen {
     struct sim_seen_topic *topics; /* owned; by the oracle's topics */
     size_t count;
     uint64_t rewritten; /* In: bytes that compaction has read on this node. */
+    bool apart;         /* In: it is no member any more, and keeps what the others dropped. */
     /* In: bits of its disk were turned, and reading may tell of damage, which is passed over. Out:
      * it did, there. */
     bool may_be_damaged;

@@ -59,8 +59,9 @@ void sim_compaction_whole(const struct sim_topic *topic, struct sim_seen_topic *
 void sim_compaction_check(struct sim_oracle *self, struct sim_topic *topic, unsigned node,
                           struct sim_seen_topic *seen, const uint8_t *bytes,
                           const struct batch_header *header);
-/* All of a copy was read, from `start` on. S15 */
+/* All of a copy was read, from `start` on; apart: of no member. S15 */
 void sim_compaction_view(const struct sim_oracle *self, const struct sim_topic *topic,
-                         unsigned node, const struct sim_seen_topic *seen, uint64_t start);
+                         unsigned node, const struct sim_seen_topic *seen, uint64_t start,
+                         bool apart);
 
 #endif

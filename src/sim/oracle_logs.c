@@ -287,7 +287,7 @@ static void read_topic(struct sim_oracle *self, unsigned node, size_t number,
         block_unref(block);
     }
     if (topic->keyed && whole && !log_has_holes(log)) {
-        sim_compaction_view(self, topic, node, known, log_start(log));
+        sim_compaction_view(self, topic, node, known, log_start(log), state->apart);
     }
 }
 

@@ -346,6 +346,7 @@ static bool deleted_is_read(struct story *story, struct random *random)
         .invoke_us = piece->invoke_us + 1,
         .return_us = piece->invoke_us + 2,
         .topic = topic,
+        .mode = HISTORY_READ_LINEARIZABLE,
         .offset = record->offset,
         .values = &record->value,
         .value_count = 1,

@@ -51,7 +51,8 @@ static enum err write_times(struct io *io)
 
     time_table_init(&table);
     for (unsigned i = 0; err == ERR_OK && i < BATCHES; i++) {
-        err = time_table_add(&table, 10 + (uint64_t)i, 1000 + i, TIME_INTERVAL);
+        err = time_table_add(&table, 10 + (uint64_t)i, &(struct time_span){1000 + i, 1000 + i},
+                             TIME_INTERVAL);
     }
     err = err == ERR_OK ? told(time_part_write(io, "/", &table, &seal, &info)) : err;
     time_table_fini(&table);

@@ -189,7 +189,8 @@ static void emit_file(fuzz_emit_cb emit, void *arg, unsigned what)
     time_table_init(&table);
     for (uint64_t i = 0; err == ERR_OK && i < 20; i++) {
         hashes[i] = i * UINT64_C(0x9e3779b97f4a7c15);
-        err = time_table_add(&table, BASE_OFFSET + 3 * i, (int64_t)i, TIME_INTERVAL);
+        err = time_table_add(&table, BASE_OFFSET + 3 * i,
+                             &(struct time_span){(int64_t)i, (int64_t)i}, TIME_INTERVAL);
     }
     ASSERT(err == ERR_OK);
     err = what == 0 ? time_part_write(io, "/", &table, &seal, NULL)

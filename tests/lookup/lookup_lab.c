@@ -13,6 +13,8 @@
 
 #include "base/crc32c.h"
 #include "lib/tmpdir.h"
+#include "record/batch_records.h"
+#include "record/compact_log.h"
 #include "record/record_set.h"
 
 static int no_sync(struct io *io, int fd)
@@ -177,6 +179,53 @@ void lab_append(struct lab *self, struct lab_topic *topic, unsigned count, unsig
     buf_fini(&body);
 }
 
+/* Which records the log still has, at the times and with the keys that they had. */
+static void mark_gone(struct lab_topic *topic)
+{
+    uint64_t offset = log_start(topic->log);
+    struct batch_records records;
+    struct batch_header header;
+    struct record record;
+
+    batch_records_init(&records);
+    for (uint64_t i = offset; i < topic->end; i++) {
+        topic->records[i].gone = true;
+    }
+    while (offset < topic->end) {
+        struct block *block;
+        uint64_t end;
+
+        ck_assert_int_eq(log_read(topic->log, offset, UINT64_MAX, 1 << 20, &block, &end, NULL),
+                         ERR_OK);
+        for (size_t at = 0; at < block->size; at += header.size) {
+            ck_assert_int_eq(batch_header_decode(block->data + at, UINT32_MAX, &header, NULL),
+                             ERR_OK);
+            ck_assert_int_eq(batch_records_start(&records, &header,
+                                                 block->data + at + BATCH_HEADER_SIZE, 0, NULL),
+                             ERR_OK);
+            while (batch_records_next(&records, &record) == ERR_OK) {
+                struct lab_record *of = &topic->records[record.offset];
+
+                of->gone = false;
+                ck_assert_int_eq(record.append_time_us, of->time_us);
+                ck_assert_int_eq(record.key == NULL, of->key == LAB_NO_KEY);
+            }
+        }
+        block_unref(block);
+        offset = end;
+    }
+    batch_records_fini(&records);
+}
+
+void lab_compact(struct lab_topic *topic, uint64_t clean_to, unsigned group_max)
+{
+    const struct compact_log_options options = {.clean_to = clean_to, .group_max = group_max};
+    uint64_t cleaned_to = compact_log(topic->log, &options);
+
+    mark_gone(topic);
+    atomic_store(&topic->topic->cleaned_to, cleaned_to);
+}
+
 static void pause_ms(long ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
@@ -205,7 +254,7 @@ void lab_wait_ready(struct lab *self, struct lab_topic *topic)
 
 bool lab_matches(const struct lab_record *record, int32_t key, const struct lookup_query *query)
 {
-    return (key == LAB_NO_KEY || record->key == key) &&
+    return !record->gone && (key == LAB_NO_KEY || record->key == key) &&
            (query->since_us == 0 || record->time_us >= query->since_us) &&
            (query->until_us == 0 || record->time_us < query->until_us);
 }

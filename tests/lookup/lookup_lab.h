@@ -15,6 +15,7 @@ enum { LAB_RECORDS_MAX = 200000, LAB_NO_KEY = -1 };
 /* A record as it was appended. */
 struct lab_record {
     int32_t key; /* LAB_NO_KEY, or the number in "key-N" */
+    bool gone;   /* in a compaction */
     int64_t time_us;
 };
 
@@ -59,6 +60,10 @@ void lab_set_indexes(struct lab_topic *topic, uint32_t bits);
 /* A batch of `count` records with keys of [0, keys), every tenth without one, some time later than
  * the batch before. */
 void lab_append(struct lab *self, struct lab_topic *topic, unsigned count, unsigned keys);
+
+/* Compacts what lies in sealed segments below clean_to; up to group_max of them become one. What
+ * went is `gone` then, and the topic's cleaned_to says how far it came. */
+void lab_compact(struct lab_topic *topic, uint64_t clean_to, unsigned group_max);
 
 /* Until all its indexes are ready, and cover all there is; fails the test after a while. */
 void lab_wait_ready(struct lab *self, struct lab_topic *topic);

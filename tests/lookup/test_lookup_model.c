@@ -1,6 +1,6 @@
 /*
- * Random topics, indexes, questions; builds under way, trims, deleted files, flipped bits,
- * restarts: whatever happens, no record that matches is passed over.
+ * Random topics, indexes, questions; builds under way, trims, compaction, deleted files, flipped
+ * bits, restarts: whatever happens, no record that matches is passed over.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,12 +76,23 @@ static void trim(struct model *self, struct lab_topic *topic)
                      ERR_OK);
 }
 
+static void compact(struct model *self, struct lab_topic *topic)
+{
+    struct lab *lab = &self->lab;
+    uint64_t start = log_start(topic->log);
+
+    if (start < topic->end) {
+        lab_compact(topic, start + lab_random(lab, topic->end - start + 1),
+                    (unsigned)lab_random(lab, 5));
+    }
+}
+
 static void step(struct model *self)
 {
     struct lab *lab = &self->lab;
     struct lab_topic *topic = &self->topics[lab_random(lab, TOPICS)];
 
-    switch (lab_random(lab, 12)) {
+    switch (lab_random(lab, 13)) {
     case 0:
     case 1:
     case 2:
@@ -109,6 +120,9 @@ static void step(struct model *self)
             harm(self, topic, lab_random(lab, 4) == 0);
         }
         lab_start(lab);
+        break;
+    case 8:
+        compact(self, topic);
         break;
     default:
         ask(self, topic);

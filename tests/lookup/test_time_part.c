@@ -9,7 +9,9 @@
 static void fill(struct time_table *table, unsigned batches, uint64_t size)
 {
     for (unsigned i = 0; i < batches; i++) {
-        ck_assert_int_eq(time_table_add(table, 10 * (uint64_t)i, 1000 + i / 3, size), ERR_OK);
+        ck_assert_int_eq(time_table_add(table, 10 * (uint64_t)i,
+                                        &(struct time_span){1000 + i / 3, 1000 + i / 3}, size),
+                         ERR_OK);
     }
 }
 

@@ -79,6 +79,7 @@ enum err backup_match_manifest(struct backup *self, struct err_info *info)
             err = err_set(info, ERR_CORRUPT, "'%s': the manifest has topic '%s' otherwise",
                           self->dir, topic->name);
         } else {
+            memcpy(topic->start_digest, promised->start_digest, DIGEST_SIZE);
             memcpy(topic->digest, promised->digest, DIGEST_SIZE);
         }
     }

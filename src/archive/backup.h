@@ -23,7 +23,8 @@
  * to the digest that the manifest has for the topic's end.
  *
  * Invariants:
- *   B1  The files of a topic, in order, hold [start, end) without a gap.
+ *   B1  The files of a topic, in order, hold [start, end) without a gap. (The first one may begin
+ *       with batches below start, or with one that start lies in.)
  *   B2  A file that the index names is durable, and so is everything that it stands in.
  */
 #ifndef QUORLOG_ARCHIVE_BACKUP_H
@@ -51,8 +52,9 @@ struct backup_topic {
     uint64_t start;
     uint64_t log_start; /* while it is written: nobody gives records below it, but their batch */
     uint64_t end;
-    uint8_t digest[DIGEST_SIZE]; /* at end, as the manifest has it */
-    struct backup_file *files;   /* owned */
+    uint8_t start_digest[DIGEST_SIZE]; /* before start, and … */
+    uint8_t digest[DIGEST_SIZE];       /* … at end, as the manifest has them */
+    struct backup_file *files;         /* owned */
     size_t file_count;
 };
 

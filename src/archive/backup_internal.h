@@ -3,6 +3,7 @@
  *
  *      backup.c         reading: open, walk
  *      backup_index.c   the index as text
+ *      backup_cut.c     parts of batches
  *      backup_write.c   writing
  */
 #ifndef QUORLOG_ARCHIVE_BACKUP_INTERNAL_H
@@ -47,6 +48,25 @@ struct backup_walker {
 /* Reads the first `size` bytes of a store file, verifying batch after batch. */
 enum err backup_read_store(const struct store *store, uint64_t size, struct backup_walker *walker,
                            struct err_info *info);
+
+/* Where a part of a batch begins and ends that goes into a backup. */
+struct backup_edges {
+    const struct backup_topic *topic; /* borrowed */
+    const struct chain *chain;        /* borrowed: behind what is there */
+    uint64_t index;                   /* the manifest's */
+    uint64_t term;
+    int64_t time_us;
+};
+
+/* Whether the backup can take a part only of the batch that holds chain->offset: it is compacted,
+ * and its node merged what is in the backup already, or was trimmed, or came after the manifest. */
+bool backup_straddles(const struct backup_topic *topic, const struct chain *chain,
+                      const struct batch_header *header);
+
+/* Appends that part, with the digests of chain and manifest at its ends. ERR_CORRUPT, ERR_NOMEM,
+ * ERR_TOO_LARGE. */
+enum err backup_cut(const struct backup_edges *edges, const uint8_t *batch, uint32_t size,
+                    struct buf *out, struct err_info *info);
 
 /* A topic with room for one more file. ERR_NOMEM. */
 enum err backup_push_file(struct backup_topic *topic, const struct backup_file *file);

@@ -33,6 +33,7 @@ struct backup_writer {
     bool entered;            /* chain is that of this topic */
     struct chain chain;
     uint64_t until;      /* the wanted end */
+    int64_t time_us;     /* of the manifest */
     struct store *store; /* owned: the file that is being written; NULL: none */
     struct backup_totals totals;
 };
@@ -111,6 +112,7 @@ static enum err choose_topics(struct backup_writer *self, const struct backup_so
             topic->log_start = from->log_start;
             topic->end = from->end;
             memcpy(topic->name, from->name, sizeof topic->name);
+            memcpy(topic->start_digest, from->start_digest, DIGEST_SIZE);
             memcpy(topic->digest, from->digest, DIGEST_SIZE);
             new->topic_count++;
         }
@@ -207,6 +209,7 @@ static enum err plan(struct backup_writer *self, const struct backup_source *sou
     err = manifest.applied_index == source->index
               ? choose_topics(self, source, &manifest, info)
               : err_set(info, ERR_CORRUPT, "the node's manifest is of another entry than it says");
+    self->time_us = manifest.time_us;
     manifest_fini(&manifest);
     for (size_t i = 0; i < new->topic_count &&err == ERR_OK; i++) {
         err = keep_files(self, &new->topics[i], info);
@@ -491,27 +494,99 @@ enum err backup_next(struct backup_writer *self, bool *ret_wanted, struct backup
     return err;
 }
 
+/* The header of the first batch, and whether the backup has use for a part of it only. */
+static enum err look_at(const struct backup_writer *self, const uint8_t *batches, size_t size,
+                        struct batch_header *ret_header, bool *ret_cut, struct err_info *info)
+{
+    enum err err;
+
+    if (size < BATCH_HEADER_SIZE) {
+        return err_set(info, ERR_CORRUPT, "%zu bytes are no batch", size);
+    }
+    err = batch_header_decode(batches, CHAIN_BATCH_SIZE_MAX, ret_header, info);
+    if (err == ERR_OK && ret_header->size > size) {
+        err = err_set(info, ERR_CORRUPT, "the batch at offset %" PRIu64 " is cut off",
+                      ret_header->base_offset);
+    }
+    if (err == ERR_OK) {
+        *ret_cut = backup_straddles(&self->new.topics[self->at], &self->chain, ret_header);
+    }
+    return err;
+}
+
+/* Adds the part of the batch that belongs into the backup. */
+static enum err add_part(struct backup_writer *self, const uint8_t *batch, uint32_t size,
+                         struct err_info *info)
+{
+    const struct backup_edges edges = {.topic = current(self),
+                                       .chain = &self->chain,
+                                       .index = self->new.index,
+                                       .term = self->new.term,
+                                       .time_us = self->time_us};
+    uint64_t base = self->chain.offset;
+    struct buf part;
+    uint32_t part_size;
+    enum err err;
+
+    buf_init(&part, CHAIN_BATCH_SIZE_MAX);
+    err = backup_cut(&edges, batch, size, &part, info);
+    err = err == ERR_OK ? chain_batch(&self->chain, part.data, part.size, &part_size, info) : err;
+    err = err == ERR_OK ? write_batches(self, base, part.data, part.size, info) : err;
+    buf_fini(&part);
+    return err;
+}
+
+/* Adds batches up to one that has to be cut. *ret_done: bytes. */
+static enum err add_whole(struct backup_writer *self, const uint8_t *batches, size_t size,
+                          size_t *ret_done, struct err_info *info)
+{
+    uint64_t base = self->chain.offset;
+    enum err err = ERR_OK;
+
+    *ret_done = 0;
+    while (err == ERR_OK && *ret_done < size && self->chain.offset < self->until) {
+        struct batch_header header;
+        uint32_t batch = 0;
+        bool cut = false;
+
+        err = look_at(self, batches + *ret_done, size - *ret_done, &header, &cut, info);
+        if (err == ERR_OK && cut) {
+            break;
+        }
+        err = err == ERR_OK
+                  ? chain_batch(&self->chain, batches + *ret_done, size - *ret_done, &batch, info)
+                  : err;
+        *ret_done += batch;
+    }
+    if (err == ERR_OK && self->chain.offset > current(self)->end) {
+        err = err_set(info, ERR_CORRUPT, "a batch reaches beyond offset %" PRIu64,
+                      current(self)->end);
+    }
+    return err == ERR_OK ? write_batches(self, base, batches, *ret_done, info) : err;
+}
+
 enum err backup_add(struct backup_writer *self, const uint8_t *batches, size_t size,
                     struct err_info *info)
 {
-    uint64_t base = self->chain.offset;
     size_t done = 0;
     enum err err = ERR_OK;
 
     ASSERT(self->entered && self->chain.offset < self->until);
     while (err == ERR_OK && done < size && self->chain.offset < self->until) {
-        uint32_t batch = 0;
+        struct batch_header header;
+        size_t whole = 0;
+        bool cut = false;
 
-        err = chain_batch(&self->chain, batches + done, size - done, &batch, info);
-        done += batch;
+        err = look_at(self, batches + done, size - done, &header, &cut, info);
+        if (err == ERR_OK && cut) {
+            err = add_part(self, batches + done, header.size, info);
+            done += header.size;
+        } else if (err == ERR_OK) {
+            err = add_whole(self, batches + done, size - done, &whole, info);
+            done += whole;
+        }
     }
-    if (err == ERR_OK && self->chain.offset > self->until) {
-        err = err_set(info, ERR_CORRUPT, "a batch reaches beyond offset %" PRIu64, self->until);
-    }
-    if (err != ERR_OK) {
-        return err_prefix(info, err, "topic '%s'", current(self)->name);
-    }
-    return write_batches(self, base, batches, done, info);
+    return err == ERR_OK ? ERR_OK : err_prefix(info, err, "topic '%s'", current(self)->name);
 }
 
 enum err backup_end(struct backup_writer *self, struct backup_totals *ret_totals,

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "log/log.h"
 #include "raft_fsm/ballot.h"
+#include "record/batch_cut.h"
 
 /* One topic on its way. */
 struct moving {
@@ -17,24 +18,44 @@ struct moving {
     void *arg;
 };
 
+/* Appends the part of the batch from the topic's start on. */
+static enum err append_part(struct moving *moving, const uint8_t *batch, uint32_t size,
+                            struct err_info *info)
+{
+    const struct batch_cut cut = {
+        .from = moving->topic->start, .to = UINT64_MAX, .before = moving->topic->start_digest};
+    struct buf part;
+    enum err err;
+
+    buf_init(&part, CHAIN_BATCH_SIZE_MAX);
+    err = batch_cut_append(batch, size, &cut, &part, info);
+    err = err == ERR_OK ? log_append_raw(moving->log, part.data, part.size, info) : err;
+    buf_fini(&part);
+    return err;
+}
+
 static enum err on_batches(void *arg, const uint8_t *batches, size_t size, struct err_info *info)
 {
     struct moving *moving = arg;
+    uint64_t start = moving->topic->start;
     size_t at = 0;
     enum err err = ERR_OK;
 
     /* The first file may hold batches that were trimmed away before the backup. */
-    while (moving->log != NULL && at < size && log_end(moving->log) == moving->topic->start) {
+    while (err == ERR_OK && moving->log != NULL && at < size && log_end(moving->log) == start) {
         struct batch_header header;
 
         err = batch_header_decode(batches + at, CHAIN_BATCH_SIZE_MAX, &header, info);
         ASSERT(err == ERR_OK); /* It was verified. */
-        if (header.base_offset >= moving->topic->start) {
+        if (header.base_offset >= start) {
             break;
+        }
+        if (batch_end_offset(&header) > start) {
+            err = append_part(moving, batches + at, header.size, info);
         }
         at += header.size;
     }
-    if (moving->log != NULL && at < size) {
+    if (err == ERR_OK && moving->log != NULL && at < size) {
         err = log_append_raw(moving->log, batches + at, size - at, info);
     }
     if (err == ERR_OK && moving->progress != NULL) {

@@ -32,6 +32,9 @@ static enum err find_batches(const struct topic *topic, struct topic_trim *trim,
     if (trim->start < log_end(topic->log)) {
         err = log_read_header(topic->log, trim->start, &header, info);
         trim->batch_start = err == ERR_OK ? header.base_offset : trim->start;
+        if (trim->batch_start < log_start(topic->log)) {
+            trim->batch_start = log_start(topic->log); /* F4 */
+        }
     }
     if (err == ERR_OK && trim->batch_start > log_start(topic->log)) {
         err = log_read_header(topic->log, trim->batch_start - 1, &header, info);

@@ -37,7 +37,6 @@ enum {
     REST_MS = 10000,         /* after a pass that changed nothing */
     PUT_OFF_MS_MAX = 600000, /* … or could not be brought to its end */
     TRANSIENT_MAX = 3,
-    OUT_SIZE_MAX = 128 << 20, /* of what comes out of a chunk */
 };
 
 #define NOTE_MEMORY_MAX (UINT64_C(1) << 30)
@@ -45,20 +44,8 @@ enum {
 struct compact_job {
     struct job job;
     enum cleaner_state state;
-    struct topic *topic;         /* owned reference */
-    struct latest *latest;       /* the pass's */
-    struct compactor *compactor; /* the group's; made here, when NULL */
-    struct log_rewrite *rewrite; /* the group's */
-    struct compactor_options options;
-    uint8_t start_digest[DIGEST_SIZE];
-    uint64_t start;  /* of the topic: start_digest is that of the batch before it */
-    uint64_t offset; /* in: where to read; out: where to go on */
-    uint64_t to;
-    uint64_t first; /* of the first batch that is compacted; UINT64_MAX: it is to be found */
-    uint64_t bytes; /* read, and written */
-    bool full;      /* NOTING: the memory is used up */
-    bool changes;   /* LOOKING: something would go */
-    bool writing;   /* found is of the file that is written */
+    struct topic *topic;      /* owned reference */
+    struct compact_step step; /* but for SYNCING */
     enum err found;
     struct fsm_sync *sync;  /* SYNCING; NULL: nothing is dirty */
     char dir[IO_PATH_SIZE]; /* SYNCING: the topic's */
@@ -70,138 +57,6 @@ static bool is_damage(enum err err)
 }
 
 /* ---- on another thread ---- */
-
-/* Notes the keys of a chunk. */
-static enum err note(struct compact_job *job, struct err_info *info)
-{
-    uint64_t noted = job->offset;
-    struct block *block;
-    uint64_t end;
-    enum err err = log_read(job->topic->log, job->offset, job->to, CHUNK_SIZE, &block, &end, info);
-
-    if (err != ERR_OK) {
-        return err;
-    }
-    job->bytes += block->size;
-    err = compactor_note(job->latest, job->to, block->data, block->size, &noted, info);
-    block_unref(block);
-    job->full = err == ERR_LIMIT;
-    if (err == ERR_OK || err == ERR_LIMIT) {
-        job->offset = noted > job->offset ? noted : job->offset;
-        /* A batch that ends above stays as it is. */
-        job->to = noted < end ? job->offset : job->to;
-        err = ERR_OK;
-    }
-    return err;
-}
-
-/* Of the batch before the one that begins the block. */
-static enum err find_digest(const struct compact_job *job, const struct block *block,
-                            const struct batch_header *first, uint8_t ret_digest[DIGEST_SIZE],
-                            struct err_info *info)
-{
-    struct log *log = job->topic->log;
-    struct batch_header below;
-    enum err err;
-
-    memset(ret_digest, 0, DIGEST_SIZE);
-    if (first->base_offset == 0) {
-        return ERR_OK;
-    }
-    if (first->base_offset == job->start) {
-        memcpy(ret_digest, job->start_digest, DIGEST_SIZE);
-        return ERR_OK;
-    }
-    if (first->base_offset > log_start(log)) {
-        err = log_read_header(log, first->base_offset - 1, &below, info);
-        if (err == ERR_OK) {
-            memcpy(ret_digest, below.digest, DIGEST_SIZE);
-        }
-        return err;
-    }
-    if ((first->attributes & BATCH_COMPACTED) == 0) {
-        return err_set(info, ERR_HOLE, "what lies before offset %" PRIu64 " is not known",
-                       first->base_offset);
-    }
-    /* The log's start lies inside of it. */
-    memcpy(ret_digest, block->data + BATCH_HEADER_SIZE, DIGEST_SIZE);
-    return ERR_OK;
-}
-
-/* Puts a chunk, or what is left in the compactor at the end, through it. */
-static enum err put_through(struct compact_job *job, const struct block *block, struct buf *out,
-                            struct err_info *info)
-{
-    uint8_t digest[DIGEST_SIZE];
-    struct batch_header first;
-    enum err err = ERR_OK;
-
-    if (job->compactor == NULL) {
-        err = batch_header_decode(block->data, UINT32_MAX, &first, info);
-        err = err == ERR_OK ? find_digest(job, block, &first, digest, info) : err;
-        if (err == ERR_OK) {
-            err = compactor_new(&job->options, first.base_offset, digest, &job->compactor);
-        }
-        if (err != ERR_OK) {
-            return err;
-        }
-        job->first = first.base_offset;
-    }
-    err = compactor_take(job->compactor, block->data, block->size, out, info);
-    if (err == ERR_OK && job->offset == job->to) {
-        err = compactor_finish(job->compactor, out, info);
-        ASSERT(IMPLIES(err == ERR_OK, compactor_offset(job->compactor) == job->to));
-    }
-    return err;
-}
-
-/* Looks what would become of a chunk. */
-static enum err look(struct compact_job *job, struct err_info *info)
-{
-    struct compactor_counts counts;
-    struct block *block;
-    struct buf out;
-    enum err err =
-        log_read(job->topic->log, job->offset, job->to, CHUNK_SIZE, &block, &job->offset, info);
-
-    if (err != ERR_OK) {
-        return err;
-    }
-    buf_init(&out, OUT_SIZE_MAX);
-    job->bytes += block->size;
-    err = put_through(job, block, &out, info);
-    if (err == ERR_OK) {
-        compactor_counts(job->compactor, &counts);
-        job->changes = counts.superseded + counts.tombstones > 0;
-    }
-    buf_fini(&out);
-    block_unref(block);
-    return err;
-}
-
-/* Writes what becomes of a chunk. What lies below the first batch that is shown stays as it is. */
-static enum err write_chunk(struct compact_job *job, struct err_info *info)
-{
-    bool hidden = job->offset < job->first;
-    struct block *block;
-    struct buf out;
-    enum err err = log_rewrite_read(job->rewrite, job->offset, hidden ? job->first : job->to,
-                                    CHUNK_SIZE, &block, &job->offset, info);
-
-    if (err != ERR_OK) {
-        return err;
-    }
-    buf_init(&out, OUT_SIZE_MAX);
-    err = hidden ? buf_append(&out, block->data, block->size) : put_through(job, block, &out, info);
-    if (err == ERR_OK) {
-        job->writing = true;
-        err = log_rewrite_put(job->rewrite, out.data, out.size, info);
-        job->bytes += block->size + out.size;
-    }
-    buf_fini(&out);
-    block_unref(block);
-    return err;
-}
 
 static enum err sync(struct compact_job *job, struct err_info *info)
 {
@@ -218,17 +73,17 @@ static void run(struct replica_job *base)
 
     switch (job->state) {
     case CLEANER_NOTING:
-        job->found = note(job, info);
+        job->found = compact_note(&job->step, info);
         break;
     case CLEANER_LOOKING:
-        job->found = look(job, info);
+        job->found = compact_look(&job->step, info);
         break;
     case CLEANER_WRITING:
-        job->found = write_chunk(job, info);
+        job->found = compact_write(&job->step, info);
         break;
     case CLEANER_CLOSING:
-        job->writing = true;
-        job->found = log_rewrite_run(job->rewrite, info);
+        job->step.writing = true;
+        job->found = log_rewrite_run(job->step.rewrite, info);
         break;
     case CLEANER_SYNCING:
         job->found = sync(job, info);
@@ -405,19 +260,23 @@ static struct compact_job *new_job(struct replica *self)
     job->state = cleaner->state;
     topic_ref(topic);
     job->topic = topic;
-    job->latest = cleaner->latest;
-    job->compactor = cleaner->compactor;
-    job->rewrite = cleaner->rewrite;
-    job->options = (struct compactor_options){.latest = cleaner->latest,
-                                              .clean_to = cleaner->clean_to,
-                                              .tombstones_below = cleaner->tombstones_below,
-                                              .batch_size_max = COMMAND_BATCH_SIZE_MAX,
-                                              .codec = topic->settings.compression};
-    memcpy(job->start_digest, topic->start_digest, DIGEST_SIZE);
-    job->start = topic->start;
-    job->offset = cleaner->offset;
-    job->to = cleaner->state == CLEANER_NOTING ? cleaner->clean_to : cleaner->group.to;
-    job->first = cleaner->first;
+    job->step = (struct compact_step){
+        .log = topic->log,
+        .latest = cleaner->latest,
+        .compactor = cleaner->compactor,
+        .rewrite = cleaner->rewrite,
+        .options = {.latest = cleaner->latest,
+                    .clean_to = cleaner->clean_to,
+                    .tombstones_below = cleaner->tombstones_below,
+                    .batch_size_max = COMMAND_BATCH_SIZE_MAX,
+                    .codec = topic->settings.compression},
+        .start = topic->start,
+        .chunk_size = CHUNK_SIZE,
+        .offset = cleaner->offset,
+        .to = cleaner->state == CLEANER_NOTING ? cleaner->clean_to : cleaner->group.to,
+        .first = cleaner->first,
+    };
+    memcpy(job->step.start_digest, topic->start_digest, DIGEST_SIZE);
     job->job.replica = self;
     job->job.job.run = run;
     job->job.finish = finish;
@@ -490,7 +349,7 @@ static void next_group(struct replica *self, uint64_t offset)
     if (err == ERR_OK) {
         cleaner->state = CLEANER_LOOKING;
         cleaner->offset = offset;
-        cleaner->first = UINT64_MAX;
+        cleaner->first = COMPACT_FIRST_UNKNOWN;
     } else if (err == ERR_NOT_FOUND || err == ERR_AGAIN) {
         cleaner->state = CLEANER_SYNCING;
     } else {
@@ -568,7 +427,7 @@ static void end_noting(struct replica *self, const struct compact_job *job)
 {
     struct cleaner *cleaner = &self->cleaner;
 
-    if (job->full && job->offset <= cleaner->noted_from) {
+    if (job->step.full && job->step.offset <= cleaner->noted_from) {
         /* One batch has more keys than the memory takes: it takes more, this once. */
         cleaner->offset = cleaner->noted_from;
         if (cleaner->memory >= NOTE_MEMORY_MAX || !begin_notes(cleaner, cleaner->memory * 2)) {
@@ -576,7 +435,7 @@ static void end_noting(struct replica *self, const struct compact_job *job)
         }
         return;
     }
-    cleaner->clean_to = job->offset < cleaner->clean_to ? job->offset : cleaner->clean_to;
+    cleaner->clean_to = job->step.offset < cleaner->clean_to ? job->step.offset : cleaner->clean_to;
     next_group(self, 0);
 }
 
@@ -587,20 +446,20 @@ static enum err took_step(struct replica *self, const struct compact_job *job,
 
     switch (job->state) {
     case CLEANER_NOTING:
-        if (job->full || job->offset >= job->to) {
+        if (job->step.full || job->step.offset >= job->step.to) {
             end_noting(self, job);
         }
         return ERR_OK;
     case CLEANER_LOOKING:
-        if (job->changes || cleaner->group.segments > 1) {
+        if (job->step.changes || cleaner->group.segments > 1) {
             return begin_writing(self, info);
         }
-        if (job->offset >= job->to) {
-            next_group(self, job->to);
+        if (job->step.offset >= job->step.to) {
+            next_group(self, job->step.to);
         }
         return ERR_OK;
     case CLEANER_WRITING:
-        if (job->offset >= job->to) {
+        if (job->step.offset >= job->step.to) {
             cleaner->state = CLEANER_CLOSING;
         }
         return ERR_OK;
@@ -616,8 +475,8 @@ static enum err took_step(struct replica *self, const struct compact_job *job,
 
 static void not_possible(struct replica *self, const struct compact_job *job)
 {
-    if (is_damage(job->found) && !job->writing) {
-        replica_report_damage(self, job->topic->id, job->offset);
+    if (is_damage(job->found) && !job->step.writing) {
+        replica_report_damage(self, job->topic->id, job->step.at);
     }
     put_off(self, job->found, job->job.info.text);
 }
@@ -631,14 +490,14 @@ static enum err finish(struct replica *self, struct job *base, struct err_info *
 
     ASSERT(cleaner->working && cleaner->topic == job->topic);
     cleaner->working = false;
-    cleaner->compactor = job->compactor;
+    cleaner->compactor = job->step.compactor;
     if (base->err == ERR_CANCELED) {
         free_job(job);
         return ERR_OK; /* Nothing but the replica's end comes now. */
     }
-    cleaner->offset = job->offset;
-    cleaner->first = job->first;
-    cleaner->next_ms = replica_now_ms(self) + (job->bytes * 1000 + rate - 1) / rate;
+    cleaner->offset = job->step.offset;
+    cleaner->first = job->step.first;
+    cleaner->next_ms = replica_now_ms(self) + (job->step.bytes * 1000 + rate - 1) / rate;
     self->changed = true;
     if (!holds(self)) {
         end_pass(cleaner);

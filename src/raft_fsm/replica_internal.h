@@ -6,10 +6,10 @@
 
 #include "base/container.h"
 #include "raft_fsm/ballot.h"
+#include "raft_fsm/compact_step.h"
 #include "raft_fsm/nodes_ahead.h"
 #include "raft_fsm/replica.h"
 #include "raft_fsm/room.h"
-#include "record/compactor.h"
 
 /* An entry that we proposed and that is not applied yet, with the proposals whose commands it
  * holds, in order. */

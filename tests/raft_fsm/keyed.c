@@ -8,9 +8,9 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "raft_fsm/compact_step.h"
 #include "raft_fsm/digest.h"
 #include "record/batch_records.h"
-#include "record/compactor.h"
 
 struct slice keyed_batch(struct keyed_topic *topic, const struct keyed *records, unsigned count,
                          size_t size)
@@ -213,103 +213,61 @@ struct pass {
     struct fsm *fsm;
     struct topic *topic;
     struct latest *latest;
-    struct compactor_options options;
+    struct compact_step step;
     unsigned rewritten;
 };
 
 static enum err note(struct pass *self, uint64_t from)
 {
-    uint64_t to = self->options.clean_to;
     enum err err = ERR_OK;
 
-    while (err == ERR_OK && from < to) {
-        struct block *block;
-        uint64_t noted = from;
-        uint64_t end;
-
-        err = log_read(self->topic->log, from, to, 2000, &block, &end, NULL);
-        if (err == ERR_OK) {
-            err = compactor_note(self->latest, to, block->data, block->size, &noted, NULL);
-            block_unref(block);
-            to = noted < end ? noted : to;
-            from = noted;
-        }
+    self->step.offset = from;
+    self->step.to = self->step.options.clean_to;
+    while (err == ERR_OK && self->step.offset < self->step.to) {
+        err = compact_note(&self->step, NULL);
+        ck_assert(!self->step.full);
     }
-    self->options.clean_to = to;
+    self->step.options.clean_to = self->step.offset;
     return err;
 }
 
-/* The compactor for what begins with the block's first batch. */
-static enum err make_compactor(const struct pass *self, const struct block *block,
-                               struct compactor **ret_compactor)
+/* Looks at the group, or writes it. */
+static enum err go_through(struct pass *self, uint64_t from, struct log_rewrite *rewrite)
 {
-    struct batch_header first;
-    struct batch_header below = {.digest = {0}};
-    enum err err = batch_header_decode(block->data, UINT32_MAX, &first, NULL);
-
-    if (err == ERR_OK && first.base_offset == self->topic->start) {
-        memcpy(below.digest, self->topic->start_digest, DIGEST_SIZE);
-    } else if (err == ERR_OK && first.base_offset > log_start(self->topic->log)) {
-        err = log_read_header(self->topic->log, first.base_offset - 1, &below, NULL);
-    } else if (err == ERR_OK) {
-        ck_assert((first.attributes & BATCH_COMPACTED) != 0);
-        memcpy(below.digest, block->data + BATCH_HEADER_SIZE, DIGEST_SIZE);
-    }
-    return err == ERR_OK
-               ? compactor_new(&self->options, first.base_offset, below.digest, ret_compactor)
-               : err;
-}
-
-/* What becomes of the group: written into `rewrite`, or only counted when that is NULL. */
-static enum err put_group(const struct pass *self, const struct fsm_group *group,
-                          struct log_rewrite *rewrite, struct compactor_counts *ret_counts)
-{
-    struct log *log = self->topic->log;
-    uint64_t at = group->from < log_start(log) ? log_start(log) : group->from;
-    struct compactor *compactor = NULL;
+    struct compact_step *step = &self->step;
+    bool changes = false;
     enum err err = ERR_OK;
 
-    while (err == ERR_OK && at < group->to) {
-        struct block *block;
-        struct buf out;
-
-        err = log_read(log, at, group->to, 2000, &block, &at, NULL);
-        if (err != ERR_OK) {
-            break;
-        }
-        buf_init(&out, 1 << 20);
-        err = compactor == NULL ? make_compactor(self, block, &compactor) : ERR_OK;
-        err = err != ERR_OK ? err : compactor_take(compactor, block->data, block->size, &out, NULL);
-        if (err == ERR_OK && at == group->to) {
-            err = compactor_finish(compactor, &out, NULL);
-        }
-        if (err == ERR_OK && rewrite != NULL) {
-            err = log_rewrite_put(rewrite, out.data, out.size, NULL);
-        }
-        buf_fini(&out);
-        block_unref(block);
+    step->offset = from;
+    step->rewrite = rewrite;
+    while (err == ERR_OK && step->offset < step->to) {
+        err = rewrite == NULL ? compact_look(step, NULL) : compact_write(step, NULL);
+        changes = changes || step->changes;
     }
-    if (err == ERR_OK) {
-        compactor_counts(compactor, ret_counts);
-    }
-    compactor_free(compactor);
+    step->changes = changes;
+    compactor_free(step->compactor);
+    step->compactor = NULL;
     return err;
 }
 
 static enum err clean_group(struct pass *self, const struct fsm_group *group)
 {
-    struct compactor_counts counts = {0};
+    uint64_t start = log_start(self->topic->log);
     struct log_rewrite *rewrite;
-    enum err err = put_group(self, group, NULL, &counts);
+    enum err err;
 
-    if (err != ERR_OK || (group->segments == 1 && counts.superseded + counts.tombstones == 0)) {
+    self->step.first = COMPACT_FIRST_UNKNOWN;
+    self->step.changes = false;
+    self->step.to = group->to;
+    err = go_through(self, group->from < start ? start : group->from, NULL);
+    if (err != ERR_OK || (group->segments == 1 && !self->step.changes)) {
         return err;
     }
     err = fsm_rewrite_begin(self->fsm, self->topic, group, &rewrite, NULL);
     if (err != ERR_OK) {
         return err;
     }
-    err = put_group(self, group, rewrite, &counts);
+    err = go_through(self, group->from, rewrite);
     err = err == ERR_OK ? log_rewrite_run(rewrite, NULL) : err;
     if (err != ERR_OK) {
         log_rewrite_cancel(self->topic->log, rewrite);
@@ -345,21 +303,28 @@ enum err keyed_clean(struct fsm *fsm, struct topic *topic, unsigned *ret_rewritt
     if (err != ERR_OK) {
         return err;
     }
-    pass.options = (struct compactor_options){
+    pass.step = (struct compact_step){
+        .log = topic->log,
         .latest = pass.latest,
-        .clean_to = due.records ? topic->clean.clean_to : atomic_load(&topic->cleaned_to),
-        .tombstones_below = due.tombstones_below,
-        .batch_size = 1024};
+        .options = {.latest = pass.latest,
+                    .clean_to =
+                        due.records ? topic->clean.clean_to : atomic_load(&topic->cleaned_to),
+                    .tombstones_below = due.tombstones_below,
+                    .batch_size = 1024},
+        .start = topic->start,
+        .chunk_size = 2000,
+    };
+    memcpy(pass.step.start_digest, topic->start_digest, DIGEST_SIZE);
     err = due.records ? note(&pass, due.from) : ERR_OK;
     while (err == ERR_OK &&
-           (err = fsm_next_group(fsm, topic, at, pass.options.clean_to, &group)) == ERR_OK) {
+           (err = fsm_next_group(fsm, topic, at, pass.step.options.clean_to, &group)) == ERR_OK) {
         err = clean_group(&pass, &group);
         at = group.to;
     }
     latest_free(pass.latest);
     if (err == ERR_NOT_FOUND || err == ERR_AGAIN) {
         err = sync_pass(&pass);
-        at = at < pass.options.clean_to ? at : pass.options.clean_to;
+        at = at < pass.step.options.clean_to ? at : pass.step.options.clean_to;
         if (err == ERR_OK) {
             fsm_set_cleaned(topic, at, due.tombstones_below < at ? due.tombstones_below : at);
         }

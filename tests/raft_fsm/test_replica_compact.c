@@ -282,6 +282,118 @@ START_TEST(the_rate_is_kept)
 }
 END_TEST
 
+/* ---- holes ---- */
+
+static bool others_clean(void)
+{
+    return is_clean(1) && is_clean(2);
+}
+
+static bool is_whole(void)
+{
+    return lab_status(3).holes == 0 && lab_said("event=hole_filled");
+}
+
+START_TEST(a_node_that_was_away_is_filled_with_what_others_compacted_and_cleans_it_again)
+{
+    start(RATE, 0);
+    put_some(60, 10);
+    compact(written.count, 0);
+    lab_run_until(all_clean);
+    lab.nodes[3].cut = true;
+    lab_run_until(has_leader);
+    put_some(120, 10);
+    compact(written.count, 0);
+    lab_run_until(others_clean);
+    put_some(20, 10);
+    lab.nodes[3].cut = false;
+    lab_run_until(is_whole);
+    lab_run_until(all_clean);
+    ck_assert_uint_gt(atomic_load(&topic_of(3)->cleaned_to), 0);
+    for (unsigned id = 1; id <= LAB_NODES; id++) {
+        (void)check(id);
+    }
+    lab_fini();
+}
+END_TEST
+
+static char store[256]; /* the longest store of the topic on node 3 */
+static uint64_t store_size;
+
+static void look_at_file(void *arg, const char *path, uint64_t size)
+{
+    (void)arg;
+    if (strstr(path, "/keys-") != NULL && strstr(path, ".store") != NULL && size > store_size) {
+        (void)snprintf(store, sizeof store, "%s", path);
+        store_size = size;
+    }
+}
+
+START_TEST(damage_that_a_pass_meets_is_reported_and_repaired_and_the_rest_is_cleaned)
+{
+    start(0, 0);
+    put_some(150, 10);
+    lab_run(2000);
+    store_size = 0;
+    mem_io_files(&lab.nodes[3].disk, look_at_file, NULL);
+    lab.compact_rate = RATE;
+    restart_all();
+    ck_assert_int_eq(mem_io_flip(&lab.nodes[3].disk, store, store_size / 2, 3), 0);
+    compact(written.count, 0);
+    lab_run_until(is_whole);
+    ck_assert(lab_said("event=compaction_put_off topic=keys reason=CORRUPT"));
+    ck_assert(lab_said("event=damage_found topic=keys"));
+    lab_run_until(all_clean);
+    for (unsigned id = 1; id <= LAB_NODES; id++) {
+        ck_assert_uint_gt(atomic_load(&topic_of(id)->cleaned_to), 0);
+        (void)check(id);
+    }
+    lab_fini();
+}
+END_TEST
+
+START_TEST(without_room_a_pass_is_put_off_and_told_once)
+{
+    unsigned told = 0;
+
+    start(RATE, 0);
+    put_some(150, 10);
+    lab_run(1000);
+    mem_io_set_free(&lab.nodes[3].disk, 6000); /* Less than a segment. */
+    compact(written.count, 0);
+    lab_run_until(others_clean);
+    lab_run(20000);
+    ck_assert_uint_eq(atomic_load(&topic_of(3)->cleaned_to), 0);
+    for (const char *at = lab.lines; (at = strstr(at, "compaction_put_off")) != NULL; at++) {
+        told++;
+    }
+    ck_assert_uint_eq(told, 1);
+    ck_assert(lab_said("reason=NOSPACE"));
+    mem_io_set_free(&lab.nodes[3].disk, UINT64_MAX);
+    lab_run_until(all_clean);
+    (void)check(3);
+    lab_fini();
+}
+END_TEST
+
+START_TEST(a_topic_that_is_deleted_in_the_middle_ends_the_pass)
+{
+    struct command command = {.type = COMMAND_TOPIC_DELETE};
+
+    start(100000, 0);
+    put_some(150, 10);
+    compact(written.count, 0);
+    lab_run(1500);
+    ck_assert_str_eq(lab_status(1).compact_topic, "keys");
+    (void)snprintf(command.topic_name, sizeof command.topic_name, "keys"); /* fits */
+    (void)lab_propose(&command);
+    lab_run(3000);
+    ck_assert_str_eq(lab_status(1).compact_topic, "");
+    ck_assert_ptr_null(topic_of(1));
+    lab_fini();
+}
+END_TEST
+
 /* ---- crashes ---- */
 
 static uint64_t draw(void *arg)
@@ -363,6 +475,12 @@ int main(void)
     tcase_add_test(tcase, more_keys_than_the_memory_takes_need_several_passes);
     tcase_add_test(tcase, tombstones_go_when_they_may_and_what_they_deleted_does_not_come_back);
     tcase_add_test(tcase, the_rate_is_kept);
+    tcase_add_test(tcase,
+                   a_node_that_was_away_is_filled_with_what_others_compacted_and_cleans_it_again);
+    tcase_add_test(tcase,
+                   damage_that_a_pass_meets_is_reported_and_repaired_and_the_rest_is_cleaned);
+    tcase_add_test(tcase, without_room_a_pass_is_put_off_and_told_once);
+    tcase_add_test(tcase, a_topic_that_is_deleted_in_the_middle_ends_the_pass);
     tcase_add_loop_test(tcase, histories_with_crashes_show_the_same_keys_and_values, 0, 6);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);

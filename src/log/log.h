@@ -322,6 +322,20 @@ void log_punch_cancel(struct log_punch *punch);
 /* (writer) The three in one. */
 enum err log_punch(struct log *self, uint64_t from, uint64_t to, struct err_info *info);
 
+/*
+ * (any) Keeps the segment that holds `offset` readable, also when it is punched out of the log or
+ * dropped: for putting what was not damaged back where it was. It keeps its files open. keep:
+ * ERR_RANGE, ERR_AGAIN, ERR_HOLE, ERR_NOMEM, and those of log_read. end: one past its last offset.
+ * read: as log_read, of what it holds.
+ */
+struct log_kept;
+enum err log_keep(struct log *self, uint64_t offset, struct log_kept **ret_kept,
+                  struct err_info *info);
+void log_kept_free(struct log_kept *kept); /* NULL is fine. */
+uint64_t log_kept_end(const struct log_kept *kept);
+enum err log_kept_read(const struct log_kept *kept, uint64_t offset, size_t size_max,
+                       struct block **ret_batches, uint64_t *ret_end_offset, struct err_info *info);
+
 /* ---- rewriting ---- */
 
 /*

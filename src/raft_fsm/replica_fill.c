@@ -61,7 +61,7 @@ static bool is_open(const struct fill *fill)
 
 static bool is_idle(const struct fill *fill)
 {
-    return !fill->asked && !fill->checking && fill->waiting.block == NULL;
+    return !fill->asked && !fill->own.reading && !fill->checking && fill->waiting.block == NULL;
 }
 
 static void drop_waiting(struct fill *fill)
@@ -90,6 +90,8 @@ static void close_hole(struct fill *fill)
 void replica_fill_fini(struct replica *self)
 {
     close_hole(&self->fill);
+    self->fill.own.reading = false; /* No job runs any more. */
+    replica_own_drop(self);
 }
 
 /* ---- the rate ---- */
@@ -252,7 +254,11 @@ static void refuse(struct replica *self, uint64_t peer, const char *why)
                "topic=%s offset=%llu peer=%llu why=%s", fill->hole.topic->name,
                (unsigned long long)fill->hole.chain.offset, (unsigned long long)peer,
                diag_quote(quoted, sizeof quoted, why));
-    replica_peer_away(self, peer, REFUSED_MS);
+    if (peer == 0) {
+        replica_own_drop(self); /* Others may have it otherwise. */
+    } else {
+        replica_peer_away(self, peer, REFUSED_MS);
+    }
     fill->hole.topic->refused++;
     rewind(fill);
     fill->peer = 0;
@@ -367,6 +373,9 @@ static enum err widen(struct replica *self, uint64_t from, uint64_t to, struct e
         diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "hole_widened",
                    "topic=%s from=%llu to=%llu", topic->name, (unsigned long long)from,
                    (unsigned long long)to);
+        if (from == fill->hole.to) {
+            replica_own_keep(self, topic, from, to);
+        }
         err = fsm_punch(self->fsm, topic, from, to, info);
     }
     close_hole(fill);
@@ -388,7 +397,11 @@ static void note_above(struct replica *self, const struct check_job *job)
     if (above <= fill->hole.topic->end && (fill->above == 0 || above < fill->above)) {
         fill->above = above;
     }
-    replica_peer_lacks(self, job->peer);
+    if (job->peer == 0) {
+        replica_own_drop(self);
+    } else {
+        replica_peer_lacks(self, job->peer);
+    }
     rewind(fill);
     fill->peer = 0;
 }
@@ -400,7 +413,10 @@ static enum err not_met(struct replica *self, const struct check_job *job, struc
     enum err err = ERR_OK;
 
     if (job->edge_err == ERR_DIVERGED) {
-        replica_peer_away(self, job->peer, DIVERGED_MS);
+        if (job->peer != 0) {
+            replica_peer_away(self, job->peer, DIVERGED_MS);
+        }
+        replica_own_drop(self);
         return drop_filled(self, job->job.info.text, info);
     }
     if (job->edge_err == ERR_CORRUPT && !atomic_load(&fill->hole.topic->deleted)) {
@@ -454,7 +470,7 @@ static bool may_ask(const struct replica *self)
 {
     const struct fill *fill = &self->fill;
 
-    return is_open(fill) && !fill->asked && fill->waiting.block == NULL &&
+    return is_open(fill) && !fill->asked && !fill->own.reading && fill->waiting.block == NULL &&
            fill->next < fill->hole.to && fill->chunks < TURN_CHUNKS &&
            fill->unsynced < 2 * sync_size(self) && self->installing.state == INSTALLING_IDLE;
 }
@@ -568,6 +584,9 @@ static enum err go_on(struct replica *self, struct err_info *info)
     if (token_ms(self) > now_ms) {
         return ERR_OK;
     }
+    if (replica_own_serves(self) && replica_own_read(self)) {
+        return ERR_OK;
+    }
     if (find_peer(self)) {
         ask(self);
         return ERR_OK;
@@ -603,6 +622,7 @@ enum err replica_fill_tick(struct replica *self, struct err_info *info)
     uint64_t now_ms = replica_now_ms(self);
     enum err err = ERR_OK;
 
+    replica_own_check(self);
     if (now_ms < replica_fill_deadline_ms(self)) {
         return ERR_OK;
     }
@@ -634,6 +654,21 @@ static void take_refusal(struct replica *self, const struct message *message)
     }
 }
 
+void replica_fill_take(struct replica *self, const struct slice *batches, uint64_t end,
+                       uint64_t peer)
+{
+    struct fill *fill = &self->fill;
+
+    ASSERT(is_open(fill) && fill->waiting.block == NULL && end > fill->next);
+    fill->waiting = *batches;
+    (void)block_ref(batches->block);
+    fill->waiting_end = fill->next = end;
+    fill->waiting_peer = peer;
+    if (!fill->checking && !start_check(self)) {
+        rewind(fill);
+    }
+}
+
 enum err replica_receive_fetch_result(struct replica *self, const struct message *message,
                                       struct err_info *info)
 {
@@ -653,12 +688,6 @@ enum err replica_receive_fetch_result(struct replica *self, const struct message
     fill->peer = message->from;
     fill->asked = false;
     fill->tokens -= (int64_t)batches->size;
-    fill->waiting = *batches;
-    (void)block_ref(batches->block);
-    fill->waiting_end = fill->next = message->fetch_result.end;
-    fill->waiting_peer = message->from;
-    if (!fill->checking && !start_check(self)) {
-        rewind(fill);
-    }
+    replica_fill_take(self, batches, message->fetch_result.end, message->from);
     return replica_fill_tick(self, info);
 }

@@ -69,6 +69,16 @@ struct fill_peers {
     unsigned turn;
 };
 
+/* A segment that had to go for what others have; see replica_fill_own.c. */
+struct fill_own {
+    struct log_kept *kept; /* owned; NULL: none */
+    struct topic *topic;   /* owned reference */
+    uint64_t from;         /* [from, to) of it comes back */
+    uint64_t to;
+    bool reading; /* A job is under way. */
+    bool dropped; /* … and nobody wants any more of it. */
+};
+
 /* Filling holes; see replica_fill.c. */
 struct fill {
     struct fsm_hole hole; /* topic NULL: none is under way */
@@ -81,9 +91,10 @@ struct fill {
     uint64_t waiting_peer; /* who sent it */
     bool checking;         /* a chunk is being checked, by a job */
     uint64_t number;       /* of the hole under way: chunks of earlier ones are void */
-    uint64_t above;        /* where a batch ends that somebody has for the hole's end; 0: nobody */
-    unsigned chunks;       /* put in in this turn */
-    unsigned in_vain;      /* holes in a row that nobody had anything for */
+    struct fill_own own;
+    uint64_t above;   /* where a batch ends that somebody has for the hole's end; 0: nobody */
+    unsigned chunks;  /* put in in this turn */
+    unsigned in_vain; /* holes in a row that nobody had anything for */
     uint64_t rest_until_ms;
     uint64_t unsynced;     /* bytes put in since the last sync began */
     uint64_t resign_at_ms; /* a leader with holes tries again */
@@ -357,6 +368,20 @@ enum err replica_receive_fetch_result(struct replica *self, const struct message
                                       struct err_info *info);
 void replica_fill_status(const struct replica *self, struct replica_status *status);
 void replica_fill_fini(struct replica *self);
+/* Takes whole batches that came for the hole, from fill->next up to `end`. peer: 0: from here. */
+void replica_fill_take(struct replica *self, const struct slice *batches, uint64_t end,
+                       uint64_t peer);
+
+/* replica_fill_own.c */
+/* [from, above) of the topic's log is punched next: what lies behind it in the same segment stays
+ * readable. */
+void replica_own_keep(struct replica *self, struct topic *topic, uint64_t from, uint64_t above);
+void replica_own_drop(struct replica *self);
+/* Drops what came back, or whose topic is gone: its files can be closed. */
+void replica_own_check(struct replica *self);
+/* Whether what comes next is there, and reading it: then fill->own.reading; false: no memory. */
+bool replica_own_serves(const struct replica *self);
+bool replica_own_read(struct replica *self);
 
 /* replica_scrub.c */
 void replica_scrub_tick(struct replica *self);

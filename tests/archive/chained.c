@@ -7,6 +7,7 @@
 
 #include "base/crc32c.h"
 #include "raft_fsm/manifest.h"
+#include "raft_fsm/merged.h"
 
 void chained_init(struct chained *self, uint64_t id, const char *name)
 {
@@ -48,14 +49,40 @@ void chained_add(struct chained *self, uint32_t record_count, uint32_t body_size
     self->end += record_count;
 }
 
+void chained_merge(struct chained *self, size_t first, size_t count)
+{
+    size_t at = self->positions[first];
+    size_t end = self->positions[first + count];
+    size_t rest = self->size - end;
+    struct buf merged;
+
+    ck_assert_uint_le(first + count, self->count);
+    buf_init(&merged, CHAINED_SIZE_MAX);
+    merged_batch(self->bytes + at, end - at, first > 0 ? self->headers[first - 1].digest : NULL,
+                 &merged);
+    ck_assert_uint_le(at + merged.size + rest, CHAINED_SIZE_MAX);
+    memmove(self->bytes + at + merged.size, self->bytes + end, rest);
+    memcpy(self->bytes + at, merged.data, merged.size);
+    self->size = at + merged.size + rest;
+    self->count = 0;
+    for (size_t position = 0; position < self->size;) {
+        struct batch_header *header = &self->headers[self->count++];
+
+        ck_assert_int_eq(
+            batch_header_decode(self->bytes + position, CHAINED_SIZE_MAX, header, NULL), ERR_OK);
+        position += header->size;
+        self->positions[self->count] = position;
+    }
+    buf_fini(&merged);
+}
+
 void chained_link(const struct chained *self, size_t at, uint8_t ret_link[CHAIN_LINK_SIZE])
 {
     const uint8_t *batch = self->bytes + self->positions[at];
 
     ck_assert_uint_lt(at, self->count);
     memcpy(ret_link, batch, BATCH_HEADER_SIZE);
-    digest_bytes(batch + BATCH_HEADER_SIZE, self->headers[at].size - BATCH_HEADER_SIZE,
-                 ret_link + BATCH_HEADER_SIZE);
+    chain_part(&self->headers[at], batch + BATCH_HEADER_SIZE, ret_link + BATCH_HEADER_SIZE);
 }
 
 struct slice chained_manifest(const struct chained *topics, size_t count, uint64_t index)
@@ -69,6 +96,8 @@ struct slice chained_manifest(const struct chained *topics, size_t count, uint64
         struct manifest_topic *topic = &manifest.topics[i];
 
         topic->id = topics[i].id;
+        topic->start = topic->log_start = topics[i].start;
+        memcpy(topic->start_digest, topics[i].start_digest, DIGEST_SIZE);
         topic->end = topics[i].end;
         (void)snprintf(topic->name, sizeof topic->name, "%s", topics[i].name); /* fits */
         memcpy(topic->digest, topics[i].digest, DIGEST_SIZE);

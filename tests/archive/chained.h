@@ -21,6 +21,8 @@ struct chained {
     size_t positions[CHAINED_MAX + 1]; /* of each batch in bytes, and the end */
     struct batch_header headers[CHAINED_MAX];
     size_t count;
+    uint64_t start; /* offset, of a batch: what lies below was trimmed */
+    uint8_t start_digest[DIGEST_SIZE];
     uint64_t end; /* offset */
     uint8_t digest[DIGEST_SIZE];
 };
@@ -31,6 +33,9 @@ void chained_fini(struct chained *self);
 /* One more batch: record_count records that are no records, in body_size bytes that follow from the
  * offset. */
 void chained_add(struct chained *self, uint32_t record_count, uint32_t body_size);
+
+/* Makes one compacted batch of `count` batches from number `first` on (raft_fsm/merged.h). */
+void chained_merge(struct chained *self, size_t first, size_t count);
 
 /* The link of batch `at`. */
 void chained_link(const struct chained *self, size_t at, uint8_t ret_link[CHAIN_LINK_SIZE]);

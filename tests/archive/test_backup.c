@@ -83,7 +83,7 @@ static enum err feed(struct backup_writer *writer, struct err_info *info)
             break;
         }
         topic = strcmp(want.name, "a") == 0 ? &topics[0] : &topics[1];
-        while (topic->headers[at].base_offset < want.offset) {
+        while (batch_end_offset(&topic->headers[at]) <= want.offset) {
             at++;
         }
         err = backup_add(writer, topic->bytes + topic->positions[at],
@@ -183,6 +183,42 @@ START_TEST(the_next_one_adds_only_what_is_new)
     make_ok(60, NULL);
     ck_assert_uint_eq(totals.records, 5);
     ck_assert_uint_lt(totals.copied, first);
+    expect_backup(60, 17);
+}
+END_TEST
+
+/* The node has merged what is in the backup with what is not. */
+START_TEST(the_next_one_takes_its_part_of_a_batch_that_was_merged_across_the_old_end)
+{
+    make_ok(50, NULL);
+    chained_add(&topics[0], 3, 40);
+    chained_add(&topics[0], 2, 40);
+    chained_merge(&topics[0], 2, 3);
+    make_ok(60, NULL);
+    expect_backup(60, 17);
+    ck_assert_uint_eq(totals.records, 5);
+}
+END_TEST
+
+/* … with what was written after the manifest was taken. */
+START_TEST(a_batch_that_was_merged_across_the_end_is_cut_at_it)
+{
+    struct chained later;
+    uint64_t end = topics[0].end;
+    uint8_t digest[DIGEST_SIZE];
+
+    memcpy(digest, topics[0].digest, sizeof digest);
+    chained_add(&topics[0], 3, 40);
+    chained_add(&topics[0], 2, 40);
+    chained_merge(&topics[0], 2, 3);
+    later = topics[0];
+    topics[0].end = end;
+    memcpy(topics[0].digest, digest, sizeof digest);
+    make_ok(50, NULL);
+    expect_backup(50, 12);
+    topics[0] = later;
+    memcpy(topics[0].digest, later.headers[later.count - 1].digest, sizeof digest);
+    make_ok(60, NULL);
     expect_backup(60, 17);
 }
 END_TEST
@@ -458,6 +494,9 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, what_was_written_is_there_and_verifies);
     tcase_add_test(tcase, the_next_one_adds_only_what_is_new);
+    tcase_add_test(tcase,
+                   the_next_one_takes_its_part_of_a_batch_that_was_merged_across_the_old_end);
+    tcase_add_test(tcase, a_batch_that_was_merged_across_the_end_is_cut_at_it);
     tcase_add_test(tcase, only_the_named_topics_are_in_it_and_in_its_manifest);
     tcase_add_test(tcase, another_cluster_an_older_state_and_another_history_are_refused);
     tcase_add_test(tcase, batches_that_are_not_the_manifests_are_refused);

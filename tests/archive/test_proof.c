@@ -181,6 +181,68 @@ START_TEST(a_link_that_does_not_follow_is_refused)
 }
 END_TEST
 
+START_TEST(what_was_compacted_cannot_be_proven_nor_what_lies_below)
+{
+    FILE *file = fopen("/dev/null", "w");
+
+    ck_assert_ptr_nonnull(file);
+    chained_merge(&t, 2, 2);
+    ck_assert_int_eq(write_proof(file, 2, 1, 0), ERR_OK);
+    ck_assert_int_eq(write_proof(file, 2, 1, 1), ERR_INVALID);
+    ck_assert_int_eq(write_proof(file, 4, 2, 0), ERR_INVALID);
+    ck_assert_int_eq(fclose(file), 0);
+}
+END_TEST
+
+static void put_hex(FILE *file, const uint8_t *data, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        ck_assert_int_eq(fprintf(file, "%02x", data[i]), 2);
+    }
+}
+
+/* Its digest says nothing of what is in it: anybody may write into it what he likes. 0: as the
+ * record's batch, 1: as a link */
+START_TEST(a_compacted_batch_proves_nothing)
+{
+    uint8_t sum[DIGEST_SIZE];
+    struct proof proof;
+    char *forged;
+    size_t forged_size;
+    FILE *file = open_memstream(&forged, &forged_size);
+    size_t last = _i == 0 ? 0 : 1;
+
+    chained_merge(&t, last, 2);
+    ck_assert_int_gt(fprintf(file,
+                             "{\"quorlog_proof\":1,\"topic\":\"t\",\"offset\":0,"
+                             "\"previous\":\"%064d\",\"batch\":\"",
+                             0),
+                     0);
+    put_hex(file, t.bytes, t.headers[0].size);
+    ck_assert_int_gt(fprintf(file, "\"}\n"), 0);
+    if (_i == 1) {
+        ck_assert_int_gt(fprintf(file, "{\"fields\":\""), 0);
+        put_hex(file, t.bytes + t.positions[1] + BATCH_DIGESTED_FROM, 64);
+        ck_assert_int_gt(fprintf(file, "\",\"body\":\""), 0);
+        put_hex(file, t.bytes + t.positions[1] + BATCH_HEADER_SIZE, DIGEST_SIZE);
+        ck_assert_int_gt(fprintf(file, "\"}\n"), 0);
+    }
+    ck_assert_int_gt(fprintf(file, "{\"head\":{\"offset\":%llu,\"digest\":\"",
+                             (unsigned long long)batch_end_offset(&t.headers[last])),
+                     0);
+    put_hex(file, t.headers[last].digest, DIGEST_SIZE);
+    ck_assert_int_gt(fprintf(file, "\"}}\n"), 0);
+    ck_assert_int_eq(fflush(file), 0);
+    digest_bytes(forged, forged_size, sum);
+    ck_assert_int_gt(fprintf(file, "{\"sha256\":\""), 0);
+    put_hex(file, sum, DIGEST_SIZE);
+    ck_assert_int_gt(fprintf(file, "\"}\n"), 0);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(check_bytes(forged, forged_size, &proof), ERR_CORRUPT);
+    free(forged);
+}
+END_TEST
+
 START_TEST(a_full_disk_is_told)
 {
     FILE *file = fopen("/dev/full", "w");
@@ -204,6 +266,8 @@ int main(void)
     tcase_add_test(tcase, what_is_no_proof_is_said_to_be_none);
     tcase_add_test(tcase, a_proof_begins_with_the_batch_of_its_record_and_what_stands_before);
     tcase_add_test(tcase, a_link_that_does_not_follow_is_refused);
+    tcase_add_test(tcase, what_was_compacted_cannot_be_proven_nor_what_lies_below);
+    tcase_add_loop_test(tcase, a_compacted_batch_proves_nothing, 0, 2);
     tcase_add_test(tcase, a_full_disk_is_told);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);

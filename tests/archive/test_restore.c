@@ -33,11 +33,11 @@ static void teardown(void)
     tmpdir_remove(tmp);
 }
 
-static void make_backup(void)
+static void make_backup_at(uint64_t index)
 {
-    struct slice manifest = chained_manifest(&topic, 1, 70);
+    struct slice manifest = chained_manifest(&topic, 1, index);
     const struct backup_source source = {.cluster_id = "0123456789abcdef0123456789abcdef",
-                                         .index = 70,
+                                         .index = index,
                                          .term = 4,
                                          .manifest = manifest.data,
                                          .manifest_size = manifest.size};
@@ -48,12 +48,18 @@ static void make_backup(void)
 
     ck_assert_int_eq(backup_begin(io_real(), from, &source, &writer, NULL), ERR_OK);
     ck_assert_int_eq(backup_next(writer, &wanted, &want, NULL), ERR_OK);
-    ck_assert(wanted);
-    ck_assert_int_eq(backup_add(writer, topic.bytes, topic.size, NULL), ERR_OK);
-    ck_assert_int_eq(backup_next(writer, &wanted, &want, NULL), ERR_OK);
+    if (wanted) {
+        ck_assert_int_eq(backup_add(writer, topic.bytes, topic.size, NULL), ERR_OK);
+        ck_assert_int_eq(backup_next(writer, &wanted, &want, NULL), ERR_OK);
+    }
     ck_assert(!wanted);
     ck_assert_int_eq(backup_end(writer, &totals, NULL), ERR_OK);
     block_unref(manifest.block);
+}
+
+static void make_backup(void)
+{
+    make_backup_at(70);
 }
 
 static enum err restore(struct err_info *info)
@@ -115,6 +121,50 @@ START_TEST(a_state_machine_opens_what_was_restored)
 }
 END_TEST
 
+/* 0: it was in the backup before it was trimmed, 1: the node gives it with its first batch */
+START_TEST(a_topic_that_was_trimmed_inside_of_a_merged_batch_begins_with_its_part)
+{
+    struct log_options options = {.io = io_real(), .start = 9};
+    struct log_report report;
+    struct batch_header header;
+    struct chain chain;
+    struct log *log;
+    char dir[300];
+    uint8_t before[DIGEST_SIZE];
+    uint64_t at;
+
+    memcpy(before, topic.headers[2].digest, sizeof before);
+    chained_merge(&topic, 2, 3); /* [6, 15) */
+    if (_i == 0) {
+        make_backup();
+    } else {
+        topic.size -= topic.positions[2];
+        memmove(topic.bytes, topic.bytes + topic.positions[2], topic.size);
+    }
+    topic.start = 9;
+    memcpy(topic.start_digest, before, sizeof before);
+    make_backup_at(80);
+    ck_assert_int_eq(restore(NULL), ERR_OK);
+    (void)snprintf(dir, sizeof dir, "%s/topics/a-4096", to); /* fits */
+    options.dir = dir;
+    ck_assert_int_eq(log_open(&options, &log, &report, NULL), ERR_OK);
+    ck_assert_uint_eq(log_end(log), 60);
+    ck_assert_int_eq(log_read_header(log, 9, &header, NULL), ERR_OK);
+    ck_assert_uint_eq(header.base_offset, 9);
+    ck_assert_uint_eq(batch_end_offset(&header), 15);
+    chain_init(&chain, 9, before);
+    for (at = 9; at < 60;) {
+        struct block *block;
+
+        ck_assert_int_eq(log_read(log, at, UINT64_MAX, 1 << 20, &block, &at, NULL), ERR_OK);
+        ck_assert_int_eq(chain_follow(&chain, block->data, block->size, NULL), ERR_OK);
+        block_unref(block);
+    }
+    ck_assert_mem_eq(chain.digest, topic.digest, DIGEST_SIZE);
+    log_close(log);
+}
+END_TEST
+
 START_TEST(a_damaged_backup_gives_no_snapshot)
 {
     struct err_info info = {0};
@@ -145,6 +195,8 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 30);
     tcase_add_test(tcase, a_state_machine_opens_what_was_restored);
+    tcase_add_loop_test(
+        tcase, a_topic_that_was_trimmed_inside_of_a_merged_batch_begins_with_its_part, 0, 2);
     tcase_add_test(tcase, a_damaged_backup_gives_no_snapshot);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);

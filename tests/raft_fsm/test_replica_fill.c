@@ -6,6 +6,7 @@
 #include "base/crc32c.h"
 #include "history.h"
 #include "lib/runner.h"
+#include "merged.h"
 #include "replica_lab.h"
 
 /* What the filters saw. */
@@ -351,6 +352,162 @@ START_TEST(a_replica_whose_topics_are_gone_gets_them_back)
 }
 END_TEST
 
+/* ---- copies that were compacted at other times ---- */
+
+static struct topic *topic_of(unsigned id)
+{
+    struct topic *topic = catalog_find(replica_catalog(lab.nodes[id].replica), "t");
+
+    ck_assert_ptr_nonnull(topic);
+    return topic;
+}
+
+/* The digests chain from the beginning to the end that all have. */
+static void assert_history(unsigned id)
+{
+    struct topic *topic = topic_of(id);
+    struct chain chain = {.known = true};
+    uint64_t offset = 0;
+
+    ck_assert(!log_has_holes(topic->log));
+    while (offset < log_end(topic->log)) {
+        struct block *block;
+
+        ck_assert_int_eq(log_read(topic->log, offset, UINT64_MAX, 1 << 20, &block, &offset, NULL),
+                         ERR_OK);
+        ck_assert_int_eq(chain_follow(&chain, block->data, block->size, NULL), ERR_OK);
+        block_unref(block);
+    }
+    ck_assert_uint_eq(chain.offset, topic->end);
+    ck_assert_mem_eq(chain.digest, topic->digest, DIGEST_SIZE);
+    topic_unref(topic);
+}
+
+/* Batches of `size` records each, from `first` on, on one node. */
+static void merge_on(unsigned id, uint64_t first, uint64_t size)
+{
+    struct topic *topic = topic_of(id);
+    struct merged_range ranges[64];
+    size_t count = 0;
+
+    while (count < 64 && first + size <= log_end(topic->log)) {
+        ranges[count++] = (struct merged_range){.from = first, .to = first + size};
+        first += size;
+    }
+    merged_log(topic->log, ranges, count);
+    topic_unref(topic);
+}
+
+static void punch_on_3(uint64_t offset)
+{
+    struct topic *topic = topic_of(3);
+
+    ck_assert_int_eq(fsm_punch(replica_fsm(lab.nodes[3].replica), topic, offset, offset + 1, NULL),
+                     ERR_OK);
+    topic_unref(topic);
+}
+
+/* Of the others' merged batches none begins or ends where the hole does. What had to make room
+ * comes from this node's own disk again: only a few batches are asked for. */
+START_TEST(a_hole_is_filled_with_batches_that_others_merged_across_its_edges)
+{
+    lab_produce(60);
+    lab_run(1000);
+    merge_on(1, 6, 14);
+    merge_on(2, 6, 14);
+    lab.filter = watch;
+    punch_on_3(_i == 0 ? 24 : 50);
+    ck_assert_uint_gt(lab_status(3).holes, 0);
+    lab_run_until(is_complete);
+    ck_assert(lab_said("event=hole_widened topic=t"));
+    ck_assert(!lab_said("event=chunk_refused"));
+    ck_assert(!lab_said("event=hole_refilled"));
+    assert_history(3);
+    ck_assert_uint_le(seen.asked[1] + seen.asked[2], 8);
+    lab_stop(3);
+    lab_start(3);
+    lab_run(1000);
+    assert_history(3);
+}
+END_TEST
+
+/* One of the others has what fits: it is asked before anything has to go. */
+START_TEST(one_that_did_not_merge_is_asked_first)
+{
+    lab_produce(60);
+    lab_run(1000);
+    merge_on(1, 6, 14);
+    punch_on_3(24);
+    lab_run_until(is_complete);
+    ck_assert(!lab_said("event=hole_widened"));
+    assert_history(3);
+}
+END_TEST
+
+/* Each of the others has merged what the other has not. */
+START_TEST(copies_that_differ_everywhere_fill_a_hole_together)
+{
+    lab_produce(80);
+    lab_run(1000);
+    merge_on(1, 2 + 2 * (uint64_t)_i, 18);
+    merge_on(2, 8, 10 + 4 * (uint64_t)_i);
+    merge_on(3, 0, 12);
+    punch_on_3(30);
+    punch_on_3(100);
+    lab_run_until(is_complete);
+    assert_history(3);
+    ck_assert(!lab_said("event=hole_refilled"));
+    lab_stop(3);
+    lab_start(3);
+    lab_run(1000);
+    assert_history(3);
+}
+END_TEST
+
+static bool another_leads_without_3(void)
+{
+    return lab_leader() != NULL && lab_leader()->id != 3;
+}
+
+/* Node 3 learns nothing new, but may ask. */
+static bool only_fetches(struct message *message)
+{
+    (void)watch(message);
+    return message->type == MESSAGE_FETCH || message->type == MESSAGE_FETCH_RESULT ||
+           (message->to != 3 && message->from != 3);
+}
+
+/* The others are ahead and have merged across this one's end: it catches up first, and asks
+ * meanwhile now and then only. */
+START_TEST(what_others_merged_across_the_end_here_waits_until_it_is_there)
+{
+    struct topic *topic;
+    uint64_t end;
+
+    lab_produce(60);
+    lab_run(1000);
+    topic = topic_of(3);
+    end = log_end(topic->log);
+    topic_unref(topic);
+    lab.nodes[3].cut = true;
+    lab_run_until(another_leads_without_3);
+    lab_produce(10);
+    lab_run(500);
+    merge_on(1, end - 6, 12);
+    merge_on(2, end - 6, 12);
+    punch_on_3(end - 4);
+    lab.filter = only_fetches;
+    lab.nodes[3].cut = false;
+    lab_run(5000);
+    ck_assert_uint_gt(lab_status(3).holes, 0);
+    ck_assert_uint_gt(seen.asked[1] + seen.asked[2], 0);
+    ck_assert_uint_lt(seen.asked[1] + seen.asked[2], 30);
+    lab.filter = NULL;
+    lab_run_until(is_complete);
+    assert_history(3);
+}
+END_TEST
+
 /* ---- leading ---- */
 
 static bool node_3_leads(void)
@@ -383,6 +540,7 @@ int main(void)
     Suite *suite = suite_create("raft_fsm/replica_fill");
     TCase *filling = tcase_create("filling");
     TCase *others = tcase_create("damage and leading");
+    TCase *compacted = tcase_create("copies that were compacted at other times");
 
     tcase_set_timeout(filling, 60);
     tcase_add_checked_fixture(filling, setup, lab_fini);
@@ -401,5 +559,13 @@ int main(void)
     tcase_add_test(others, a_replica_whose_topics_are_gone_gets_them_back);
     tcase_add_test(others, a_leader_with_holes_gives_leadership_away);
     suite_add_tcase(suite, others);
+    tcase_set_timeout(compacted, 60);
+    tcase_add_checked_fixture(compacted, setup, lab_fini);
+    tcase_add_loop_test(compacted,
+                        a_hole_is_filled_with_batches_that_others_merged_across_its_edges, 0, 2);
+    tcase_add_test(compacted, one_that_did_not_merge_is_asked_first);
+    tcase_add_loop_test(compacted, copies_that_differ_everywhere_fill_a_hole_together, 0, 6);
+    tcase_add_test(compacted, what_others_merged_across_the_end_here_waits_until_it_is_there);
+    suite_add_tcase(suite, compacted);
     return runner_main(suite);
 }

@@ -180,6 +180,52 @@ START_TEST(links_lead_to_the_head_from_any_place)
 }
 END_TEST
 
+/* ---- compacted logs ---- */
+
+START_TEST(a_compacted_log_verifies_and_its_links_lead_to_the_head)
+{
+    struct inspect self;
+    struct chain chain = {.known = true};
+
+    chained_merge(&t, 0, 3);
+    chained_merge(&t, 4, 7);
+    fill();
+    self = inspect(INSPECT_CHECK, 20, UINT64_MAX, 1 << 20);
+    ck_assert_int_eq(self.err, ERR_OK);
+    ck_assert_int_eq(self.damage, ERR_OK);
+    for (uint64_t next = 0; next < 60; next = self.next) {
+        self = inspect(INSPECT_LINKS, next, 60, 1100);
+        ck_assert_int_eq(self.err, ERR_OK);
+        for (size_t at = 0; at < self.links->size; at += CHAIN_LINK_SIZE) {
+            ck_assert_int_eq(chain_link(&chain, self.links->data + at, NULL), ERR_OK);
+        }
+        inspect_fini(&self);
+    }
+    ck_assert_mem_eq(chain.digest, t.digest, DIGEST_SIZE);
+}
+END_TEST
+
+/* A start that was set where batches were merged since. */
+START_TEST(a_log_may_begin_inside_of_its_first_batch)
+{
+    struct inspect self;
+
+    chained_merge(&t, 1, 5);
+    fill();
+    ck_assert_int_eq(log_truncate_front(opened, 8, NULL), ERR_OK);
+    self = inspect(INSPECT_CHECK, 8, UINT64_MAX, 600);
+    ck_assert_int_eq(self.err, ERR_OK);
+    ck_assert_int_eq(self.damage, ERR_OK);
+    ck_assert_uint_gt(self.next, 8);
+    self = inspect(INSPECT_LINKS, 8, 60, 600);
+    ck_assert_int_eq(self.err, ERR_OK);
+    ck_assert_uint_eq(self.header.base_offset, 3);
+    ck_assert_ptr_nonnull(self.links);
+    ck_assert(!self.has_previous);
+    inspect_fini(&self);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("inspect");
@@ -191,6 +237,8 @@ int main(void)
     tcase_add_test(tcase, damage_is_found_at_its_offset_whatever_the_piece);
     tcase_add_test(tcase, a_batch_of_another_history_is_damage_though_its_checksums_match);
     tcase_add_test(tcase, links_lead_to_the_head_from_any_place);
+    tcase_add_test(tcase, a_compacted_log_verifies_and_its_links_lead_to_the_head);
+    tcase_add_test(tcase, a_log_may_begin_inside_of_its_first_batch);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

@@ -276,6 +276,10 @@ static enum err check_gaps(struct compaction *self)
         ranges_put(&times, i, ~missing_from_us(&self->records[i]));
         ranges_put(&ends, i, ~missing_from_end(&self->records[i]));
     }
+    if (topic_compacted(self->topic)) {
+        tell_facts(self->checker, CHECKER_COMPACTION,
+                   self->topic->readings_count + self->topic->pieces_count);
+    }
     for (size_t i = 0; err == ERR_OK && i < self->topic->gaps_count; i++) {
         const struct gap *gap = &self->topic->gaps[i];
         size_t from = place_of(self, gap->from);

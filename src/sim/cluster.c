@@ -287,6 +287,30 @@ static void heal(struct sim_cluster *self)
     }
 }
 
+/* How far compacted topics are clean. */
+static void trace_topics(const struct sim_node *node)
+{
+    struct topic **topics;
+    size_t count;
+
+    if (catalog_list(replica_catalog(node->replica), &topics, &count) != ERR_OK) {
+        ASSERT(false);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct topic *topic = topics[i];
+
+        if (topic->clean.clean_to > 0) {
+            (void)fprintf(stderr,
+                          "  %s: end %llu clean_to %llu tombstones_below %llu, here cleaned_to "
+                          "%llu\n",
+                          topic->name, U(topic->end), U(topic->clean.clean_to),
+                          U(topic->clean.tombstones_below), U(atomic_load(&topic->cleaned_to)));
+        }
+        topic_unref(topics[i]);
+    }
+    free(topics);
+}
+
 static void trace_nodes(struct sim_cluster *self)
 {
     for (unsigned i = 1; i <= self->node_count; i++) {
@@ -304,6 +328,7 @@ static void trace_nodes(struct sim_cluster *self)
                       U(status.commit_index), U(status.applied_index), U(status.first_index),
                       U(status.last_index), U(status.snapshot_index), status.installing,
                       U(status.holes), U(status.missing));
+        trace_topics(&self->nodes[i]);
     }
 }
 
@@ -331,7 +356,7 @@ static bool is_clean(const struct sim_node *node)
         uint64_t cleaned_to = atomic_load(&topics[i]->cleaned_to);
         struct fsm_group group;
 
-        if (cleaned_to < topics[i]->clean.clean_to) {
+        if (topics[i]->settings.compact && cleaned_to < topics[i]->clean.clean_to) {
             clean = clean && fsm_next_group(fsm, topics[i], cleaned_to, topics[i]->clean.clean_to,
                                             &group) == ERR_AGAIN;
         }

@@ -72,7 +72,8 @@ struct dump_piece {
 struct gap {
     uint64_t from;
     uint64_t to;
-    uint64_t log_end; /* as far as the node's log went at least by then; NOWHERE: not told */
+    uint64_t log_end; /* DUMP: of the copy. NOWHERE: a node that is behind may have been filled up
+                         by others, which know of later records */
     uint64_t by_us;   /* when it was over */
     uint32_t node;    /* DUMP: whose; 0: of something that was read */
     uint32_t line;

@@ -3,8 +3,8 @@
  * back.
  *
  *   compaction   What stands for offsets and shows no record there lacks, of those that are known
- *                to be there, only records with a key of which a later one stands below the end
- *                that was shown, and which had been begun by then; or tombstones. Nothing is
+ *                to be there, only records with a key of which a later one stands somewhere that
+ *                had been begun by then, and, in the end, in this copy; or tombstones. Nothing is
  *                missing before somebody asked for it.
  *   views        Each copy shows in the end, for each key, the record that was written last, and
  *                nothing of a key whose last one is a tombstone: the tombstone may be gone, but

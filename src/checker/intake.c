@@ -78,8 +78,6 @@ static enum err note_gap(struct topic *topic, const struct history_op *op, uint3
                          uint64_t from, uint64_t to)
 {
     bool dumped = op->kind == HISTORY_DUMP;
-    /* Of a delivery nobody knows what was there beyond what came. */
-    bool told = op->kind != HISTORY_DELIVERY || op->log_end > history_op_next(op);
 
     if (from == to) {
         return ERR_OK;
@@ -90,7 +88,7 @@ static enum err note_gap(struct topic *topic, const struct history_op *op, uint3
     topic->gaps[topic->gaps_count++] = (struct gap){
         .from = from,
         .to = to,
-        .log_end = told ? op->log_end : NOWHERE,
+        .log_end = dumped ? op->log_end : NOWHERE,
         .by_us = dumped ? op->invoke_us : op->return_us,
         .node = dumped ? op->node : 0,
         .line = line,

@@ -29,9 +29,10 @@
  *       clean_to, as some node has applied it, and so does a later one of its key; or it is a
  *       tombstone below tombstones_below. Below that no tombstone is younger than the topic's
  *       tombstone_ms.
- *   S15 A copy without holes shows of each key the record that was written last, or nothing if
- *       that is a tombstone; and, of a member, nothing older than a tombstone that is gone from
- *       any copy. (Copies are read whole after each rewriting, and at the end.)
+ *   S15 A copy without holes, that goes up to clean_to at least, shows of each key the record that
+ * was written last, or nothing if that is a tombstone; and, of a member, nothing older than a
+ * tombstone that is gone from any copy. (Copies are read whole after each rewriting, and at the
+ * end.)
  *
  * Contents are known by a number of their own, the first 8 bytes of a batch's body; records with
  * keys by one each, their timestamp.

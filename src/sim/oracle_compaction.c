@@ -195,6 +195,9 @@ void sim_compaction_view(const struct sim_oracle *self, const struct sim_topic *
     uint64_t end =
         seen->count < topic->count ? topic->batches[seen->count].base_offset : topic->end;
 
+    if (end < topic->clean.clean_to) {
+        return; /* It was filled up by others, which know of later records than it has yet. */
+    }
     for (uint64_t offset = start; offset < end && !topic->blind; offset++) {
         const struct sim_keyed *record = &topic->records[offset];
 

@@ -14,6 +14,7 @@ struct placed {
     uint64_t offset;
     uint64_t value;
     uint64_t key;
+    uint64_t begun_us;
     bool tombstone;
     bool hides; /* of a key of which a record may stand anywhere */
     bool last;  /* of its key */
@@ -105,6 +106,7 @@ static size_t place_all(const struct story *story, struct placed records[RECORDS
             records[count++] = (struct placed){.offset = base + k,
                                                .value = op->values[k],
                                                .key = op->keys[k],
+                                               .begun_us = op->invoke_us,
                                                .tombstone = is_tombstone(op, k),
                                                .last = true};
         }
@@ -377,7 +379,7 @@ static bool read_lacks_the_last(struct story *story, struct random *random)
     return false;
 }
 
-/* A record is gone for the sake of one that the node did not have yet. */
+/* A record is gone for the sake of one that nobody had written yet. */
 static bool goes_before_the_later_one(struct story *story, struct random *random)
 {
     static struct placed records[RECORDS_MAX];
@@ -391,9 +393,9 @@ static bool goes_before_the_later_one(struct story *story, struct random *random
             bool later = false;
 
             for (size_t l = 0; l < count; l++) {
-                later = later ||
-                        (records[l].key == records[k].key &&
-                         records[l].offset > records[k].offset && records[l].offset < op->log_end);
+                later = later || (records[l].key == records[k].key &&
+                                  records[l].offset > records[k].offset &&
+                                  records[l].begun_us <= op->return_us);
             }
             if (!later && !records[k].last && !records[k].tombstone && !records[k].hides &&
                 covers(op, records[k].offset) && is_shown(op, &records[k])) {

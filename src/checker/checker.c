@@ -72,7 +72,9 @@ static void topic_fini(struct topic *self)
     cells_fini(&self->cells);
     free(self->produces);
     free(self->values);
+    free(self->keys);
     free(self->readings);
+    free(self->gaps);
     free(self->pieces);
     free(self->cursor_ops);
     free(self->suspects);
@@ -107,8 +109,8 @@ void checker_free(struct checker *self)
 static enum err decide_topic(struct checker *self, struct topic *topic)
 {
     enum err (*const rules[])(struct checker *, struct topic *) = {
-        dumps_decide,     places_decide, order_decide,   tokens_decide,
-        sequences_decide, reads_decide,  cursors_decide,
+        dumps_decide,  places_decide,    compaction_decide, order_decide,
+        tokens_decide, sequences_decide, reads_decide,      cursors_decide,
     };
 
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {

@@ -48,6 +48,8 @@
     X(PRODUCER_ORDER, "producer-order", "a producer's records stand in its order, without a gap")  \
     X(EXACTLY_ONCE, "exactly-once", "a producer's retry writes nothing twice, and is told where")  \
     X(BOUNDS, "bounds", "a read gives records from within the log that it shows")                  \
+    X(COMPACTION, "compaction", "a record is missing only if a later one of its key stands")       \
+    X(VIEWS, "views", "each key has its latest value on all nodes, and a deleted one stays so")    \
     X(LOG_START, "log-start", "nothing is gone from a log's start unasked")                        \
     X(LINEARIZABLE, "linearizable", "a linearizable read shows all that was there before it")      \
     X(TOKEN_READ, "token-read", "a read with a token shows what the token stands for")             \

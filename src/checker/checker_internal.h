@@ -3,8 +3,8 @@
  * decide tell what they find.
  *
  * checker.c (the object, verdicts) → intake.c (operations come in) → dumps.c, places.c (where
- * everything stands) → order.c, tokens.c, sequences.c, reads.c, cursors.c, liveness.c (what follows
- * from it).
+ * everything stands) → compaction.c (what may be missing), order.c, tokens.c, sequences.c, reads.c,
+ * cursors.c, liveness.c (what follows from it).
  */
 #ifndef QUORLOG_CHECKER_CHECKER_INTERNAL_H
 #define QUORLOG_CHECKER_CHECKER_INTERNAL_H
@@ -53,7 +53,7 @@ struct reading {
     uint64_t log_start;
     uint64_t at_least;
     uint64_t lag_or_stream; /* READ: lag_us. DELIVERY: stream */
-    uint32_t count;
+    uint64_t count;         /* offsets that it stands for */
     uint8_t mode;
     bool delivery;
 };
@@ -63,8 +63,19 @@ struct dump_piece {
     uint64_t log_start;
     uint64_t log_end;
     uint64_t at_us;
-    uint32_t count;
+    uint64_t count; /* offsets that it stands for */
     uint32_t node;
+    uint32_t line;
+};
+
+/* Offsets that a READ, DELIVERY or DUMP stands for and shows no record at. */
+struct gap {
+    uint64_t from;
+    uint64_t to;
+    uint64_t log_end; /* DUMP: of the copy. NOWHERE: a node that is behind may have been filled up
+                         by others, which know of later records */
+    uint64_t by_us;   /* when it was over */
+    uint32_t node;    /* DUMP: whose; 0: of something that was read */
     uint32_t line;
 };
 
@@ -99,14 +110,19 @@ struct topic {
     struct cells cells;
     ARRAY(struct produce, produces);
     ARRAY(uint64_t, values); /* of all produces, in their order */
+    /* Of each value: twice its key's number, and 1 for a tombstone; 0: no key. Empty as long as no
+     * record has one. */
+    ARRAY(uint64_t, keys);
     ARRAY(struct reading, readings);
+    ARRAY(struct gap, gaps); /* by line */
     ARRAY(struct dump_piece, pieces);
     ARRAY(struct cursor_op, cursor_ops);
     ARRAY(struct suspect, suspects); /* at most SUSPECTS_MAX */
     ARRAY(struct trim, trims);
 
-    uint64_t delete_asked_us; /* NEVER; of the first delete that was not refused */
-    uint64_t deleted_us;      /* NEVER; when the first one was acknowledged */
+    uint64_t compact_asked_us; /* NEVER; of the first time that was not refused */
+    uint64_t delete_asked_us;  /* NEVER; of the first delete that was not refused */
+    uint64_t deleted_us;       /* NEVER; when the first one was acknowledged */
     uint32_t deleted_line;
     /* F, as dumps.c finds: [start, end) is in dumps. */
     bool dumped;
@@ -174,6 +190,12 @@ static inline bool produce_present(const struct produce *self)
     return self->outcome != HISTORY_FAIL && self->offset != NOWHERE;
 }
 
+/* Records of it may be missing. */
+static inline bool topic_compacted(const struct topic *self)
+{
+    return self->compact_asked_us != NEVER;
+}
+
 static inline uint64_t produce_end(const struct produce *self)
 {
     return self->offset + self->count; /* intake.c: doesn't overflow */
@@ -194,6 +216,7 @@ enum err dumps_decide(struct checker *self, struct topic *topic);
 enum err places_decide(struct checker *self, struct topic *topic);
 /* The rest: after places_decide. */
 enum err order_decide(struct checker *self, struct topic *topic);
+enum err compaction_decide(struct checker *self, struct topic *topic);
 enum err tokens_decide(struct checker *self, struct topic *topic);
 enum err sequences_decide(struct checker *self, struct topic *topic);
 enum err reads_decide(struct checker *self, struct topic *topic);

@@ -15,7 +15,7 @@ enum field_type {
     FIELD_BOOL,
     FIELD_NAME, /* a topic's or cursor's */
     FIELD_TEXT,
-    FIELD_VALUES,
+    FIELD_LIST, /* of numbers */
     FIELD_ENUM,
 };
 
@@ -24,7 +24,8 @@ struct field {
     enum field_type type;
     unsigned kinds;           /* bits of enum history_kind that have it */
     size_t place;             /* in struct history_op */
-    size_t presence;          /* of the bool that says that it is there; 0: none */
+    size_t presence;          /* of the bool that says that it is there; 0: none. FIELD_LIST: of
+                                 the count */
     const char *const *names; /* FIELD_ENUM, NULL at the end; the first one is not written */
 };
 
@@ -33,7 +34,8 @@ static const char *const kind_names[] = {"produce", "read",  "delivery", "cursor
 static const char *const outcome_names[] = {"ok", "fail", "unknown", NULL};
 static const char *const mode_names[] = {"local", "token", "linearizable", "max-lag", NULL};
 static const char *const verb_names[] = {"get", "set", "delete", NULL};
-static const char *const event_names[] = {"other", "healed", "settled", "deleted", "trimmed", NULL};
+static const char *const event_names[] = {"other",   "healed",    "settled", "deleted",
+                                          "trimmed", "compacted", NULL};
 
 enum {
     PRODUCE = 1U << HISTORY_PRODUCE,
@@ -59,7 +61,11 @@ static const struct field fields[] = {
     {"topic", FIELD_NAME, ALL, PLACE(topic), 0, NULL},
     {"error", FIELD_TEXT, ALL, PLACE(error), 0, NULL},
     {"offset", FIELD_U64, ALL, PLACE(offset), 0, NULL},
-    {"values", FIELD_VALUES, PRODUCE | READING, PLACE(values), 0, NULL},
+    {"values", FIELD_LIST, PRODUCE | READING, PLACE(values), PLACE(value_count), NULL},
+    {"keys", FIELD_LIST, PRODUCE, PLACE(keys), PLACE(key_count), NULL},
+    {"tombstones", FIELD_LIST, PRODUCE, PLACE(tombstones), PLACE(tombstone_count), NULL},
+    {"offsets", FIELD_LIST, READING, PLACE(offsets), PLACE(offset_count), NULL},
+    {"next", FIELD_U64, READING, PLACE(next), 0, NULL},
     {"token", FIELD_U64, PRODUCE | READING | CURSOR, PLACE(token), 0, NULL},
     {"producer", FIELD_U64, PRODUCE, PLACE(producer_id), 0, NULL},
     {"epoch", FIELD_U32, PRODUCE, PLACE(epoch), 0, NULL},
@@ -81,6 +87,7 @@ static const struct field fields[] = {
     {"text", FIELD_TEXT, EVENT, PLACE(text), 0, NULL},
 };
 
+enum { LISTS_MAX = 3 }; /* that an operation of one kind can have */
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0] };
 
 /* All enums of an operation are read and written as one. */
@@ -129,19 +136,19 @@ static void write_number(FILE *file, uint64_t number)
     (void)fprintf(file, number <= INT64_MAX ? "%" PRIu64 : "\"%" PRIu64 "\"", number);
 }
 
-static void write_values(FILE *file, const char *key, const struct history_op *op)
+static void write_list(FILE *file, const char *key, const uint64_t *numbers, size_t count)
 {
-    ASSERT(op->value_count <= HISTORY_VALUES_MAX);
-    ASSERT(IMPLIES(op->value_count > 0, op->values != NULL));
-    if (op->value_count == 0) {
+    ASSERT(count <= HISTORY_VALUES_MAX);
+    ASSERT(IMPLIES(count > 0, numbers != NULL));
+    if (count == 0) {
         return;
     }
     (void)fprintf(file, ",\"%s\":[", key);
-    for (size_t i = 0; i < op->value_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (i > 0) {
             (void)fputc(',', file);
         }
-        write_number(file, op->values[i]);
+        write_number(file, numbers[i]);
     }
     (void)fputc(']', file);
 }
@@ -172,8 +179,9 @@ static void write_field(FILE *file, const struct field *field, const struct hist
                        field->type == FIELD_NAME ? HISTORY_NAME_SIZE_MAX : HISTORY_TEXT_SIZE_MAX);
         }
         break;
-    case FIELD_VALUES:
-        write_values(file, field->key, op);
+    case FIELD_LIST:
+        write_list(file, field->key, *(const uint64_t *const *)place,
+                   *(const size_t *)at(op, field->presence));
         break;
     case FIELD_ENUM:
         if (*(const unsigned *)place != 0) {
@@ -182,6 +190,15 @@ static void write_field(FILE *file, const struct field *field, const struct hist
         }
         break;
     }
+}
+
+uint64_t history_op_next(const struct history_op *op)
+{
+    if (op->next != 0) {
+        return op->next;
+    }
+    return op->offset_count > 0 ? op->offsets[op->offset_count - 1] + 1
+                                : op->offset + op->value_count;
 }
 
 void history_begin(FILE *file, const char *source)
@@ -214,8 +231,8 @@ struct history_reader {
     char *buffer;  /* HISTORY_LINE_SIZE_MAX + 1 bytes, of which [begin, end) are still to be read */
     size_t begin;
     size_t end;
-    json_t *object;   /* of the last line */
-    uint64_t *values; /* HISTORY_VALUES_MAX, of the last line */
+    json_t *object;  /* of the last line */
+    uint64_t *lists; /* LISTS_MAX times HISTORY_VALUES_MAX, of the last line */
 };
 
 /* The next line without its end, in the buffer. ERR_NOT_FOUND: there is none. */
@@ -321,24 +338,38 @@ static enum err bad_field(const struct history_reader *self, const char *key, co
     return err_set(info, ERR_INVALID, "line %" PRIu64 ": \"%.40s\" %s", self->line, key, what);
 }
 
-static enum err read_values(struct history_reader *self, const char *key, const json_t *json,
-                            struct history_op *op, struct err_info *info)
+/* Where the list of this field goes: each that a kind of operation has has its own place. */
+static uint64_t *list_place(const struct history_reader *self, const struct field *field,
+                            enum history_kind kind)
 {
+    size_t before = 0;
+
+    for (const struct field *other = fields; other < field; other++) {
+        before += other->type == FIELD_LIST && (other->kinds & 1U << kind) != 0;
+    }
+    ASSERT(before < LISTS_MAX);
+    return self->lists + before * HISTORY_VALUES_MAX;
+}
+
+static enum err read_list(struct history_reader *self, const struct field *field,
+                          const json_t *json, struct history_op *op, struct err_info *info)
+{
+    uint64_t *numbers = list_place(self, field, op->kind);
     size_t count = json_array_size(json); /* 0 for what is no array */
 
     if (!json_is_array(json)) {
-        return bad_field(self, key, "is not a list of numbers", info);
+        return bad_field(self, field->key, "is not a list of numbers", info);
     }
     if (count > HISTORY_VALUES_MAX) {
-        return bad_field(self, key, "has too many numbers", info);
+        return bad_field(self, field->key, "has too many numbers", info);
     }
     for (size_t i = 0; i < count; i++) {
-        if (!to_number(json_array_get(json, i), UINT64_MAX, &self->values[i])) {
-            return bad_field(self, key, "has what is no number from 0 to 2^64 - 1", info);
+        if (!to_number(json_array_get(json, i), UINT64_MAX, &numbers[i])) {
+            return bad_field(self, field->key, "has what is no number from 0 to 2^64 - 1", info);
         }
     }
-    op->values = self->values;
-    op->value_count = count;
+    *(const uint64_t **)at_mutable(op, field->place) = numbers;
+    *(size_t *)at_mutable(op, field->presence) = count;
     return ERR_OK;
 }
 
@@ -393,8 +424,8 @@ static enum err read_field(struct history_reader *self, const struct field *fiel
         }
         *(const char **)place = json_string_value(json);
         break;
-    case FIELD_VALUES:
-        return read_values(self, field->key, json, op, info);
+    case FIELD_LIST:
+        return read_list(self, field, json, op, info);
     case FIELD_ENUM:
         if (!to_enum(json, field->names, place)) {
             return bad_field(self, field->key, "has a value that is not known", info);
@@ -421,7 +452,7 @@ static enum err check_op(const struct history_reader *self, const struct history
                          struct err_info *info)
 {
     bool needs_topic = op->kind != HISTORY_EVENT || op->event == HISTORY_EVENT_DELETED ||
-                       op->event == HISTORY_EVENT_TRIMMED;
+                       op->event == HISTORY_EVENT_TRIMMED || op->event == HISTORY_EVENT_COMPACTED;
 
     if (needs_topic && op->topic == NULL) {
         return bad_field(self, "topic", "is missing", info);
@@ -431,6 +462,12 @@ static enum err check_op(const struct history_reader *self, const struct history
     }
     if (op->kind == HISTORY_PRODUCE && op->value_count == 0) {
         return bad_field(self, "values", "is missing", info);
+    }
+    if (op->key_count != 0 && op->key_count != op->value_count) {
+        return bad_field(self, "keys", "has not as many numbers as there are values", info);
+    }
+    if (op->offset_count != 0 && op->offset_count != op->value_count) {
+        return bad_field(self, "offsets", "has not as many numbers as there are values", info);
     }
     return ERR_OK;
 }
@@ -501,8 +538,8 @@ enum err history_reader_open(const char *path, struct history_reader **ret_reade
         return err_set(info, ERR_NOMEM, "out of memory");
     }
     self->buffer = malloc(HISTORY_LINE_SIZE_MAX + 1);
-    self->values = malloc(HISTORY_VALUES_MAX * sizeof *self->values);
-    if (self->buffer == NULL || self->values == NULL) {
+    self->lists = malloc(LISTS_MAX * HISTORY_VALUES_MAX * sizeof *self->lists);
+    if (self->buffer == NULL || self->lists == NULL) {
         history_reader_close(self);
         return err_set(info, ERR_NOMEM, "out of memory");
     }
@@ -530,7 +567,7 @@ void history_reader_close(struct history_reader *self)
         (void)fclose(self->file); /* It was only read. */
     }
     json_decref(self->object); /* NULL is fine. */
-    free(self->values);
+    free(self->lists);
     free(self->buffer);
     free(self);
 }

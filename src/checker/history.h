@@ -48,11 +48,12 @@ enum history_cursor_verb { HISTORY_CURSOR_GET, HISTORY_CURSOR_SET, HISTORY_CURSO
 
 /* The events that rules depend on; others are for the reader. */
 enum history_event {
-    HISTORY_EVENT_OTHER,   /* text says which */
-    HISTORY_EVENT_HEALED,  /* from here on nothing is broken */
-    HISTORY_EVENT_SETTLED, /* all load has ended; dumps come after this */
-    HISTORY_EVENT_DELETED, /* `topic` was asked to be deleted, with `outcome` */
-    HISTORY_EVENT_TRIMMED, /* of `topic`, what is below `offset` was asked to be deleted */
+    HISTORY_EVENT_OTHER,     /* text says which */
+    HISTORY_EVENT_HEALED,    /* from here on nothing is broken */
+    HISTORY_EVENT_SETTLED,   /* all load has ended; dumps come after this */
+    HISTORY_EVENT_DELETED,   /* `topic` was asked to be deleted, with `outcome` */
+    HISTORY_EVENT_TRIMMED,   /* of `topic`, what is below `offset` was asked to be deleted */
+    HISTORY_EVENT_COMPACTED, /* `topic` was asked to keep the latest record of each key */
 };
 
 enum {
@@ -60,7 +61,7 @@ enum {
     HISTORY_VALUES_MAX = 65536,   /* of an operation */
     HISTORY_NAME_SIZE_MAX = 255,  /* bytes of a topic's or cursor's name */
     HISTORY_TEXT_SIZE_MAX = 4096, /* bytes of `text`, `error`; longer ones are cut */
-    HISTORY_LINE_SIZE_MAX = 2 * 1024 * 1024,
+    HISTORY_LINE_SIZE_MAX = 6 * 1024 * 1024,
 };
 
 struct history_op {
@@ -80,6 +81,20 @@ struct history_op {
     const uint64_t *values;
     size_t value_count;
     uint64_t token; /* PRODUCE: of its entry. READ, DELIVERY: what the node had applied. CURSOR */
+
+    /* PRODUCE: the records' keys, a number > 0 for each, 0: it has none; key_count is value_count,
+     * or 0: none has one. Tombstones are those that have a key and no value: their places among the
+     * values, ascending. */
+    const uint64_t *keys;
+    size_t key_count;
+    const uint64_t *tombstones;
+    size_t tombstone_count;
+
+    /* READ, DELIVERY, DUMP of a topic that was compacted: the records' offsets, ascending from
+     * `offset` on, where they are not dense; offset_count is value_count, or 0: they are. */
+    const uint64_t *offsets;
+    size_t offset_count;
+    uint64_t next; /* one past the last offset that it stands for; 0: past its last record */
 
     /* PRODUCE. producer_id 0: none, so a client that tries again makes a new operation. */
     uint64_t producer_id;
@@ -110,6 +125,9 @@ struct history_op {
     enum history_event event;
     const char *text;
 };
+
+/* One past the last offset that a READ, DELIVERY or DUMP stands for. */
+uint64_t history_op_next(const struct history_op *op);
 
 /* Writes the first line, which says what this is; source: who recorded what, for the reader; may be
  * NULL. */

@@ -24,6 +24,7 @@ static enum err find_topic(struct checker *self, const char *name, struct topic 
         }
         self->topics[self->topics_count++] = (struct topic){
             .name = self->topic_names.items[number].text,
+            .compact_asked_us = NEVER,
             .delete_asked_us = NEVER,
             .deleted_us = NEVER,
         };
@@ -68,11 +69,53 @@ static enum err see(struct checker *self, struct topic *topic, bool dumped,
     return ERR_OK;
 }
 
+static uint64_t offset_of(const struct history_op *op, size_t at)
+{
+    return op->offset_count > 0 ? op->offsets[at] : op->offset + at;
+}
+
+static enum err note_gap(struct topic *topic, const struct history_op *op, uint32_t line,
+                         uint64_t from, uint64_t to)
+{
+    bool dumped = op->kind == HISTORY_DUMP;
+
+    if (from == to) {
+        return ERR_OK;
+    }
+    if (ARRAY_RESERVE(topic, gaps, 1) != ERR_OK) {
+        return ERR_NOMEM;
+    }
+    topic->gaps[topic->gaps_count++] = (struct gap){
+        .from = from,
+        .to = to,
+        .log_end = dumped ? op->log_end : NOWHERE,
+        .by_us = dumped ? op->invoke_us : op->return_us,
+        .node = dumped ? op->node : 0,
+        .line = line,
+    };
+    return ERR_OK;
+}
+
+static enum err note_gaps(struct topic *topic, const struct history_op *op, uint32_t line)
+{
+    uint64_t next = op->offset;
+
+    for (size_t i = 0; i < op->value_count; i++) {
+        enum err err = note_gap(topic, op, line, next, offset_of(op, i));
+
+        if (err != ERR_OK) {
+            return err;
+        }
+        next = offset_of(op, i) + 1;
+    }
+    return note_gap(topic, op, line, next, history_op_next(op));
+}
+
 static enum err see_all(struct checker *self, struct topic *topic, const struct history_op *op,
                         uint32_t line)
 {
     for (size_t i = 0; i < op->value_count; i++) {
-        struct suspect seen = {.offset = op->offset + i, .value = op->values[i], .line = line};
+        struct suspect seen = {.offset = offset_of(op, i), .value = op->values[i], .line = line};
         enum err err;
 
         if (seen.value == 0) {
@@ -86,6 +129,28 @@ static enum err see_all(struct checker *self, struct topic *topic, const struct 
         if (err != ERR_OK) {
             return err;
         }
+    }
+    return ERR_OK;
+}
+
+/* Keys of the topic's values from `first` on, whose operation this is. */
+static enum err add_keys(struct topic *topic, const struct history_op *op, size_t first)
+{
+    size_t wanted = first + op->value_count - topic->keys_count;
+
+    if (op->key_count == 0 && topic->keys_count == 0) {
+        return ERR_OK;
+    }
+    if (ARRAY_RESERVE(topic, keys, wanted) != ERR_OK) {
+        return ERR_NOMEM;
+    }
+    memset(topic->keys + topic->keys_count, 0, wanted * sizeof topic->keys[0]);
+    topic->keys_count += wanted;
+    for (size_t i = 0; i < op->key_count; i++) {
+        topic->keys[first + i] = 2 * op->keys[i];
+    }
+    for (size_t i = 0; i < op->tombstone_count; i++) {
+        topic->keys[first + op->tombstones[i]] |= 1;
     }
     return ERR_OK;
 }
@@ -114,7 +179,8 @@ static enum err add_produce(struct checker *self, struct topic *topic, const str
         tell(self, CHECKER_RECORDING, "line %" PRIu32 ": an epoch has 16 bits", line);
     }
     if (ARRAY_RESERVE(topic, produces, 1) != ERR_OK ||
-        ARRAY_RESERVE(topic, values, op->value_count) != ERR_OK) {
+        ARRAY_RESERVE(topic, values, op->value_count) != ERR_OK ||
+        add_keys(topic, op, topic->values_count) != ERR_OK) {
         return ERR_NOMEM;
     }
     memcpy(topic->values + topic->values_count, op->values, op->value_count * sizeof op->values[0]);
@@ -145,11 +211,14 @@ static enum err add_reading(struct checker *self, struct topic *topic, const str
         .log_start = op->log_start,
         .at_least = op->at_least,
         .lag_or_stream = delivery ? op->stream : op->lag_us,
-        .count = (uint32_t)op->value_count,
+        .count = history_op_next(op) - op->offset,
         .mode = (uint8_t)op->mode,
         .delivery = delivery,
     };
     self->summary.records_seen += op->value_count;
+    if (note_gaps(topic, op, line) != ERR_OK) {
+        return ERR_NOMEM;
+    }
     return see_all(self, topic, op, line);
 }
 
@@ -170,7 +239,7 @@ static enum err add_dump(struct checker *self, struct topic *topic, const struct
         .log_start = op->log_start,
         .log_end = op->log_end,
         .at_us = op->invoke_us,
-        .count = (uint32_t)op->value_count,
+        .count = history_op_next(op) - op->offset,
         .node = op->node,
         .line = line,
     };
@@ -179,6 +248,9 @@ static enum err add_dump(struct checker *self, struct topic *topic, const struct
     }
     if (i == self->dumped_nodes_count) {
         self->dumped_nodes[self->dumped_nodes_count++] = op->node;
+    }
+    if (note_gaps(topic, op, line) != ERR_OK) {
+        return ERR_NOMEM;
     }
     return see_all(self, topic, op, line);
 }
@@ -246,11 +318,59 @@ static enum err add_event(struct checker *self, struct topic *topic, const struc
         topic->trims[topic->trims_count++] =
             (struct trim){.at_us = op->invoke_us, .offset = op->offset};
         break;
+    case HISTORY_EVENT_COMPACTED:
+        if (op->outcome != HISTORY_FAIL && op->invoke_us < topic->compact_asked_us) {
+            topic->compact_asked_us = op->invoke_us;
+        }
+        break;
     case HISTORY_EVENT_SETTLED: /* For who dumps, and who reads. */
     case HISTORY_EVENT_OTHER:
         break;
     }
     return ERR_OK;
+}
+
+/* Keys are of its values, tombstones among those that have one. */
+static const char *wrong_keys(const struct history_op *op)
+{
+    if (op->key_count != 0 && op->key_count != op->value_count) {
+        return "has not as many keys as values";
+    }
+    for (size_t i = 0; i < op->key_count; i++) {
+        if (op->keys[i] > INT64_MAX) {
+            return "has a key beyond all bounds";
+        }
+    }
+    for (size_t i = 0; i < op->tombstone_count; i++) {
+        if (op->tombstones[i] >= op->key_count || op->keys[op->tombstones[i]] == 0 ||
+            (i > 0 && op->tombstones[i] <= op->tombstones[i - 1])) {
+            return "has tombstones that are no records with a key, one after the other";
+        }
+    }
+    return NULL;
+}
+
+/* Offsets go up within what it stands for. */
+static const char *wrong_offsets(const struct history_op *op)
+{
+    uint64_t next = op->offset;
+
+    if (op->offset_count != 0 && op->offset_count != op->value_count) {
+        return "has not as many offsets as values";
+    }
+    for (size_t i = 0; i < op->value_count; i++) {
+        if (offset_of(op, i) < next) {
+            return "has offsets that don't go up";
+        }
+        if (offset_of(op, i) > INT64_MAX) {
+            return "has an offset beyond all bounds";
+        }
+        next = offset_of(op, i) + 1;
+    }
+    if (history_op_next(op) < next || history_op_next(op) > INT64_MAX) {
+        return "stands for less than it shows, or beyond all bounds";
+    }
+    return NULL;
 }
 
 /* Whether the recorder can be believed: what is wrong in itself would only confuse the rules. */
@@ -272,6 +392,10 @@ static bool is_sound(struct checker *self, const struct history_op *op, uint32_t
         what = "was answered, but never";
     } else if (op->kind == HISTORY_PRODUCE && op->value_count == 0) {
         what = "has no records";
+    } else if (op->kind == HISTORY_PRODUCE) {
+        what = wrong_keys(op);
+    } else if (ranged) {
+        what = wrong_offsets(op);
     }
     if (what != NULL) {
         tell(self, CHECKER_RECORDING, "line %" PRIu32 ": this %s %s", line, kind_names[op->kind],
@@ -323,8 +447,9 @@ enum err checker_add(struct checker *self, const struct history_op *op)
     if (err != ERR_OK) {
         return err;
     }
-    ASSERT(topic != NULL || (op->kind == HISTORY_EVENT && op->event != HISTORY_EVENT_DELETED &&
-                             op->event != HISTORY_EVENT_TRIMMED));
+    ASSERT(topic != NULL ||
+           (op->kind == HISTORY_EVENT && op->event != HISTORY_EVENT_DELETED &&
+            op->event != HISTORY_EVENT_TRIMMED && op->event != HISTORY_EVENT_COMPACTED));
     switch (op->kind) {
     case HISTORY_PRODUCE:
         return add_produce(self, topic, op, line);

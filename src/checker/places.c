@@ -182,6 +182,13 @@ static bool is_covered(const struct topic *topic, uint64_t offset)
     return topic->dumped && offset >= topic->start;
 }
 
+/* Whether a record that is at this offset must be in the dumps: of those that compaction may take
+ * away compaction.c tells. */
+static bool must_be_held(const struct topic *topic, uint64_t offset)
+{
+    return is_covered(topic, offset) && (!topic_compacted(topic) || offset >= topic->end);
+}
+
 /* An acknowledged produce is where its answer said. */
 static enum err check_acknowledged(struct places *self, const struct produce *produce)
 {
@@ -196,10 +203,10 @@ static enum err check_acknowledged(struct places *self, const struct produce *pr
 
         /* That it was read once does not help when it is gone in the end. */
         if (cell.value == value &&
-            ((cell.flags & CELL_DUMPED) != 0 || !is_covered(topic, offset))) {
+            ((cell.flags & CELL_DUMPED) != 0 || !must_be_held(topic, offset))) {
             continue;
         }
-        if (cell.value != 0 || is_covered(topic, offset)) {
+        if (cell.value != 0 || must_be_held(topic, offset)) {
             char elsewhere[64] = "it is nowhere";
             char instead[64] = "nothing";
             uint64_t found = self->found[produce->first + i];
@@ -291,9 +298,12 @@ static void check_whole(struct places *self, const struct produce *produce)
             }
             continue;
         }
-        if (found == NOWHERE && !is_covered(topic, place) &&
+        if (found == NOWHERE && !must_be_held(topic, place) &&
             (there.value == 0 || there.value == topic->values[produce->first + i])) {
-            continue; /* Nobody can know. */
+            if (i > 0) {
+                cells_flag(&topic->cells, place, CELL_INSIDE); /* As its answer said. */
+            }
+            continue; /* Nobody can know more. */
         }
         tell(self->checker, CHECKER_ATOMIC,
              "topic %s: of the batch of %s, %" PRIu32 " records from offset %" PRIu64

@@ -3,8 +3,8 @@
  * missing in between and nothing comes twice. What stood there with an unknown outcome counts; what
  * was refused has not used up its sequence.
  *
- * Where records may be that nobody can know (below the log's start, in a topic that is gone) a gap
- * may be theirs: then only repetition and order are decided.
+ * Where records may be that nobody can know (below the log's start, in a topic that is gone or
+ * compacted) a gap may be theirs: then only repetition and order are decided.
  */
 #include "checker/checker_internal.h"
 
@@ -28,7 +28,7 @@ static void check_step(struct checker *self, const struct topic *topic,
 {
     uint32_t expected = previous == NULL ? 0 : previous->sequence + previous->count;
     uint64_t from = previous == NULL ? 0 : produce_end(previous);
-    bool all_known = topic->dumped && from >= topic->start;
+    bool all_known = topic->dumped && from >= topic->start && !topic_compacted(topic);
     uint32_t ahead = produce->sequence - expected; /* mod 2^32, as sequences go */
 
     tell_facts(self, CHECKER_PRODUCER_ORDER, 1);

@@ -202,20 +202,21 @@ static void print_json(const struct sim_stats *sum, uint64_t count, uint64_t bad
     for (unsigned i = 0; i < SIM_FAULT_COUNT; i++) {
         (void)json_object_set_new(faults, sim_fault_name(i), json_number(sum->faults.counts[i]));
     }
-    json_print(
-        json_pack("{s:b,s:o,s:o,s:o,s:f,s:f,s:f,s:o,s:o,s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o},s:o,s:"
-                  "o,s:o,s:o,s:o}",
-                  "holds", bad == 0, "seeds", json_number(count), "failed", json_number(bad),
-                  "cycles", json_number(sum->cycles), "virtual_s", (double)sum->virtual_ms / 1e3,
-                  "real_s", seconds, "ratio", (double)sum->virtual_ms / 1e3 / seconds, "faults",
-                  faults, "faults_sum", json_number(sim_faults_sum(&sum->faults)), "operations",
-                  "acknowledged", json_number(sum->answered), "duplicates",
-                  json_number(sum->duplicates), "unknown", json_number(sum->unknown), "forwarded",
-                  json_number(sum->forwarded), "reads", json_number(sum->reads), "cursors",
-                  json_number(sum->cursors), "conflicts", json_number(sum->conflicts), "altered",
-                  json_number(sum->altered), "delivered", json_number(sum->delivered), "entries",
-                  json_number(sum->entries), "elections", json_number(sum->elections), "snapshots",
-                  json_number(sum->snapshots), "installs", json_number(sum->installs)));
+    json_print(json_pack(
+        "{s:b,s:o,s:o,s:o,s:f,s:f,s:f,s:o,s:o,s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o},s:o,s:"
+        "o,s:o,s:o,s:o,s:o,s:o,s:o}",
+        "holds", bad == 0, "seeds", json_number(count), "failed", json_number(bad), "cycles",
+        json_number(sum->cycles), "virtual_s", (double)sum->virtual_ms / 1e3, "real_s", seconds,
+        "ratio", (double)sum->virtual_ms / 1e3 / seconds, "faults", faults, "faults_sum",
+        json_number(sim_faults_sum(&sum->faults)), "operations", "acknowledged",
+        json_number(sum->answered), "duplicates", json_number(sum->duplicates), "unknown",
+        json_number(sum->unknown), "forwarded", json_number(sum->forwarded), "reads",
+        json_number(sum->reads), "cursors", json_number(sum->cursors), "conflicts",
+        json_number(sum->conflicts), "altered", json_number(sum->altered), "delivered",
+        json_number(sum->delivered), "entries", json_number(sum->entries), "elections",
+        json_number(sum->elections), "snapshots", json_number(sum->snapshots), "installs",
+        json_number(sum->installs), "compactions", json_number(sum->cleaned), "superseded",
+        json_number(sum->superseded), "tombstones", json_number(sum->tombstones)));
 }
 
 static void print_faults(const struct sim_faults *faults)
@@ -251,6 +252,9 @@ static void print_summary(const struct sim_stats *sum, double seconds)
     printf("cursors       %llu changed, %llu conflicts; topics altered %llu times\n",
            (unsigned long long)sum->cursors, (unsigned long long)sum->conflicts,
            (unsigned long long)sum->altered);
+    printf("compaction    %llu passes took away %llu superseded records and %llu tombstones\n",
+           (unsigned long long)sum->cleaned, (unsigned long long)sum->superseded,
+           (unsigned long long)sum->tombstones);
     printf("inside        %llu entries, %llu elections, %llu snapshots, %llu installs, %llu holes "
            "filled\n",
            (unsigned long long)sum->entries, (unsigned long long)sum->elections,

@@ -30,7 +30,9 @@
     BREAK(NO_ROUND, "no-round", "leaders give read indexes without asking a majority")             \
     BREAK(NO_TOKEN, "no-token", "reads do not wait for their token")                               \
     BREAK(NO_LAG, "no-lag", "reads do not keep to their bound on age")                             \
-    BREAK(WALL_AGE, "retention-by-wall-clock", "records are as old as wall clocks say")
+    BREAK(WALL_AGE, "retention-by-wall-clock", "records are as old as wall clocks say")            \
+    BREAK(COMPACT_SYNC, "compact-sync", "what compaction writes is never synced")                  \
+    BREAK(CLEAN_EARLY, "clean-early", "members say that they have cleaned before they have")
 
 enum sim_break_number {
 #define BREAK(constant, name, text) SIM_BREAK_NUMBER_##constant,

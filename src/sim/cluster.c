@@ -17,6 +17,7 @@ enum {
     PROGRESS_MIN = 20,
     CONVERGED_MS = 400000, /* after that: filling is slow */
     SETTLE_MS = 500,
+    CLEAN_MS = 20000,        /* … where topics are compacted: tombstones go, too */
     EVENTS_MAX = 100 * 1000, /* at one moment: more is a livelock */
 };
 
@@ -89,6 +90,8 @@ static void draw_sizes(struct sim_cluster *self)
     self->retention = (self->options.broken & SIM_BREAK_WALL_AGE) != 0 ||
                       (self->options.hours == 0 && prng_mix(self->oracle.seed) % 2 == 0);
     self->replica.retention_interval_ms = 250;
+    self->compaction = prng_mix(self->oracle.seed + 77) % 2 == 0;
+    self->replica.compact_rate = 200000;
     self->replica.retention_by_wall_clock = (self->options.broken & SIM_BREAK_WALL_AGE) != 0;
     self->lies = sim_may(self, SIM_FAULT_LIE) && prng_percent(prng, 20)
                      ? (unsigned)prng_range(prng, 1, 60)
@@ -180,6 +183,21 @@ static void on_trimmed(void *arg, unsigned name, uint64_t topic_id, uint64_t sta
     sim_recorder_add(&self->recorder, &op);
 }
 
+/* From now on records may be missing. */
+static void on_compacted(void *arg, unsigned name, uint64_t topic_id)
+{
+    struct sim_cluster *self = arg;
+    char topic[SIM_TOPIC_SIZE_MAX];
+    struct history_op op = {.kind = HISTORY_EVENT,
+                            .event = HISTORY_EVENT_COMPACTED,
+                            .topic = topic,
+                            .outcome = HISTORY_OK};
+
+    sim_topic_text(name, topic_id, topic);
+    op.invoke_us = sim_recorder_us(&self->recorder);
+    sim_recorder_add(&self->recorder, &op);
+}
+
 static bool is_judged(void *arg)
 {
     (void)arg;
@@ -198,6 +216,7 @@ static void init(struct sim_cluster *self, const struct sim_options *options,
     self->oracle.off = options->oracle_off;
     self->oracle.violated = on_violation;
     self->oracle.trimmed = on_trimmed;
+    self->oracle.compacted = on_compacted;
     self->oracle.arg = self;
     sim_recorder_init(&self->recorder, &self->now_ms, options->history, options->seed);
     init_net(self);
@@ -268,6 +287,30 @@ static void heal(struct sim_cluster *self)
     }
 }
 
+/* How far compacted topics are clean. */
+static void trace_topics(const struct sim_node *node)
+{
+    struct topic **topics;
+    size_t count;
+
+    if (catalog_list(replica_catalog(node->replica), &topics, &count) != ERR_OK) {
+        ASSERT(false);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct topic *topic = topics[i];
+
+        if (topic->clean.clean_to > 0) {
+            (void)fprintf(stderr,
+                          "  %s: end %llu clean_to %llu tombstones_below %llu, here cleaned_to "
+                          "%llu\n",
+                          topic->name, U(topic->end), U(topic->clean.clean_to),
+                          U(topic->clean.tombstones_below), U(atomic_load(&topic->cleaned_to)));
+        }
+        topic_unref(topics[i]);
+    }
+    free(topics);
+}
+
 static void trace_nodes(struct sim_cluster *self)
 {
     for (unsigned i = 1; i <= self->node_count; i++) {
@@ -285,6 +328,7 @@ static void trace_nodes(struct sim_cluster *self)
                       U(status.commit_index), U(status.applied_index), U(status.first_index),
                       U(status.last_index), U(status.snapshot_index), status.installing,
                       U(status.holes), U(status.missing));
+        trace_topics(&self->nodes[i]);
     }
 }
 
@@ -297,7 +341,33 @@ static void note_missing(struct sim_cluster *self, uint64_t missing)
     self->missing = missing;
 }
 
-/* All nodes have applied all that their leader has, and their holes are closed. */
+/* Nothing is left that the node's cleaner could do about its topics. */
+static bool is_clean(const struct sim_node *node)
+{
+    struct fsm *fsm = replica_fsm(node->replica);
+    struct topic **topics;
+    bool clean = true;
+    size_t count;
+
+    if (catalog_list(replica_catalog(node->replica), &topics, &count) != ERR_OK) {
+        ASSERT(false);
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t cleaned_to = atomic_load(&topics[i]->cleaned_to);
+        struct fsm_group group;
+
+        if (topics[i]->settings.compact && cleaned_to < topics[i]->clean.clean_to) {
+            clean = clean && fsm_next_group(fsm, topics[i], cleaned_to, topics[i]->clean.clean_to,
+                                            &group) == ERR_AGAIN;
+        }
+        topic_unref(topics[i]);
+    }
+    free(topics);
+    return clean;
+}
+
+/* All nodes have applied all that their leader has, cleaned what they may, and their holes are
+ * closed. */
 static bool converged(struct sim_cluster *self)
 {
     struct sim_node *leader = sim_leader(self);
@@ -320,7 +390,7 @@ static bool converged(struct sim_cluster *self)
         }
         replica_status(self->nodes[i].replica, &status);
         missing += status.missing;
-        equal = equal && !status.installing && status.holes == 0 &&
+        equal = equal && is_clean(&self->nodes[i]) && !status.installing && status.holes == 0 &&
                 status.applied_index == first.last_index && status.last_index == first.last_index;
     }
     note_missing(self, missing);
@@ -504,7 +574,8 @@ static bool is_whole(struct sim_cluster *self)
         trace_nodes(self);
         sim_violation(&self->oracle, "no convergence");
     }
-    return self->now_ms >= self->closed_ms + SETTLE_MS && converged(self) && sim_clients_idle(self);
+    return self->now_ms >= self->closed_ms + (self->compaction ? CLEAN_MS : SETTLE_MS) &&
+           converged(self) && sim_clients_idle(self);
 }
 
 /* Whether the history is at its end. */

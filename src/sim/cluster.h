@@ -56,11 +56,14 @@ struct sim_stats {
     uint64_t failed_calls;
     uint64_t snapshots;
     uint64_t installs;
-    uint64_t filled;   /* holes */
-    uint64_t refused;  /* chunks */
-    uint64_t dropped;  /* fillings that were begun again */
-    uint64_t resigned; /* because of holes */
-    uint64_t damaged;  /* nodes that lost files of topics */
+    uint64_t filled;     /* holes */
+    uint64_t refused;    /* chunks */
+    uint64_t dropped;    /* fillings that were begun again */
+    uint64_t resigned;   /* because of holes */
+    uint64_t damaged;    /* nodes that lost files of topics */
+    uint64_t cleaned;    /* passes of compaction that rewrote segments … */
+    uint64_t superseded; /* … records that went in them … */
+    uint64_t tombstones; /* … and those without value */
     uint64_t messages;
     uint64_t entries;
     uint64_t virtual_ms;
@@ -228,6 +231,7 @@ struct sim_cluster {
     unsigned nemesis_ms;
     bool damage;          /* files of topics are lost */
     bool retention;       /* topics have bounds */
+    bool compaction;      /* a topic's records have keys, and it is compacted */
     unsigned lies;        /* percent of fetched chunks that are not what they should be */
     unsigned open_faults; /* percent of starts in which the disk dies or fails */
 };

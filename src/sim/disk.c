@@ -74,6 +74,7 @@ static bool ends_with(const char *text, const char *end)
 static bool is_unsynced(const struct sim_disk *self, const char *path)
 {
     return ((self->broken & SIM_BREAK_FILL) != 0 && ends_with(path, ".fill")) ||
+           ((self->broken & SIM_BREAK_COMPACT_SYNC) != 0 && ends_with(path, ".compact")) ||
            ((self->broken & SIM_BREAK_TOPIC_SYNC) != 0 && strstr(path, "/topics/") != NULL) ||
            ((self->broken & SIM_BREAK_SNAPSHOT_SYNC) != 0 && strstr(path, "/snapshot") != NULL);
 }
@@ -178,7 +179,8 @@ void sim_disk_init(struct sim_disk *self, struct prng *prng, unsigned broken)
     self->table = self->mem.io;
     self->size = self->mem.limit;
     self->mem.io.fdatasync = sync_or_die;
-    if ((broken & (SIM_BREAK_FILL | SIM_BREAK_TOPIC_SYNC | SIM_BREAK_SNAPSHOT_SYNC)) != 0) {
+    if ((broken & (SIM_BREAK_FILL | SIM_BREAK_COMPACT_SYNC | SIM_BREAK_TOPIC_SYNC |
+                   SIM_BREAK_SNAPSHOT_SYNC)) != 0) {
         self->mem.io.open = open_watched;
         self->mem.io.close = close_watched;
         self->mem.io.fdatasync = sync_all_but_some;

@@ -75,13 +75,20 @@ static struct sim_answer *answer_new(struct sim_request *request, const struct s
     return self;
 }
 
+void sim_shown_fini(struct sim_shown *self)
+{
+    free(self->values);
+    free(self->offsets);
+    self->values = self->offsets = NULL;
+}
+
 void sim_answer_free(struct sim_answer *self)
 {
     *self->link = self->next;
     if (self->next != NULL) {
         self->next->link = self->link;
     }
-    free(self->shown.values);
+    sim_shown_fini(&self->shown);
     free(self);
 }
 
@@ -192,7 +199,9 @@ void sim_front_reply(struct sim_request *self, const struct sim_answer *like)
 
     if (self->origin.is_node && (!linked(cluster, self->node, self->origin.number) ||
                                  breaks(cluster, self->node, self->origin.number))) {
-        free(like->shown.values);
+        struct sim_shown shown = like->shown;
+
+        sim_shown_fini(&shown);
         if (self->state == SIM_REQUEST_SUBMITTED) {
             self->state = SIM_REQUEST_DISOWNED;
             return;
@@ -225,7 +234,9 @@ bool sim_front_deliver(struct sim_request *self, const struct sim_answer *like)
 
     ASSERT(!self->origin.is_node);
     if (at == UINT64_MAX) {
-        free(like->shown.values);
+        struct sim_shown shown = like->shown;
+
+        sim_shown_fini(&shown);
         sim_front_delist(self);
         sim_request_free(self);
         return false;

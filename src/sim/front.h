@@ -97,12 +97,19 @@ struct sim_request {
 struct sim_shown {
     uint64_t topic_id;
     uint64_t offset;
-    uint64_t *values; /* owned */
+    uint64_t *values;  /* owned */
+    uint64_t *offsets; /* owned; of the values */
     size_t count;
+    uint64_t next; /* one past the last offset that it stands for */
     uint64_t log_start;
     uint64_t log_end;
     uint64_t applied;
 };
+
+/* Its lists. */
+void sim_shown_fini(struct sim_shown *self);
+/* What of it a history says. */
+void sim_shown_tell(const struct sim_shown *self, struct history_op *op);
 
 /* On its way back. */
 struct sim_answer {

@@ -27,6 +27,13 @@ enum {
 
 /* ---- log lines ---- */
 
+static uint64_t number_of(const char *line, const char *name)
+{
+    const char *at = strstr(line, name);
+
+    return at == NULL ? 0 : strtoull(at + strlen(name), NULL, 10);
+}
+
 static void write_line(void *arg, const char *line, size_t size)
 {
     struct sim_node *self = arg;
@@ -38,6 +45,11 @@ static void write_line(void *arg, const char *line, size_t size)
     stats->refused += strstr(line, "event=chunk_refused") != NULL;
     stats->dropped += strstr(line, "event=hole_refilled") != NULL;
     stats->resigned += strstr(line, "event=resigned_with_holes") != NULL;
+    if (strstr(line, "event=topic_compacted") != NULL) {
+        stats->cleaned++;
+        stats->superseded += number_of(line, " superseded=");
+        stats->tombstones += number_of(line, " tombstones=");
+    }
     if (self->cluster->options.trace) {
         const char *text = strstr(line, "event=");
 
@@ -263,6 +275,8 @@ static void look(struct sim_node *self)
     }
     self->seen.may_be_damaged = self->gone || (self->harm & (SIM_HARM_FILES | SIM_HARM_INDEX)) != 0;
     self->seen.unread = false;
+    self->seen.rewritten = status.compact_bytes_in;
+    self->seen.apart = self->gone || !sim_members_has(cluster, self);
     sim_oracle_read(&cluster->oracle, self->id, replica_catalog(self->replica), &self->seen);
     damaged = self->seen.damaged;
     if (damaged) {

@@ -23,7 +23,19 @@
  *   S12 What retention deletes by age was sent at least so long ago, whatever clocks showed.
  *   S13 A topic's log starts at a batch's beginning that others have read, or at its end.
  *
- * Contents are known by a number of their own, the first 8 bytes of a batch's body.
+ *   S14 What compaction put in place of batches stands for some of those that others read, whole:
+ *       it has the last one's stamps and digest, and begins with the digest before the first one.
+ *       A record that is there is what it was, at its offset. One that is missing lies below
+ *       clean_to, as some node has applied it, and so does a later one of its key; or it is a
+ *       tombstone below tombstones_below. Below that no tombstone is younger than the topic's
+ *       tombstone_ms.
+ *   S15 A copy without holes, that goes up to clean_to at least, shows of each key the record that
+ * was written last, or nothing if that is a tombstone; and, of a member, nothing older than a
+ * tombstone that is gone from any copy. (Copies are read whole after each rewriting, and at the
+ * end.)
+ *
+ * Contents are known by a number of their own, the first 8 bytes of a batch's body; records with
+ * keys by one each, their timestamp.
  */
 #ifndef QUORLOG_SIM_ORACLE_H
 #define QUORLOG_SIM_ORACLE_H
@@ -34,13 +46,17 @@
 
 #include "raft_fsm/fsm.h"
 #include "raft_fsm/message.h"
+#include "record/record.h"
 
 enum {
     SIM_NODES_MAX = 7, /* machines */
     SIM_TOPIC_NAMES = 4,
+    SIM_KEYED_TOPIC = 3, /* that may be compacted */
     SIM_RECORDS_MAX = 5, /* of a batch */
-    SIM_EXIT = 3,        /* of a process that found a violation … */
-    SIM_EXIT_OTHER = 4,  /* … but not the checker, which alone is to judge */
+    SIM_KEYS = 12,       /* of a topic that may be compacted */
+    SIM_VALUE_SIZE_MAX = 2500,
+    SIM_EXIT = 3,       /* of a process that found a violation … */
+    SIM_EXIT_OTHER = 4, /* … but not the checker, which alone is to judge */
 };
 
 /* A batch that a client wants to have written. */
@@ -55,8 +71,12 @@ struct sim_content {
     uint64_t expect_offset;
     bool fenced; /* a claim says that it is not written (S10) */
     bool acks_all;
-    uint64_t value;     /* of the first record, in the history */
-    struct slice batch; /* owned reference; as produced; none when nobody will send it any more */
+    bool keyed; /* its records have keys: it may be compacted */
+    unsigned keys[SIM_RECORDS_MAX];
+    bool tombstones[SIM_RECORDS_MAX];
+    uint32_t value_size; /* of those that are none */
+    uint64_t value;      /* of the first record, in the history */
+    struct slice batch;  /* owned reference; as produced; none when nobody will send it any more */
     uint32_t body_size;
     uint8_t body_digest[DIGEST_SIZE];
     unsigned possible; /* tries that may have been, or may be, written */
@@ -79,6 +99,18 @@ struct sim_batch {
     uint32_t header_crc32c; /* covers the body's, and the chain of digests */
     uint32_t body_crc32c;
     uint64_t sent_ms; /* when its content was made */
+    uint64_t raft_index;
+    int64_t append_time_us;
+    uint64_t digest;                   /* its first bytes */
+    const struct sim_content *content; /* borrowed */
+};
+
+/* A record with a key, as it stands in a topic. */
+struct sim_keyed {
+    unsigned key;
+    bool tombstone;
+    bool gone;      /* a tombstone that some node dropped, and not for a later record */
+    uint64_t later; /* where the next one of its key is; UINT64_MAX: there is none */
 };
 
 struct sim_topic {
@@ -93,6 +125,13 @@ struct sim_topic {
     uint32_t *sequences; /* owned; by producer id: the next one */
     uint64_t sequence_count;
     uint64_t deleted_us; /* when somebody was told so first; 0: nobody was */
+    /* Of a topic whose records have keys: */
+    bool keyed;
+    bool compacted;            /* Nodes were told to, once. */
+    struct sim_keyed *records; /* owned; by offset */
+    size_t record_capacity;
+    uint64_t last[SIM_KEYS];  /* offset of each key's last one, and 1 */
+    struct topic_clean clean; /* the most that a node has applied */
 };
 
 /* What was applied at an index. */
@@ -120,6 +159,8 @@ struct sim_oracle {
     bool (*violated)(void *arg); /* before the process ends; whether the checker found something */
     /* A topic starts later than anybody has seen so far; may be NULL. */
     void (*trimmed)(void *arg, unsigned name, uint64_t topic_id, uint64_t start);
+    /* A topic is to be compacted, as some node has applied it; may be NULL. */
+    void (*compacted)(void *arg, unsigned name, uint64_t topic_id);
     void *arg;
     uint64_t values; /* that were given to records */
 
@@ -151,13 +192,21 @@ struct sim_oracle {
     size_t revision_count;
 };
 
-/* How far a node's logs were compared: batches, by the oracle's topics; and whether there were
- * holes then. */
+/* How far a node's log was compared. */
+struct sim_seen_topic {
+    size_t count;     /* batches */
+    bool holes;       /* There were some then. */
+    uint8_t *present; /* owned; of a topic whose records have keys: which are there */
+    size_t present_capacity;
+    uint64_t rewritten; /* bytes of the node's, when it was read from its start */
+};
+
+/* Of all topics. */
 struct sim_seen {
-    size_t *counts; /* owned */
+    struct sim_seen_topic *topics; /* owned; by the oracle's topics */
     size_t count;
-    bool *holes; /* owned */
-    size_t hole_count;
+    uint64_t rewritten; /* In: bytes that compaction has read on this node. */
+    bool apart;         /* In: it is no member any more, and keeps what the others dropped. */
     /* In: bits of its disk were turned, and reading may tell of damage, which is passed over. Out:
      * it did, there. */
     bool may_be_damaged;
@@ -183,6 +232,9 @@ struct sim_content *sim_oracle_content(struct sim_oracle *self, const struct sim
 /* What a batch's body says it is, if that is what was sent; NULL otherwise. */
 const struct sim_content *sim_oracle_find(const struct sim_oracle *self,
                                           const struct batch_header *header, const uint8_t *body);
+/* The number in the history of a record with a key, if all its bytes follow from it; 0: nobody sent
+ * that. */
+uint64_t sim_oracle_value(const struct sim_oracle *self, const struct record *record);
 /* Nobody sends it any more. */
 void sim_oracle_release(struct sim_content *content);
 

@@ -22,6 +22,9 @@ void sim_producer_init(struct sim_cluster *cluster, struct sim_client *client)
         .retries = client->number == 0 || prng_percent(prng, 70),
         .topic = (unsigned)prng_range(prng, 0, SIM_TOPIC_NAMES - 1),
     };
+    if (cluster->compaction && client->number % 2 == 0) {
+        client->producer.topic = SIM_KEYED_TOPIC;
+    }
 }
 
 bool sim_producer_idle(const struct sim_client *client)
@@ -37,6 +40,8 @@ static void conclude(struct sim_cluster *cluster, struct sim_client *client,
                      const struct sim_answer *answer)
 {
     uint64_t values[SIM_RECORDS_MAX];
+    uint64_t keys[SIM_RECORDS_MAX];
+    uint64_t tombstones[SIM_RECORDS_MAX];
     char topic[SIM_TOPIC_SIZE_MAX];
     struct history_op op = {
         .kind = HISTORY_PRODUCE,
@@ -49,6 +54,9 @@ static void conclude(struct sim_cluster *cluster, struct sim_client *client,
         .topic = topic,
         .values = values,
         .value_count = content->record_count,
+        .keys = keys,
+        .key_count = content->keyed ? content->record_count : 0,
+        .tombstones = tombstones,
         .producer_id = content->producer_id,
         .epoch = content->epoch,
         .producer_sequence = content->base_sequence,
@@ -60,6 +68,10 @@ static void conclude(struct sim_cluster *cluster, struct sim_client *client,
     content->concluded = true;
     for (uint32_t i = 0; i < content->record_count; i++) {
         values[i] = content->value + i;
+        keys[i] = content->keys[i] + 1;
+        if (content->tombstones[i]) {
+            tombstones[op.tombstone_count++] = i;
+        }
     }
     sim_topic_text(client->producer.topic, content->topic_id, topic);
     if (answer != NULL && answer->result.err != ERR_OK) {
@@ -160,6 +172,10 @@ static struct sim_position *position(struct sim_producer *self)
 /* Topics have a bound of each sort, or none. */
 static const struct topic_settings *settings_of(const struct sim_cluster *cluster, unsigned topic)
 {
+    static const struct topic_settings compacted[] = {
+        {.compact = true, .tombstone_ms = 3000},
+        {.compact = false, .tombstone_ms = 1500}, /* until somebody says so */
+    };
     static const struct topic_settings bounds[SIM_TOPIC_NAMES] = {
         {.retention_ms = 4000},
         {.retention_records = 37},
@@ -167,6 +183,9 @@ static const struct topic_settings *settings_of(const struct sim_cluster *cluste
         {.retention_ms = 0},
     };
 
+    if (cluster->compaction && topic == SIM_KEYED_TOPIC) {
+        return &compacted[prng_mix(cluster->options.seed + 1) % 4 == 0];
+    }
     return cluster->retention ? &bounds[topic] : NULL;
 }
 
@@ -243,6 +262,16 @@ static uint64_t known_end(struct sim_cluster *cluster, const struct sim_client *
     return end;
 }
 
+static void choose_keys(struct prng *prng, struct sim_content *content, uint32_t size)
+{
+    content->keyed = true;
+    content->value_size = size / content->record_count;
+    for (uint32_t i = 0; i < content->record_count; i++) {
+        content->keys[i] = (unsigned)prng_range(prng, 0, SIM_KEYS - 1);
+        content->tombstones[i] = prng_percent(prng, 25);
+    }
+}
+
 static struct sim_content *new_content(struct sim_cluster *cluster, struct sim_client *client)
 {
     struct sim_producer *self = &client->producer;
@@ -256,6 +285,9 @@ static struct sim_content *new_content(struct sim_cluster *cluster, struct sim_c
     };
     uint32_t size = (uint32_t)prng_range(prng, 8, cluster->body_max);
 
+    if (cluster->compaction && self->topic == SIM_KEYED_TOPIC) {
+        choose_keys(prng, &like, size);
+    }
     if (prng_percent(prng, self->retries ? 2 : 20)) {
         like.has_expect = true;
         like.expect_offset = known_end(cluster, client) + prng_range(prng, 0, 1);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "record/batch_records.h"
 #include "sim/cluster.h"
 
 #define U(value) ((unsigned long long)(value))
@@ -26,19 +27,60 @@ static struct sim_node *node_of(const struct sim_request *self)
 
 /* ---- what is there ---- */
 
-/* The records of a batch as those that wrote them know them; 0: nobody wrote that. */
-static size_t take_batch(const struct sim_cluster *cluster, const struct batch_header *header,
-                         const uint8_t *body, uint64_t from, uint64_t *to)
+static void take_record(struct sim_shown *shown, uint64_t offset, uint64_t value)
 {
-    const struct sim_content *content = sim_oracle_find(&cluster->oracle, header, body);
-    size_t count = 0;
-
-    for (uint32_t i = 0; i < header->record_count; i++) {
-        if (header->base_offset + i >= from) {
-            to[count++] = content == NULL ? 0 : content->value + i;
-        }
+    if (offset >= shown->offset) {
+        shown->values[shown->count] = value;
+        shown->offsets[shown->count++] = offset;
     }
-    return count;
+}
+
+/* The records that are left of what was compacted. */
+static void take_compacted(const struct sim_cluster *cluster, const struct batch_header *header,
+                           const uint8_t *body, struct sim_shown *shown)
+{
+    struct batch_records records;
+    struct record record;
+    enum err err;
+
+    batch_records_init(&records);
+    err = batch_records_start(&records, header, body, 0, NULL);
+    while (err == ERR_OK && (err = batch_records_next(&records, &record)) == ERR_OK) {
+        take_record(shown, record.offset, sim_oracle_value(&cluster->oracle, &record));
+    }
+    if (err != ERR_AGAIN) {
+        sim_violation(&cluster->oracle, "a reader can't read what was compacted at %llu: %s",
+                      U(header->base_offset), err_name(err));
+    }
+    batch_records_fini(&records);
+}
+
+/* The records of a batch as those that wrote them know them; 0: nobody wrote that. */
+static void take_batch(const struct sim_cluster *cluster, const struct batch_header *header,
+                       const uint8_t *body, struct sim_shown *shown)
+{
+    const struct sim_content *content;
+
+    if ((header->attributes & BATCH_COMPACTED) != 0) {
+        take_compacted(cluster, header, body, shown);
+        return;
+    }
+    content = sim_oracle_find(&cluster->oracle, header, body);
+    for (uint32_t i = 0; i < header->record_count; i++) {
+        take_record(shown, header->base_offset + i, content == NULL ? 0 : content->value + i);
+    }
+}
+
+void sim_shown_tell(const struct sim_shown *self, struct history_op *op)
+{
+    bool dense = self->count == self->next - self->offset;
+
+    op->offset = self->offset;
+    op->values = self->values;
+    op->value_count = self->count;
+    op->offsets = dense ? NULL : self->offsets;
+    op->offset_count = dense ? 0 : self->count;
+    op->next = dense ? 0 : self->next;
 }
 
 static enum err read_log(const struct sim_request *self, struct log *log, struct sim_shown *shown)
@@ -49,6 +91,7 @@ static enum err read_log(const struct sim_request *self, struct log *log, struct
     uint64_t end_max = self->records_max == 0 ? UINT64_MAX : shown->offset + self->records_max;
     enum err err;
 
+    shown->next = shown->offset;
     if (shown->offset == end) {
         return ERR_OK;
     }
@@ -56,20 +99,22 @@ static enum err read_log(const struct sim_request *self, struct log *log, struct
     if (err != ERR_OK) {
         return err;
     }
+    ASSERT(next > shown->offset);
+    shown->next = next;
     shown->values = malloc((size_t)(next - shown->offset) * sizeof *shown->values);
-    ASSERT(shown->values != NULL && next > shown->offset);
+    shown->offsets = malloc((size_t)(next - shown->offset) * sizeof *shown->offsets);
+    ASSERT(shown->values != NULL && shown->offsets != NULL);
     for (size_t at = 0; at < block->size;) {
         struct batch_header header;
 
         err = batch_header_decode(block->data + at, (uint32_t)(block->size - at), &header, NULL);
         ASSERT(err == ERR_OK); /* log_read has verified it. */
-        shown->count += take_batch(self->cluster, &header, block->data + at + BATCH_HEADER_SIZE,
-                                   shown->offset, shown->values + shown->count);
+        take_batch(self->cluster, &header, block->data + at + BATCH_HEADER_SIZE, shown);
         at += header.size;
         /* A log may hold what was committed before a restart and is not applied again yet. */
         shown->applied = header.raft_index > shown->applied ? header.raft_index : shown->applied;
     }
-    ASSERT(shown->count == next - shown->offset);
+    ASSERT(shown->count <= next - shown->offset);
     block_unref(block);
     return ERR_OK;
 }
@@ -158,7 +203,7 @@ static void follow(struct sim_request *self, struct topic *topic, uint64_t appli
             sim_front_fail(self, err);
             return;
         }
-        self->offset += shown->count;
+        self->offset = shown->next;
         if (!sim_front_deliver(self, &like)) {
             return;
         }
@@ -377,12 +422,10 @@ static void dump_topic(struct sim_node *node, const struct topic *topic)
         op.invoke_us = sim_recorder_us(&cluster->recorder);
         op.outcome = err == ERR_OK ? HISTORY_OK : HISTORY_FAIL;
         op.error = err == ERR_OK ? NULL : err_name(err);
-        op.offset = shown.offset;
-        op.values = shown.values;
-        op.value_count = shown.count;
+        sim_shown_tell(&shown, &op);
         sim_recorder_add(&cluster->recorder, &op);
-        free(shown.values);
-        shown = (struct sim_shown){.offset = shown.offset + shown.count};
+        sim_shown_fini(&shown);
+        shown = (struct sim_shown){.offset = shown.next};
     } while (shown.offset < op.log_end && op.outcome == HISTORY_OK);
 }
 

@@ -158,7 +158,15 @@ static void delete_topic(struct sim_cluster *cluster, struct sim_client *client)
     sim_connection_send(client, request);
 }
 
-/* What decides about files and indexes alone: it shows in no history. */
+/* Compaction goes on, or stops. */
+static void alter_compaction(struct sim_cluster *cluster, struct topic_change *change)
+{
+    change->which |= TOPIC_SETTING_COMPACT;
+    change->to.compact = prng_percent(&cluster->prng, 70);
+}
+
+/* What decides about files and indexes alone, or shows in what is missing: there is no record of it
+ * in a history. */
 static void alter_topic(struct sim_cluster *cluster, struct sim_client *client)
 {
     struct prng *prng = &cluster->prng;
@@ -177,6 +185,9 @@ static void alter_topic(struct sim_cluster *cluster, struct sim_client *client)
         request->settings.to.indexes = (uint32_t)prng_range(prng, 0, TOPIC_INDEXES_KNOWN);
         request->settings.on_count = (size_t)prng_range(prng, 0, 1);
         request->settings.on_nodes[0] = prng_range(prng, 1, 5);
+    }
+    if (cluster->compaction && request->topic == SIM_KEYED_TOPIC) {
+        alter_compaction(cluster, &request->settings);
     }
     command->type = COMMAND_TOPIC_ALTER;
     command->change = &request->settings;
@@ -312,9 +323,7 @@ static void take_read(struct sim_cluster *cluster, struct sim_client *client,
     struct sim_session *self = &client->session;
     struct history_op *op = &self->op;
 
-    op->offset = answer->shown.offset;
-    op->values = answer->shown.values;
-    op->value_count = answer->shown.count;
+    sim_shown_tell(&answer->shown, op);
     op->log_start = answer->shown.log_start;
     op->log_end = answer->shown.log_end;
     op->token = answer->shown.applied;

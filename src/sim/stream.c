@@ -86,14 +86,12 @@ void sim_stream_take(struct sim_cluster *cluster, struct sim_client *client,
     }
     ASSERT(self->topic_id == 0 || self->topic_id == shown->topic_id);
     self->topic_id = shown->topic_id;
-    self->next = shown->offset + shown->count;
+    self->next = shown->next;
     sim_topic_text(self->topic, shown->topic_id, topic);
     op->topic = topic;
     op->sequence = ++client->sequence;
     op->return_us = sim_recorder_us(&cluster->recorder);
-    op->offset = shown->offset;
-    op->values = shown->values;
-    op->value_count = shown->count;
+    sim_shown_tell(shown, op);
     op->log_start = shown->log_start;
     op->log_end = shown->log_end;
     op->token = shown->applied;

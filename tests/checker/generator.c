@@ -6,13 +6,16 @@
 #include "base/assert.h"
 
 enum {
-    TOPICS = 3, /* the last one is deleted on the way, sometimes */
+    TOPICS = 3,    /* the last one is deleted on the way, sometimes */
+    COMPACTED = 1, /* the topic that may be */
+    KEYS = 7,
     CURSORS = 2,
     NODES = 3,
     CLIENTS = 8,
     PENDING_MAX = 64,
     BATCH_MAX = 4,
     READ_MAX = 6,
+    DELIVERED_MAX = 8,
     PIECE_MAX = 20,
     REVISIONS_AN_ENTRY = 4096,
 };
@@ -42,10 +45,18 @@ bool random_chance(struct random *self, unsigned percent)
     return random_below(self, 100) < percent;
 }
 
+static void free_lists(struct history_op *op)
+{
+    free(story_values(op));
+    free(story_offsets(op));
+    free((uint64_t *)op->keys); /* Ours. */
+    free((uint64_t *)op->tombstones);
+}
+
 void story_fini(struct story *self)
 {
     for (size_t i = 0; i < self->count; i++) {
-        free(story_values(&self->ops[i]));
+        free_lists(&self->ops[i]);
     }
     free(self->ops);
     *self = (struct story){0};
@@ -56,14 +67,26 @@ uint64_t *story_values(struct history_op *op)
     return (uint64_t *)op->values; /* Ours. */
 }
 
-void story_set_values(struct history_op *op, const uint64_t *values, size_t count)
+uint64_t *story_offsets(struct history_op *op)
+{
+    return (uint64_t *)op->offsets; /* Ours. */
+}
+
+static uint64_t *copy_list(const uint64_t *numbers, size_t count)
 {
     uint64_t *copy = malloc((count + 1) * sizeof *copy);
 
     ASSERT(copy != NULL);
     if (count > 0) {
-        memcpy(copy, values, count * sizeof *copy);
+        memcpy(copy, numbers, count * sizeof *copy);
     }
+    return copy;
+}
+
+void story_set_values(struct history_op *op, const uint64_t *values, size_t count)
+{
+    uint64_t *copy = copy_list(values, count);
+
     free(story_values(op));
     op->values = copy;
     op->value_count = count;
@@ -80,15 +103,17 @@ struct history_op *story_add(struct story *self, const struct history_op *op)
     }
     copy = &self->ops[self->count++];
     *copy = *op;
-    copy->values = NULL;
-    story_set_values(copy, op->values, op->value_count);
+    copy->values = copy_list(op->values, op->value_count);
+    copy->offsets = copy_list(op->offsets, op->offset_count);
+    copy->keys = copy_list(op->keys, op->key_count);
+    copy->tombstones = copy_list(op->tombstones, op->tombstone_count);
     return copy;
 }
 
 void story_remove(struct story *self, size_t at)
 {
     ASSERT(at < self->count);
-    free(story_values(&self->ops[at]));
+    free_lists(&self->ops[at]);
     memmove(self->ops + at, self->ops + at + 1, (self->count - at - 1) * sizeof *self->ops);
     self->count--;
 }
@@ -103,6 +128,8 @@ struct commit {
     uint64_t end;
     uint64_t revision;
     uint64_t offset;
+    uint64_t clean_to;
+    uint64_t tombstones_below;
 };
 
 struct commits {
@@ -146,6 +173,19 @@ struct pending {
     uint64_t return_us;
     struct history_op op;
     uint64_t values[READ_MAX];
+    uint64_t offsets[READ_MAX]; /* a produce: the records' keys */
+    uint64_t tombstones[BATCH_MAX];
+};
+
+/* What there is to know of the records of the compacted topic. */
+struct keyed {
+    bool asked;       /* to compact it */
+    bool *tombstones; /* of each offset */
+    uint64_t *keys;
+    uint64_t *later;       /* where the next record of its key is; UINT64_MAX */
+    uint64_t last[KEYS];   /* of each key; UINT64_MAX */
+    uint64_t clean[NODES]; /* as far as each node's copy is clean */
+    uint64_t tombstones_below[NODES];
 };
 
 struct model {
@@ -164,6 +204,8 @@ struct model {
     struct commits cursors[TOPICS][CURSORS];
     bool deleted;
     bool keeps_all;
+    bool compacts;
+    struct keyed keyed;
     uint64_t applied[NODES];
     struct client clients[CLIENTS];
     struct pending pending[PENDING_MAX];
@@ -251,6 +293,60 @@ static void fail_pending(struct pending *pending, const char *error)
     pending->lost = true;
 }
 
+/* The records of the compacted topic that are written from `offset` on. */
+static void note_keys(struct model *self, const struct history_op *op, uint64_t offset)
+{
+    struct keyed *keyed = &self->keyed;
+    size_t capacity = self->log_capacity[COMPACTED];
+
+    keyed->keys = realloc(keyed->keys, capacity * sizeof *keyed->keys);
+    keyed->later = realloc(keyed->later, capacity * sizeof *keyed->later);
+    keyed->tombstones = realloc(keyed->tombstones, capacity * sizeof *keyed->tombstones);
+    ASSERT(keyed->keys != NULL && keyed->later != NULL && keyed->tombstones != NULL);
+    for (size_t i = 0; i < op->value_count; i++) {
+        uint64_t *last = &keyed->last[op->keys[i] - 1];
+
+        if (*last != UINT64_MAX) {
+            keyed->later[*last] = offset + i;
+        }
+        *last = offset + i;
+        keyed->keys[offset + i] = op->keys[i];
+        keyed->later[offset + i] = UINT64_MAX;
+        keyed->tombstones[offset + i] = false;
+    }
+    for (size_t i = 0; i < op->tombstone_count; i++) {
+        keyed->tombstones[offset + op->tombstones[i]] = true;
+    }
+}
+
+static bool is_gone(const struct model *self, unsigned topic, unsigned node, uint64_t offset)
+{
+    const struct keyed *keyed = &self->keyed;
+
+    return self->compacts && topic == COMPACTED &&
+           (keyed->later[offset] < keyed->clean[node] ||
+            (keyed->tombstones[offset] && offset < keyed->tombstones_below[node]));
+}
+
+/* Shows `count` offsets of the node's copy from op->offset on. */
+static void show(const struct model *self, struct history_op *op, unsigned topic, unsigned node,
+                 uint64_t count, uint64_t *values, uint64_t *offsets)
+{
+    size_t shown = 0;
+
+    for (uint64_t offset = op->offset; offset < op->offset + count; offset++) {
+        if (!is_gone(self, topic, node, offset)) {
+            values[shown] = self->logs[topic][offset];
+            offsets[shown++] = offset;
+        }
+    }
+    op->values = values;
+    op->value_count = shown;
+    op->offsets = offsets;
+    op->offset_count = shown == count ? 0 : shown;
+    op->next = shown == count ? 0 : op->offset + count;
+}
+
 static void effect_produce(struct model *self, struct pending *pending)
 {
     struct producer *producer = &self->clients[pending->client].producer;
@@ -281,6 +377,9 @@ static void effect_produce(struct model *self, struct pending *pending)
     }
     memcpy(self->logs[pending->topic] + commit.end, pending->values,
            op->value_count * sizeof pending->values[0]);
+    if (op->key_count > 0) {
+        note_keys(self, op, commit.end);
+    }
     if (op->producer_id != 0) {
         producer->records[pending->topic] += (uint32_t)op->value_count;
     }
@@ -353,10 +452,8 @@ static void effect_read(struct model *self, struct pending *pending)
     op->token = self->applied[node];
     op->offset = seen.start + random_below(&self->random, seen.end - seen.start + 1);
     size = random_below(&self->random, seen.end - op->offset + 1);
-    op->value_count = size < READ_MAX ? size : READ_MAX;
-    memcpy(pending->values, self->logs[pending->topic] + op->offset,
-           op->value_count * sizeof pending->values[0]);
-    op->values = pending->values;
+    size = size < READ_MAX ? size : READ_MAX;
+    show(self, op, pending->topic, node, size, pending->values, pending->offsets);
 }
 
 static void effect_get(struct model *self, struct pending *pending)
@@ -414,7 +511,8 @@ static void end_op(struct model *self, struct pending *pending)
             op->error = "TIMEOUT";
         }
         if (op->kind == HISTORY_READ) {
-            op->value_count = 0;
+            op->value_count = op->offset_count = 0;
+            op->next = 0;
         }
     } else {
         client->token = op->token > client->token ? op->token : client->token;
@@ -525,6 +623,21 @@ static void choose_outcome(struct model *self, struct pending *pending)
     }
 }
 
+static void choose_keys(struct model *self, struct pending *pending)
+{
+    struct history_op *op = &pending->op;
+
+    op->keys = pending->offsets;
+    op->key_count = op->value_count;
+    op->tombstones = pending->tombstones;
+    for (size_t i = 0; i < op->value_count; i++) {
+        pending->offsets[i] = 1 + random_below(&self->random, KEYS);
+        if (random_chance(&self->random, 25)) {
+            pending->tombstones[op->tombstone_count++] = i;
+        }
+    }
+}
+
 static void begin_produce(struct model *self, unsigned at, unsigned topic)
 {
     struct client *client = &self->clients[at];
@@ -542,6 +655,9 @@ static void begin_produce(struct model *self, unsigned at, unsigned topic)
     for (size_t i = 0; i < pending->op.value_count; i++) {
         pending->values[i] = self->next_value;
         self->next_value += 1 + (random_chance(&self->random, 10) ? (uint64_t)1 << 33 : 0);
+    }
+    if (self->compacts && topic == COMPACTED) {
+        choose_keys(self, pending);
     }
     if (random_chance(&self->random, 15)) {
         pending->op.has_expect = true;
@@ -646,6 +762,9 @@ static void deliver(struct model *self, struct client *client, unsigned topic)
 {
     struct commit seen = commit_at(&self->topics[topic], self->applied[client->home]);
     struct history_op *op = &client->stream;
+    uint64_t values[DELIVERED_MAX];
+    uint64_t offsets[DELIVERED_MAX];
+    uint64_t size;
 
     if (gone(self, topic) || op->offset < seen.start || random_chance(&self->random, 10)) {
         client->streaming = false;
@@ -656,11 +775,11 @@ static void deliver(struct model *self, struct client *client, unsigned topic)
     op->log_start = seen.start;
     op->log_end = seen.end;
     op->token = self->applied[client->home];
-    op->value_count = random_below(&self->random, seen.end - op->offset + 1);
-    op->value_count = op->value_count < 8 ? op->value_count : 8;
-    op->values = self->logs[topic] + op->offset;
+    size = random_below(&self->random, seen.end - op->offset + 1);
+    size = size < DELIVERED_MAX ? size : DELIVERED_MAX;
+    show(self, op, topic, client->home, size, values, offsets);
     (void)story_add(self->story, op);
-    op->offset += op->value_count;
+    op->offset += size;
 }
 
 static void go_on_streaming(struct model *self, unsigned at, unsigned topic)
@@ -690,7 +809,8 @@ static void add_event(struct model *self, enum history_event event, unsigned top
         .event = event,
         .invoke_us = self->now_us,
         .return_us = event == HISTORY_EVENT_DELETED ? self->now_us : 0,
-        .topic = event == HISTORY_EVENT_DELETED || event == HISTORY_EVENT_TRIMMED
+        .topic = event == HISTORY_EVENT_DELETED || event == HISTORY_EVENT_TRIMMED ||
+                         event == HISTORY_EVENT_COMPACTED
                      ? topic_names[topic]
                      : NULL,
         .offset = offset,
@@ -715,6 +835,60 @@ static void trim(struct model *self, unsigned topic)
     push_commit(&self->topics[topic], commit);
 }
 
+/* What every node's copy is clean up to. */
+static uint64_t cleaned_by_all(const struct keyed *keyed)
+{
+    uint64_t least = keyed->clean[0];
+
+    for (unsigned i = 1; i < NODES; i++) {
+        least = keyed->clean[i] < least ? keyed->clean[i] : least;
+    }
+    return least;
+}
+
+static void decide_to_clean(struct model *self)
+{
+    struct commit commit = newest(&self->topics[COMPACTED]);
+    uint64_t least = cleaned_by_all(&self->keyed);
+
+    if (!self->keyed.asked) {
+        self->keyed.asked = true;
+        add_event(self, HISTORY_EVENT_COMPACTED, COMPACTED, 0);
+        return;
+    }
+    new_entry(self);
+    commit.clean_to += random_below(&self->random, commit.end - commit.clean_to + 1);
+    if (least > commit.tombstones_below) {
+        commit.tombstones_below += random_below(&self->random, least - commit.tombstones_below + 1);
+    }
+    commit.index = self->index;
+    commit.at_us = self->now_us;
+    push_commit(&self->topics[COMPACTED], commit);
+}
+
+static void clean(struct model *self, unsigned node)
+{
+    struct commit commit = commit_at(&self->topics[COMPACTED], self->applied[node]);
+    struct keyed *keyed = &self->keyed;
+
+    ASSERT(commit.clean_to >= keyed->clean[node]);
+    keyed->clean[node] += random_below(&self->random, commit.clean_to - keyed->clean[node] + 1);
+    if (commit.tombstones_below > keyed->tombstones_below[node] &&
+        random_chance(&self->random, 50)) {
+        ASSERT(commit.tombstones_below <= keyed->clean[node]);
+        keyed->tombstones_below[node] = commit.tombstones_below;
+    }
+}
+
+static void compact(struct model *self, unsigned node)
+{
+    if (random_chance(&self->random, 5)) {
+        decide_to_clean(self);
+    } else if (random_chance(&self->random, 10)) {
+        clean(self, node);
+    }
+}
+
 static void act(struct model *self)
 {
     unsigned at = (unsigned)random_below(&self->random, CLIENTS);
@@ -724,6 +898,9 @@ static void act(struct model *self)
     uint64_t behind = self->index - self->applied[node];
 
     apply_up_to(self, node, self->applied[node] + random_below(&self->random, behind + 1));
+    if (self->compacts) {
+        compact(self, node);
+    }
     if (random_chance(&self->random, 1)) {
         trim(self, topic);
         return;
@@ -748,6 +925,9 @@ static void act(struct model *self)
 
 static void dump(struct model *self)
 {
+    uint64_t values[PIECE_MAX];
+    uint64_t offsets[PIECE_MAX];
+
     for (unsigned topic = 0; topic < TOPICS; topic++) {
         struct commit all = newest(&self->topics[topic]);
 
@@ -766,10 +946,10 @@ static void dump(struct model *self)
             do {
                 uint64_t size = 1 + random_below(&self->random, PIECE_MAX);
 
-                op.value_count = size < all.end - op.offset ? size : all.end - op.offset;
-                op.values = self->logs[topic] + op.offset;
+                size = size < all.end - op.offset ? size : all.end - op.offset;
+                show(self, &op, topic, node, size, values, offsets);
                 (void)story_add(self->story, &op);
-                op.offset += op.value_count;
+                op.offset += size;
             } while (op.offset < all.end);
         }
     }
@@ -789,6 +969,9 @@ static void init(struct model *self, const struct generator_options *options, st
         ASSERT(self->logs[i] != NULL);
         self->log_capacity[i] = 64;
     }
+    for (unsigned i = 0; i < KEYS; i++) {
+        self->keyed.last[i] = UINT64_MAX;
+    }
     for (unsigned i = 0; i < CLIENTS; i++) {
         struct client *client = &self->clients[i];
 
@@ -803,6 +986,9 @@ static void init(struct model *self, const struct generator_options *options, st
 
 static void fini(struct model *self)
 {
+    free(self->keyed.keys);
+    free(self->keyed.later);
+    free(self->keyed.tombstones);
     for (unsigned i = 0; i < TOPICS; i++) {
         free(self->logs[i]);
         free(self->topics[i].items);
@@ -821,6 +1007,7 @@ void generate(const struct generator_options *options, struct story *ret_story)
     *ret_story = (struct story){0};
     init(&model, options, ret_story);
     model.keeps_all = options->keeps_all;
+    model.compacts = options->compacts;
     deletes = random_chance(&model.random, 50) && !model.keeps_all;
     for (unsigned i = 0; i < rounds; i++) {
         act(&model);

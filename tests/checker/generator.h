@@ -18,7 +18,7 @@ uint64_t random_next(struct random *self);
 uint64_t random_below(struct random *self, uint64_t bound); /* bound > 0 */
 bool random_chance(struct random *self, unsigned percent);
 
-/* A history in memory. Values are owned, one array an operation; names are constants. */
+/* A history in memory. Lists are owned, an operation's each by itself; names are constants. */
 struct story {
     struct history_op *ops;
     size_t count;
@@ -32,11 +32,13 @@ void story_remove(struct story *self, size_t at);
 /* What an operation's records are, for a test to change. */
 void story_set_values(struct history_op *op, const uint64_t *values, size_t count);
 uint64_t *story_values(struct history_op *op);
+uint64_t *story_offsets(struct history_op *op); /* of values that are not dense */
 
 struct generator_options {
     uint64_t seed;
     unsigned op_count; /* about so many, dumps and events not counted */
     bool keeps_all;    /* nothing is trimmed, no topic deleted */
+    bool compacts;     /* the second topic has keys, and is compacted sometime */
 };
 
 void generate(const struct generator_options *options, struct story *ret_story);

@@ -7,7 +7,7 @@
 
 int main(int argc, char **argv)
 {
-    struct generator_options options = {.keeps_all = true};
+    struct generator_options options = {.keeps_all = true, .compacts = true};
     struct story story;
 
     if (argc != 3) {

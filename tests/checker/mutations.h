@@ -20,4 +20,8 @@ struct mutation {
 extern const struct mutation mutations[];
 extern const size_t mutation_count;
 
+/* Of stories with a topic that is compacted (mutations_compacted.c). */
+extern const struct mutation compacted_mutations[];
+extern const size_t compacted_mutation_count;
+
 #endif

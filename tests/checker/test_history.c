@@ -35,6 +35,10 @@ static void write_bytes(const char *text, size_t size)
 
 static const uint64_t values[] = {1, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX, 0};
 
+static const uint64_t keys[] = {3, 0, INT64_MAX, 3, 4};
+static const uint64_t tombstones[] = {0, 3};
+static const uint64_t offsets[] = {9, 11, 12, 13, 40};
+
 static const struct history_op produce = {
     .kind = HISTORY_PRODUCE,
     .outcome = HISTORY_UNKNOWN,
@@ -48,6 +52,10 @@ static const struct history_op produce = {
     .offset = UINT64_MAX,
     .values = values,
     .value_count = 5,
+    .keys = keys,
+    .key_count = 5,
+    .tombstones = tombstones,
+    .tombstone_count = 2,
     .token = 77,
     .producer_id = (uint64_t)1 << 63,
     .epoch = 4,
@@ -63,7 +71,10 @@ static const struct history_op delivery = {
     .topic = "t",
     .offset = 8,
     .values = values,
-    .value_count = 1,
+    .value_count = 5,
+    .offsets = offsets,
+    .offset_count = 5,
+    .next = 50,
     .token = 7,
     .mode = HISTORY_READ_MAX_LAG,
     .at_least = 6,
@@ -103,6 +114,14 @@ static bool same_text(const char *a, const char *b)
     return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0);
 }
 
+static void assert_same_list(const uint64_t *a, size_t a_count, const uint64_t *b, size_t b_count)
+{
+    ck_assert_uint_eq(a_count, b_count);
+    for (size_t i = 0; i < a_count; i++) {
+        ck_assert_uint_eq(a[i], b[i]);
+    }
+}
+
 static void assert_same(const struct history_op *found, const struct history_op *expected)
 {
     struct history_op a = *found;
@@ -112,10 +131,11 @@ static void assert_same(const struct history_op *found, const struct history_op 
     ck_assert(same_text(a.error, b.error));
     ck_assert(same_text(a.cursor, b.cursor));
     ck_assert(same_text(a.text, b.text));
-    ck_assert_uint_eq(a.value_count, b.value_count);
-    for (size_t i = 0; i < a.value_count; i++) {
-        ck_assert_uint_eq(a.values[i], b.values[i]);
-    }
+    assert_same_list(a.values, a.value_count, b.values, b.value_count);
+    assert_same_list(a.keys, a.key_count, b.keys, b.key_count);
+    assert_same_list(a.tombstones, a.tombstone_count, b.tombstones, b.tombstone_count);
+    assert_same_list(a.offsets, a.offset_count, b.offsets, b.offset_count);
+    ck_assert_uint_eq(a.next, b.next);
     ck_assert_int_eq(a.kind, b.kind);
     ck_assert_int_eq(a.outcome, b.outcome);
     ck_assert_uint_eq(a.client, b.client);
@@ -170,6 +190,18 @@ static void round_trip(const struct history_op *const *ops, size_t count)
     history_reader_close(reader);
 }
 
+START_TEST(what_is_read_stands_for_what_it_says_or_what_it_shows)
+{
+    struct history_op op = delivery;
+
+    ck_assert_uint_eq(history_op_next(&op), 50);
+    op.next = 0;
+    ck_assert_uint_eq(history_op_next(&op), 41);
+    op.offset_count = 0;
+    ck_assert_uint_eq(history_op_next(&op), 13);
+}
+END_TEST
+
 START_TEST(every_field_of_every_kind_comes_back)
 {
     static const struct history_op empty_dump = {.kind = HISTORY_DUMP, .topic = "t", .node = 1};
@@ -188,7 +220,7 @@ START_TEST(the_page_has_every_field)
     static char text[16384];
     FILE *file = fopen(SOURCE_ROOT "/docs/history.md", "rb");
     size_t size;
-    unsigned keys = 0;
+    unsigned key_count = 0;
 
     ck_assert_ptr_nonnull(file);
     size = fread(page, 1, sizeof page - 1, file);
@@ -211,9 +243,9 @@ START_TEST(the_page_has_every_field)
         }
         (void)snprintf(key, sizeof key, "`%.*s`", (int)(end - begin), begin);
         ck_assert_msg(strstr(page, key) != NULL, "docs/history.md: no %s", key);
-        keys++;
+        key_count++;
     }
-    ck_assert_uint_gt(keys, 30);
+    ck_assert_uint_gt(key_count, 30);
 }
 END_TEST
 
@@ -232,7 +264,8 @@ START_TEST(the_largest_operation_fits_in_a_line)
     text[sizeof text - 1] = '\0';
     memset(name, 1, sizeof name - 1);
     name[sizeof name - 1] = '\0';
-    op.values = many;
+    op.values = op.keys = op.tombstones = many;
+    op.key_count = op.tombstone_count = HISTORY_VALUES_MAX;
     op.value_count = HISTORY_VALUES_MAX;
     op.error = text;
     op.topic = name;
@@ -321,6 +354,13 @@ START_TEST(a_bad_line_is_told_with_its_number)
     refused("{\"op\":\"produce\",\"topic\":\"t\",\"values\":{}}", "\"values\" is not a list");
     refused("{\"op\":\"produce\",\"topic\":\"t\",\"values\":[1,[]]}", "\"values\" has what is no");
     refused("{\"op\":\"produce\",\"topic\":\"t\",\"values\":[1],\"duplicate\":1}", "\"duplicate\"");
+    refused("{\"op\":\"produce\",\"topic\":\"t\",\"values\":[1],\"keys\":[1,2]}",
+            "\"keys\" has not");
+    refused("{\"op\":\"read\",\"topic\":\"t\",\"values\":[1],\"offsets\":[]}x", "no JSON");
+    refused("{\"op\":\"read\",\"topic\":\"t\",\"values\":[1],\"offsets\":[1,2]}",
+            "\"offsets\" has");
+    refused("{\"op\":\"read\",\"topic\":\"t\",\"keys\":[1]}", "\"keys\" is nothing");
+    refused("{\"op\":\"event\",\"event\":\"compacted\"}", "\"topic\" is missing");
 }
 END_TEST
 
@@ -365,7 +405,7 @@ START_TEST(a_line_without_end_is_refused_and_not_kept_in_memory)
     free(text);
     ck_assert_int_eq(history_reader_open(path, &reader, &info), ERR_OK);
     ck_assert_int_eq(history_reader_next(reader, &op, &info), ERR_INVALID);
-    ck_assert_str_eq(info.text, "line 2: longer than 2097152 bytes");
+    ck_assert_str_eq(info.text, "line 2: longer than 6291456 bytes");
     history_reader_close(reader);
 }
 END_TEST
@@ -461,6 +501,7 @@ int main(void)
     TCase *tcase = tcase_create("write and read");
 
     tcase_add_checked_fixture(tcase, open_path, remove_path);
+    tcase_add_test(tcase, what_is_read_stands_for_what_it_says_or_what_it_shows);
     tcase_add_test(tcase, every_field_of_every_kind_comes_back);
     tcase_add_test(tcase, the_page_has_every_field);
     tcase_add_test(tcase, the_largest_operation_fits_in_a_line);

@@ -29,6 +29,9 @@
 #include "client/client.h"
 #include "load_recorder.h"
 
+/* That keeps the latest record of each key. */
+#define LOAD_COMPACTED_TOPIC "topic-1"
+
 enum {
     LOAD_SERVERS_MAX = 32,
     LOAD_TOPICS_MAX = 64,
@@ -66,6 +69,7 @@ enum topic_use {
 
 struct topic {
     bool live; /* may be used */
+    bool compacted;
     enum topic_use use;
     char name[LOAD_NAME_SIZE];
     uint64_t id;

@@ -4,26 +4,45 @@
 
 #include "base/assert.h"
 #include "load_record.h"
-#include "record/record_set.h"
+#include "record/batch_records.h"
 
-static enum err read_batch(const struct batch_header *header, const uint8_t *body, uint64_t offset,
+void load_values_tell(const struct load_values *self, struct history_op *op)
+{
+    bool dense = self->next - self->offset == self->count;
+
+    op->offset = self->offset;
+    op->values = self->values;
+    op->value_count = self->count;
+    op->offsets = dense ? NULL : self->offsets;
+    op->offset_count = dense ? 0 : self->count;
+    op->next = dense ? 0 : self->next;
+}
+
+/* Of a batch that was compacted some may be missing. */
+static enum err read_batch(const struct batch_header *header, const uint8_t *body,
                            struct load_values *values, struct err_info *info)
 {
+    struct batch_records records;
     struct record record;
-    struct record_reader reader;
-    uint64_t at = header->base_offset;
     enum err err;
 
-    record_reader_init(&reader);
-    record_reader_start(&reader, body, header->size - BATCH_HEADER_SIZE);
-    while ((err = record_reader_next(&reader, &record)) == ERR_OK) {
-        if (at >= offset && values->count < HISTORY_VALUES_MAX) {
-            values->values[values->count++] = load_record_value(&record);
+    batch_records_init(&records);
+    err = batch_records_start(&records, header, body, 0, info);
+    while (err == ERR_OK && (err = batch_records_next(&records, &record)) == ERR_OK) {
+        if (record.offset < values->offset) {
+            continue;
         }
-        at++;
+        if (values->count == HISTORY_VALUES_MAX) {
+            break;
+        }
+        values->values[values->count] = load_record_value(&record);
+        values->offsets[values->count++] = record.offset;
+        values->next = record.offset + 1;
     }
-    record_reader_fini(&reader);
-    if (err != ERR_AGAIN || at != batch_end_offset(header)) {
+    batch_records_fini(&records);
+    if (err == ERR_AGAIN) {
+        values->next = batch_end_offset(header);
+    } else if (err != ERR_OK) {
         return err_set(info, ERR_CORRUPT, "the batch at %" PRIu64 " does not hold what it says",
                        header->base_offset);
     }
@@ -39,7 +58,7 @@ enum err load_batches_read(const uint8_t *body, size_t size, uint64_t offset, lo
     enum err err;
 
     ret_values->count = 0;
-    ret_values->offset = offset;
+    ret_values->offset = ret_values->next = offset;
     while (at < size) {
         size_t left = size - at;
 
@@ -60,7 +79,7 @@ enum err load_batches_read(const uint8_t *body, size_t size, uint64_t offset, lo
                            "the batch at %" PRIu64 " does not follow on offset %" PRIu64,
                            header.base_offset, next);
         }
-        err = read_batch(&header, body + at + BATCH_HEADER_SIZE, offset, ret_values, info);
+        err = read_batch(&header, body + at + BATCH_HEADER_SIZE, ret_values, info);
         if (err != ERR_OK) {
             return err;
         }

@@ -16,9 +16,14 @@ typedef void (*load_batch_cb)(void *arg, const struct batch_header *header, cons
 
 struct load_values {
     uint64_t values[HISTORY_VALUES_MAX];
+    uint64_t offsets[HISTORY_VALUES_MAX];
     size_t count;
-    uint64_t offset; /* of the first one */
+    uint64_t offset; /* where they begin … */
+    uint64_t next;   /* … and end: not with the last one, if what lies behind is missing */
 };
+
+/* What of it a history says. */
+void load_values_tell(const struct load_values *self, struct history_op *op);
 
 /* The records from `offset` on, as many as there are or fit. A record that no value makes is 0.
  * ERR_CORRUPT with the reason when the batches do not follow on one another, or on offset. cb: NULL

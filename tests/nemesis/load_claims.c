@@ -49,13 +49,21 @@ void claims_hold(struct life *life, const struct history_op *op)
 {
     struct ownership *self = ownership_of(life->slot);
     size_t size = op->value_count * sizeof op->values[0];
-    struct held *held = malloc(sizeof *held + size);
+    size_t keys = op->key_count * sizeof op->keys[0];
+    size_t tombstones = op->tombstone_count * sizeof op->tombstones[0];
+    struct held *held = malloc(sizeof *held + size + keys + tombstones);
 
     ASSERT(held != NULL && op->outcome == HISTORY_UNKNOWN);
     ASSERT(strcmp(op->topic, self->label) == 0);
     held->op = *op;
     memcpy(held->values, op->values, size);
     held->op.values = held->values;
+    held->op.keys = held->values + op->value_count;
+    held->op.tombstones = held->op.keys + op->key_count;
+    if (op->key_count > 0) {
+        memcpy(held->values + op->value_count, op->keys, keys);
+        memcpy(held->values + op->value_count + op->key_count, op->tombstones, tombstones);
+    }
     held->op.topic = self->label; /* settled before it changes */
     held->next = self->held;
     self->held = held;

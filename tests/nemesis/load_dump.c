@@ -16,7 +16,13 @@
 #include "quorlog.pb-c.h"
 #include "raft_fsm/chain.h"
 
-enum { PIECE_SIZE = 1 << 20, PROOF_SIZE = 16 << 20, AGAIN_MS = 200, REQUEST_MAX_S = 20 };
+enum {
+    PIECE_SIZE = 1 << 20,
+    PROOF_SIZE = 16 << 20,
+    AGAIN_MS = 200,
+    REQUEST_MAX_S = 20,
+    REWRITES_MAX = 20
+};
 
 struct dump {
     struct load *load;
@@ -30,6 +36,7 @@ struct dump {
     size_t link_count;
     size_t links_met;
     bool differs;
+    unsigned rewrites; /* Of a compacted topic: how often that may be. */
 };
 
 static void complain(struct dump *self, uint64_t offset, const char *text)
@@ -92,19 +99,17 @@ static void compare_batch(void *arg, const struct batch_header *header, const ui
 
 static void write_piece(struct dump *self, const struct load_values *values, uint64_t applied)
 {
-    const struct history_op op = {
+    struct history_op op = {
         .kind = HISTORY_DUMP,
         .node = self->node->id,
         .invoke_us = recorder_now_us(),
         .topic = self->label,
-        .offset = values->offset,
-        .values = values->values,
-        .value_count = values->count,
         .log_start = self->topic->start,
         .log_end = self->topic->end,
         .token = applied,
     };
 
+    load_values_tell(values, &op);
     recorder_note(self->load->recorder, &op, 0);
 }
 
@@ -132,18 +137,23 @@ static enum err take_piece(struct dump *self, const struct answer *piece,
     if (err != ERR_OK) {
         return err;
     }
-    if (values.count == 0) {
+    if (values.next == offset) {
         return err_set(info, ERR_RANGE, "there is nothing, though the log goes on");
+    }
+    if (self->differs && self->rewrites > 0) {
+        self->rewrites--; /* It may have been compacted between the two answers. */
+        return err_set(info, ERR_AGAIN, "what the node answers is not what it has");
     }
     if (self->differs) {
         complain(self, offset, "what the node answers is not what it has");
         memset(values.values, 0, values.count * sizeof values.values[0]); /* Not what it holds. */
     }
-    if (offset + values.count > self->topic->end) {
-        values.count = (size_t)(self->topic->end - offset);
+    while (values.count > 0 && values.offsets[values.count - 1] >= self->topic->end) {
+        values.count--;
     }
+    values.next = values.next < self->topic->end ? values.next : self->topic->end;
     write_piece(self, &values, applied);
-    *ret_next = offset + values.count;
+    *ret_next = values.next;
     return ERR_OK;
 }
 
@@ -184,8 +194,12 @@ static void dump_topic(struct dump *self)
     struct err_info info;
 
     (void)snprintf(self->label, sizeof self->label, "%s#%" PRIu64, topic->name, topic->id);
+    self->rewrites = strcmp(topic->name, LOAD_COMPACTED_TOPIC) == 0 ? REWRITES_MAX : 0;
     if (offset == topic->end) {
-        write_piece(self, &(struct load_values){.offset = offset}, 0);
+        static struct load_values none; /* Too large for the stack. */
+
+        none.offset = none.next = offset;
+        write_piece(self, &none, 0);
     }
     while (offset < topic->end) {
         if (dump_piece(self, offset, &offset, &info) == ERR_OK) {

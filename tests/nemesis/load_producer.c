@@ -56,6 +56,8 @@ static struct writer *writer_of(struct life *life)
 static void note(struct writer *self, const struct producer_report *report, bool has_expect)
 {
     static uint64_t values[PENDING_MAX];
+    static uint64_t keys[PENDING_MAX];
+    static uint64_t tombstones[PENDING_MAX];
     struct history_op op = life_op(&self->life, HISTORY_PRODUCE);
     uint64_t size = 0;
 
@@ -64,6 +66,10 @@ static void note(struct writer *self, const struct producer_report *report, bool
         const struct pending *pending = &self->pending[(report->first + i) % PENDING_MAX];
 
         values[i] = pending->value;
+        keys[i] = load_record_key(pending->value);
+        if (self->life.topic->compacted && load_record_is_tombstone(pending->value)) {
+            tombstones[op.tombstone_count++] = i;
+        }
         size += pending->size;
     }
     op.invoke_us = self->pending[report->first % PENDING_MAX].at_us;
@@ -72,6 +78,9 @@ static void note(struct writer *self, const struct producer_report *report, bool
     op.error = report->error->err == ERR_OK ? NULL : err_name(report->error->err);
     op.values = values;
     op.value_count = report->count;
+    op.keys = keys;
+    op.key_count = self->life.topic->compacted ? report->count : 0;
+    op.tombstones = tombstones;
     op.has_expect = has_expect;
     op.expect_offset = self->expect;
     if (self->claimed) {
@@ -120,7 +129,11 @@ static bool send_record(struct writer *self)
     pending->value = load->last_value + 1;
     pending->size = load->options.record_size_min + (uint32_t)load_choose(load, range);
     pending->at_us = recorder_now_us();
-    load_record_make(&record, pending->value, pending->size);
+    if (self->life.topic->compacted) {
+        load_record_make_keyed(&record, pending->value, pending->size);
+    } else {
+        load_record_make(&record, pending->value, pending->size);
+    }
     if (producer_send(self->producer, &record.record) != ERR_OK) {
         return false;
     }
@@ -147,6 +160,7 @@ static void make_producer(struct writer *self)
         .no_idempotence = self->life.slot->variant == PRODUCER_NO_ID,
         .acks_all = load_chance(load, 25),
         .atomic = self->atomic,
+        .compression = (enum client_compression)load_choose(load, CLIENT_COMPRESSION_ZSTD + 1),
     };
 
     if (self->claimed) {

@@ -52,14 +52,13 @@ static void note_reply(struct asker *self, const Quorlog__ConsumeReply *reply,
     op->token = reply->applied_index;
     if (load_batches_read(answer->body, answer->body_size, reply->offset, NULL, NULL, &values,
                           &info) == ERR_OK) {
-        op->values = values.values;
-        op->value_count = values.count;
+        load_values_tell(&values, op);
     } else {
         (void)fprintf(stderr, "load: node %u, %s: %s\n", op->node, op->topic, info.text);
         op->values = &broken; /* 0: no record has such bytes. */
         op->value_count = 1;
     }
-    self->offset = op->offset + op->value_count;
+    self->offset = history_op_next(op);
     self->token = reply->applied_index > self->token ? reply->applied_index : self->token;
 }
 

@@ -9,6 +9,10 @@
 
 enum { KIND_COMPRESSIBLE = 1, KIND_KEY = 2, KIND_HEADER = 4, KIND_TIMESTAMP = 8, KIND_MASK = 15 };
 
+enum { KEYS = 60, TOMBSTONE_PERCENT = 20 };
+
+#define SIZE_KEYED (UINT32_C(1) << 31)
+
 /* SplitMix64. */
 uint64_t load_next_number(uint64_t *state)
 {
@@ -71,6 +75,38 @@ void load_record_make(struct load_record *self, uint64_t value, uint32_t size)
     }
 }
 
+/* Others than those that the kind follows from. */
+static uint64_t keyed_number(uint64_t value)
+{
+    uint64_t state = value ^ UINT64_C(0x5bd1e995);
+
+    return load_next_number(&state);
+}
+
+uint64_t load_record_key(uint64_t value)
+{
+    return 1 + keyed_number(value) % KEYS;
+}
+
+bool load_record_is_tombstone(uint64_t value)
+{
+    return keyed_number(value) / KEYS % 100 < TOMBSTONE_PERCENT;
+}
+
+void load_record_make_keyed(struct load_record *self, uint64_t value, uint32_t size)
+{
+    load_record_make(self, value, size);
+    bytes_put_u32(self->bytes + 8, size | SIZE_KEYED);
+    (void)snprintf(self->key, sizeof self->key, "compacted-%" PRIu64, load_record_key(value));
+    self->record.key = self->key;
+    self->record.key_size = strlen(self->key);
+    if (load_record_is_tombstone(value)) {
+        self->record.value = NULL;
+        self->record.value_size = 0;
+        self->record.timestamp_us = (int64_t)(value & INT64_MAX);
+    }
+}
+
 static bool same_bytes(const void *a, size_t a_size, const void *b, size_t b_size)
 {
     return a_size == b_size && (a_size == 0 || memcmp(a, b, a_size) == 0);
@@ -91,25 +127,36 @@ static bool same_headers(const struct record *a, const struct record *b)
     return true;
 }
 
+static bool same_record(const struct record *a, const struct record *b)
+{
+    return same_bytes(a->value, a->value_size, b->value, b->value_size) &&
+           (a->key != NULL) == (b->key != NULL) &&
+           same_bytes(a->key, a->key_size, b->key, b->key_size) && same_headers(a, b) &&
+           a->timestamp_us == b->timestamp_us;
+}
+
 uint64_t load_record_value(const struct record *record)
 {
     static struct load_record made; /* One thread; too large for the stack. */
     const uint8_t *bytes = record->value;
     uint64_t value;
 
+    if (record->value_size == 0 && record->timestamp_us > 0) {
+        value = (uint64_t)record->timestamp_us;
+        load_record_make_keyed(&made, value, LOAD_RECORD_SIZE_MIN);
+        return load_record_is_tombstone(value) && same_record(record, &made.record) ? value : 0;
+    }
     if (record->value_size < LOAD_RECORD_SIZE_MIN || record->value_size > LOAD_RECORD_SIZE_MAX) {
         return 0;
     }
     value = bytes_get_u64(bytes);
-    if (value == 0 || bytes_get_u32(bytes + 8) != record->value_size) {
+    if (value == 0 || (bytes_get_u32(bytes + 8) & ~SIZE_KEYED) != record->value_size) {
         return 0;
     }
-    load_record_make(&made, value, (uint32_t)record->value_size);
-    if (!same_bytes(bytes, record->value_size, made.bytes, made.record.value_size) ||
-        (record->key != NULL) != (made.record.key != NULL) ||
-        !same_bytes(record->key, record->key_size, made.record.key, made.record.key_size) ||
-        !same_headers(record, &made.record) || record->timestamp_us != made.record.timestamp_us) {
-        return 0;
+    if ((bytes_get_u32(bytes + 8) & SIZE_KEYED) != 0) {
+        load_record_make_keyed(&made, value, (uint32_t)record->value_size);
+    } else {
+        load_record_make(&made, value, (uint32_t)record->value_size);
     }
-    return value;
+    return same_record(record, &made.record) ? value : 0;
 }

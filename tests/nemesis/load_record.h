@@ -7,11 +7,15 @@
  *      | value  u64  | size u32 | kind u32 | bytes             |   LE; kind and bytes from value
  *      +-------------+----------+----------+-------------------+
  *
+ * Those of a topic that is compacted have a key in any case, one of a few, and a bit of their size
+ * says so; one in five is a tombstone, which has no bytes: its timestamp is its value.
+ *
  * Half of all records have bytes that compress; some have a key, a header, a timestamp.
  */
 #ifndef QUORLOG_TESTS_NEMESIS_LOAD_RECORD_H
 #define QUORLOG_TESTS_NEMESIS_LOAD_RECORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "client/client.h"
@@ -32,6 +36,14 @@ struct load_record {
 
 /* value > 0; size: LOAD_RECORD_SIZE_MIN … _MAX. */
 void load_record_make(struct load_record *self, uint64_t value, uint32_t size);
+
+/* The same for a topic that is compacted. */
+void load_record_make_keyed(struct load_record *self, uint64_t value, uint32_t size);
+
+/* What follows from the value of such a record: its key's number, > 0; whether it is a tombstone.
+ */
+uint64_t load_record_key(uint64_t value);
+bool load_record_is_tombstone(uint64_t value);
 
 /* The record's value; 0 for one that no value makes. */
 uint64_t load_record_value(const struct record *record);

@@ -19,9 +19,12 @@ struct follower {
     bool places_end; /* it begins at the log's end: where that is tells how far the log went */
     struct history_op placing;
     bool paused;
-    uint64_t offset; /* of values[0] */
+    uint64_t offset; /* where the next delivery begins, … */
+    uint64_t next;   /* … and ends so far; equal: there is none */
+    bool begun;      /* The two are known. */
     size_t count;
     uint64_t values[VALUES_MAX];
+    uint64_t offsets[VALUES_MAX];
 };
 
 static struct follower *follower_of(struct life *life)
@@ -51,9 +54,14 @@ static void flush(struct follower *self)
     op.offset = self->offset;
     op.values = self->values;
     op.value_count = self->count;
-    op.log_end = self->offset + self->count; /* at least */
+    if (self->next - self->offset != self->count) { /* Some are missing. */
+        op.offsets = self->offsets;
+        op.offset_count = self->count;
+    }
+    op.log_end = self->next; /* at least */
     recorder_note(self->life.load->recorder, &op, 0);
     self->count = 0;
+    self->offset = self->next;
 }
 
 static void on_placed(void *arg, uint64_t offset)
@@ -72,13 +80,16 @@ static void on_record(void *arg, const struct record *record)
 {
     struct follower *self = arg;
 
-    if (self->count == VALUES_MAX || record->offset != self->offset + self->count) {
+    if (self->count == VALUES_MAX || record->offset < self->next) {
         flush(self); /* In a right stream only when it is full: the checker sees the other. */
     }
-    if (self->count == 0) {
+    if (!self->begun || record->offset < self->next) {
         self->offset = record->offset;
+        self->begun = true;
     }
-    self->values[self->count++] = load_record_value(record);
+    self->values[self->count] = load_record_value(record);
+    self->offsets[self->count++] = record->offset;
+    self->next = record->offset + 1;
 }
 
 static void on_ended(void *arg, const struct client_error *error, uint64_t next_offset)

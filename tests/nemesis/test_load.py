@@ -97,7 +97,7 @@ def check_altered(cluster, history):
         return {**line, "values": [0, *line["values"][1:]]}
 
     def stale(line):
-        return {**line, "offset": 0, "values": [], "end": 0}
+        return {**line, "offset": 0, "values": [], "offsets": [], "next": 0, "end": 0}
 
     def refused(line):
         return {**line, "is": "fail"}

@@ -17,6 +17,24 @@ START_TEST(a_record_tells_its_value)
 }
 END_TEST
 
+START_TEST(a_record_of_a_compacted_topic_tells_its_value)
+{
+    unsigned tombstones = 0;
+
+    for (uint64_t value = 1; value <= COUNT; value++) {
+        load_record_make_keyed(&made, value, 40);
+        tombstones += load_record_is_tombstone(value);
+        ck_assert_int_eq(made.record.value_size == 0, load_record_is_tombstone(value));
+        ck_assert_ptr_nonnull(made.record.key);
+        ck_assert_uint_gt(load_record_key(value), 0);
+        ck_assert_uint_eq(load_record_value(&made.record), value);
+        made.record.key_size--;
+        ck_assert_uint_eq(load_record_value(&made.record), 0);
+    }
+    ck_assert(tombstones > 0 && tombstones < COUNT / 2);
+}
+END_TEST
+
 START_TEST(any_other_bit_makes_it_no_record)
 {
     for (uint64_t value = 1; value <= 16; value++) {
@@ -79,6 +97,7 @@ int main(void)
     TCase *tcase = tcase_create("load_record_value");
 
     tcase_add_test(tcase, a_record_tells_its_value);
+    tcase_add_test(tcase, a_record_of_a_compacted_topic_tells_its_value);
     tcase_add_test(tcase, any_other_bit_makes_it_no_record);
     tcase_add_test(tcase, a_part_or_more_of_it_is_no_record);
     tcase_add_test(tcase, what_goes_with_the_bytes_counts);

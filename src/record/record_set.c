@@ -201,10 +201,14 @@ struct field {
     size_t size;
 };
 
-static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
+static inline bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
 {
     uint64_t value = 0;
 
+    if (*at < end && **at < 0x80) { /* Nearly all are: tags, and small sizes. */
+        *ret_value = *(*at)++;
+        return true;
+    }
     for (unsigned shift = 0; shift < 64; shift += 7) {
         uint8_t byte;
 

@@ -317,7 +317,7 @@ static void fill_request(const struct consumer *self, uint64_t now_ns,
         request->time_us = self->options.time_us;
     }
     request->records_max = records_left(self);
-    request->bytes_max = (uint32_t)(half < FETCH_SIZE ? half : FETCH_SIZE);
+    request->bytes_max = (uint32_t)(half < FETCH_SIZE ? half + (half == 0) : FETCH_SIZE);
     request->at_least =
         self->token > self->options.at_least ? self->token : self->options.at_least; /* I5 */
     /* The first answer sets where the log ends, and its token keeps to it what comes later. */

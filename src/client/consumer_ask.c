@@ -14,7 +14,11 @@
 #include "base/assert.h"
 #include "quorlog.pb-c.h"
 
-enum { FETCH_SIZE = 1 << 20 };
+/*
+ * What one answer brings. On a stream nobody waits for the next one, and what is small enough is
+ * still in the processor's cache when it is verified, sent, and verified again.
+ */
+enum { FETCH_SIZE = 1 << 20, STREAM_SIZE = 256 << 10 };
 
 static struct consumer *of_call(struct call *call)
 {
@@ -373,6 +377,7 @@ static void open_stream(struct consumer *self, uint64_t now_ns)
     if (!self->options.follow && self->end - self->ask <= UINT32_MAX) {
         from.records_max = (uint32_t)(self->end - self->ask);
     }
+    from.bytes_max = from.bytes_max < STREAM_SIZE ? from.bytes_max : STREAM_SIZE;
     request.from = &from;
     request.credit = self->options.credit_size - self->queued; /* I3 */
     self->call.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME_STREAM;

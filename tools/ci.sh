@@ -8,11 +8,12 @@
 # Each step's output is in build-ci/STEP.log. When a step fails, what is shown of it ends with the
 # reason: of a test, how its output begins and ends; else how the step's does. A step that runs
 # tests counts as many as it ran, any other counts as one; the last line is "N passed, N failed".
+# The fuzz targets run beside the steps that mostly wait, on what these leave of the processors.
 #
 #   CI_JOBS=2            programs at a time
 #   CI_SEED=N            the first seed of the step `seeds`; default: follows from the commit
 #   CI_SEEDS=60          how many it tries of the whole stack, and five times as many of the driver
-#   CI_FUZZ_SECONDS=3   how long each fuzz target runs
+#   CI_FUZZ_SECONDS=30   how long each fuzz target runs
 #   CI_NEMESIS_MINUTES=1 how long real processes are broken
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -21,6 +22,8 @@ cd "$(dirname "$0")/.." || exit
 steps=(deps layers shell format gcc clang hardening unit sim exhaustive seeds integration nemesis asan tsan
     fuzz coverage tidy container)
 on_request=(tidy-all) # Takes too long, or finds too much that is none.
+idle_step=fuzz        # Runs beside the steps from this one on, to its own place in the list:
+idle_from=integration
 jobs=${CI_JOBS:-2}
 CI_SEEDS=${CI_SEEDS:-60}
 out=$PWD/build-ci
@@ -54,8 +57,8 @@ tests() {
         return 1
     fi
     testlog_run "$dir" --num-processes "$jobs" "$@" || code=$?
-    testlog_count "$dir" >"$out/counts"
-    [ "$code" -eq 0 ] || testlog_failures "$dir" >"$out/failures"
+    testlog_count "$dir" >"$out/$step.counts"
+    [ "$code" -eq 0 ] || testlog_failures "$dir" >"$out/$step.failures"
     return "$code"
 }
 
@@ -65,7 +68,7 @@ try() {
     "$@" || { echo "again: $*" >&2; return 1; }
 }
 
-skip() { echo "$*" >"$out/skipped"; return "$skip_code"; }
+skip() { echo "$*" >"$out/$step.skipped"; return "$skip_code"; }
 
 # What follows from the commit, so that whoever checks it out tries the same.
 commit_number() { echo $((16#$(git rev-parse HEAD | cut -c 1-7))); }
@@ -151,10 +154,10 @@ step_fuzz() {
     local code=0 targets
 
     scripts/deps --fuzz || return
-    CC=$(cc clang) try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-3}" --jobs "$jobs" --seed "$(commit_number)" ||
+    CC=$(cc clang) try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-30}" --jobs "$jobs" --seed "$(commit_number)" ||
         code=$?
     targets=$(tests/fuzz/run --list | wc -l)
-    [ "$code" -ne 0 ] || echo "$targets 0 0" >"$out/counts"
+    [ "$code" -ne 0 ] || echo "$targets 0 0" >"$out/$step.counts"
     return "$code"
 }
 
@@ -211,8 +214,8 @@ now() { date +%s.%N; }
 show_failure() {
     local log=$out/$1.log
 
-    if [ -s "$out/failures" ]; then
-        cat "$out/failures"
+    if [ -s "$out/$1.failures" ]; then
+        cat "$out/$1.failures"
     elif [ "$(wc -l <"$log")" -le 80 ]; then
         cat "$log"
     else
@@ -222,30 +225,58 @@ show_failure() {
     fi
 }
 
-run_step() {
-    local name=$1 begin code=0 count_passed=0 count_failed=0 count_skipped=0 text=
+# do_step STEP: its exit code and the time that it took are in files, as all else that it tells.
+do_step() {
+    local step=$1 begin code=0
 
-    rm -f "$out/counts" "$out/skipped" "$out/failures"
+    rm -f "$out/$step".{counts,skipped,failures,code}
     begin=$(now)
-    printf '%-12s … ' "$name"
-    ("step_$name") >"$out/$name.log" 2>&1 || code=$?
-    if [ -e "$out/counts" ]; then
-        read -r count_passed count_failed count_skipped <"$out/counts"
+    ("step_$step") >"$out/$step.log" 2>&1 || code=$?
+    echo "$code $(seconds "$begin" "$(now)")" >"$out/$step.code"
+}
+
+# Mostly on what others leave of the processors; never so little that a slow input looks like an endless one.
+begin_idle_step() {
+    renice -n 10 -p "$BASHPID" >/dev/null
+    do_step "$idle_step"
+}
+
+report_step() {
+    local step=$1 code spent count_passed=0 count_failed=0 count_skipped=0 text=
+
+    read -r code spent <"$out/$step.code"
+    if [ -e "$out/$step.counts" ]; then
+        read -r count_passed count_failed count_skipped <"$out/$step.counts"
         text="$count_passed passed, $count_failed failed, $count_skipped skipped"
-    elif [ $code -eq 0 ]; then
+    elif [ "$code" -eq 0 ]; then
         count_passed=1
     fi
-    if [ $code -eq $skip_code ] && [ -e "$out/skipped" ]; then
-        text="skipped: $(cat "$out/skipped")"
-    elif [ $code -ne 0 ]; then
+    if [ "$code" -eq $skip_code ] && [ -e "$out/$step.skipped" ]; then
+        text="skipped: $(cat "$out/$step.skipped")"
+    elif [ "$code" -ne 0 ]; then
         [ "$count_failed" -gt 0 ] || count_failed=1
-        text="FAILED${text:+ ($text)}; see build-ci/$name.log"
+        text="FAILED${text:+ ($text)}; see build-ci/$step.log"
     fi
     passed=$((passed + count_passed))
     failed=$((failed + count_failed))
-    report+=("$(printf '%-12s %7s s  %s' "$name" "$(seconds "$begin" "$(now)")" "${text:-ok}")")
+    report+=("$(printf '%-12s %7s s  %s' "$step" "$spent" "${text:-ok}")")
     printf '\r%s\n' "${report[-1]}"
-    [ "$count_failed" -eq 0 ] || show_failure "$name" | sed 's/^/    /'
+    [ "$count_failed" -eq 0 ] || show_failure "$step" | sed 's/^/    /'
+}
+
+idle_pid=
+run_step() {
+    if [ "$1" = $idle_from ] && wanted $idle_step; then
+        begin_idle_step &
+        idle_pid=$!
+    fi
+    printf '%-12s … ' "$1"
+    if [ "$1" = $idle_step ] && [ -n "$idle_pid" ]; then
+        wait "$idle_pid"
+    else
+        do_step "$1"
+    fi
+    report_step "$1"
 }
 
 for name in "$@"; do
@@ -257,12 +288,14 @@ for name in "$@"; do
         { echo "ci: no step '$name'; there are: ${steps[*]} ${on_request[*]}" >&2; exit 2; }
 done
 
+# wanted STEP: of the words of the command line, or of the list.
+only=" $* "
+wanted() { [[ $only == *" $1 "* ]] || { [[ $only == "  " ]] && [[ " ${steps[*]} " == *" $1 "* ]]; }; }
+
 mkdir -p "$out"
 begin=$(now)
 for name in "${steps[@]}" "${on_request[@]}"; do
-    if [[ " $* " == *" $name "* ]] || { [ $# -eq 0 ] && [[ " ${steps[*]} " == *" $name "* ]]; }; then
-        run_step "$name"
-    fi
+    ! wanted "$name" || run_step "$name"
 done
 
 echo

@@ -429,41 +429,21 @@ static enum err remove_behind(struct recovery *self, size_t kept)
     return log_sync_dir(self->log, &self->info);
 }
 
-/* Makes the last segment one that can be appended to: cut, and its index in memory. */
+/* The last segment, which is not sealed, is appended to: what does not verify is cut. */
 static enum err activate_last(struct recovery *self)
 {
     struct log *log = self->log;
-    struct segment *last = segment_list_last(&log->list);
-    struct segment_cut cut = {
-        .position = store_size(last->store),
-        .end_offset = last->end_offset,
-        .before = last,
-    };
-    struct segment *active = NULL;
-    enum err err = ERR_OK;
+    const struct segment *last = segment_list_last(&log->list);
+    /* The index file of an active segment says nothing. */
+    enum err err = log_remove_file(log, last->base_offset, SEGMENT_INDEX, &self->info);
 
-    if (last->sealed) {
-        segment_trust(last);
-    }
-    if (!last->sealed) {
-        /* The index file of an active segment says nothing. */
-        err = log_remove_file(log, last->base_offset, SEGMENT_INDEX, &self->info);
-    }
+    ASSERT(!last->sealed && !last->filling);
     if (err == ERR_OK && self->tail.torn) {
         err = store_truncate(last->store, self->tail.position, &self->info);
     } else if (err == ERR_OK) {
         err = store_give_back(last->store, &self->info); /* What was reserved behind it. */
     }
-    if (err != ERR_OK || !last->sealed) {
-        return err;
-    }
-    err = segment_cut(&log->config, last, last->store, &cut, &active, &self->info);
-    if (err != ERR_OK) {
-        return err;
-    }
-    (void)store_ref(last->store);
-    segment_list_replace_last(&log->list, active);
-    return log_remove_file(log, active->base_offset, SEGMENT_INDEX, &self->info);
+    return err;
 }
 
 static enum err create_active(struct recovery *self, uint64_t base_offset)
@@ -507,9 +487,10 @@ static enum err make_end(struct recovery *self)
         const struct segment *last = segment_list_last(&log->list);
         bool reaches = last->end_offset >= end || !options->holes_allowed;
 
-        if (reaches && !last->filling) {
+        if (reaches && !last->filling && !last->sealed) {
             return activate_last(self);
         }
+        /* What was sealed, and perhaps not read, is not opened again: the next one is new. */
         end = reaches ? last->end_offset : end;
         ASSERT(!self->tail.torn);
         err = close_last(self);

@@ -113,6 +113,17 @@ static enum err load_part(struct lookup *self, struct topic_indexes *indexes,
     return err;
 }
 
+/* A file that was written, and could not be told for sure to be there: what went into it may be in
+ * memory still, to be written again. The file is as good. */
+static void forget_written(struct topic_indexes *indexes, const struct part_seal *seal)
+{
+    const struct fresh *fresh = &indexes->kinds[seal->kind].fresh;
+
+    if (fresh->base < seal->end_offset && seal->base_offset < fresh->end) {
+        lookup_forget(indexes, seal->kind);
+    }
+}
+
 /* Only running out of memory ends the loading. */
 static enum err load_or_remove(struct lookup *self, struct topic_indexes *indexes,
                                const struct part_seal *named, struct err_info *info)
@@ -128,6 +139,7 @@ static enum err load_or_remove(struct lookup *self, struct topic_indexes *indexe
         if (!belongs(indexes->topic->log, &index->parts.items[at]->seal)) {
             atomic_store(&index->parts.items[at]->gone, true); /* lookup_tidy removes it */
         }
+        forget_written(indexes, named);
         return ERR_OK;
     }
     if (err == ERR_NOMEM) {

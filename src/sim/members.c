@@ -340,6 +340,7 @@ void sim_members_act(struct sim_cluster *cluster)
     enum member_role role;
     uint64_t dead;
     bool transfers;
+    bool refused;
 
     if (admin->active) {
         take_step(cluster);
@@ -360,7 +361,9 @@ void sim_members_act(struct sim_cluster *cluster)
         }
     }
     transfers = admin->step.goal.kind == MEMBER_GOAL_TRANSFER;
-    if (admin->active && (transfers || !cluster->healed) &&
+    /* One that was deposed, and did not know it, may have said what is to be done. */
+    refused = admin->step.plan.action == MEMBER_REFUSE;
+    if (admin->active && (transfers || refused || !cluster->healed) &&
         cluster->now_ms >= admin->since_ms + (transfers ? TRANSFER_MS : PATIENCE_MS)) {
         give_up(cluster);
     }

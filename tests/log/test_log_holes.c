@@ -41,6 +41,16 @@ static void sync_log(void)
     log_check(lab.f.log);
 }
 
+static void flip(const char *path, size_t at)
+{
+    static uint8_t bytes[8192];
+    size_t size = file_read(path, bytes, sizeof bytes);
+
+    ck_assert_uint_lt(at, size);
+    bytes[at] ^= 0x10;
+    file_write(path, bytes, size);
+}
+
 static uint64_t base_of(size_t batch)
 {
     return lab.f.expected.batches[batch].base_offset;
@@ -499,6 +509,45 @@ START_TEST(any_flipped_byte_is_a_hole_at_open_or_an_error_of_reading)
 }
 END_TEST
 
+/* The sealed segment before it is not read then, so that damage in there is found by who reads it.
+ */
+START_TEST(an_empty_active_segment_that_is_damaged_costs_nothing_else)
+{
+    const struct log_tuning by_age = {.segment_ms = 1};
+    uint64_t sealed = 0;
+    struct err_info info;
+
+    ck_assert_int_eq(hole_lab_append(&lab, 20), ERR_OK);
+    log_configure(lab.f.log, &by_age);
+    ck_assert_int_eq(log_tick(lab.f.log, INT64_MAX, &info), ERR_OK);
+    sync_log();
+    fixture_close(&lab.f);
+    for (size_t i = 0; i < 20; i++) {
+        sealed = file_exists(fixture_file(&lab.f, base_of(i), ".store")) ? base_of(i) : sealed;
+    }
+    flip(fixture_file(&lab.f, lab.end, ".store"), 18);
+    flip(fixture_file(&lab.f, sealed, ".store"), 62);
+    for (int holes = 0; holes < 2; holes++) {
+        struct block *block;
+        uint64_t end;
+
+        lab.f.options.durable_end = lab.end;
+        lab.f.options.holes_allowed = holes != 0;
+        ck_assert_int_eq(fixture_try_open(&lab.f), ERR_OK);
+        ck_assert_uint_eq(log_end(lab.f.log), lab.end);
+        ck_assert_int_eq(log_read(lab.f.log, sealed, UINT64_MAX, 1, &block, &end, &info),
+                         ERR_CORRUPT);
+        ck_assert_ptr_nonnull(strstr(info.text, "position"));
+        fixture_close(&lab.f);
+    }
+    ck_assert_int_eq(fixture_try_open(&lab.f), ERR_OK);
+    ck_assert_int_eq(log_punch(lab.f.log, sealed, sealed + 1, &info), ERR_OK);
+    hole_lab_adopt(&lab);
+    ck_assert_int_eq(hole_lab_fill_all(&lab), ERR_OK);
+    hole_lab_verify(&lab);
+}
+END_TEST
+
 START_TEST(a_hole_reaches_durable_end_and_what_lies_above_it_is_cut)
 {
     ck_assert_int_eq(hole_lab_append(&lab, 4), ERR_OK);
@@ -642,6 +691,7 @@ int main(void)
     tcase_add_test(tcase, an_empty_directory_is_one_hole);
     tcase_add_test(tcase, any_missing_segment_is_a_hole_and_nothing_else_changes);
     tcase_add_loop_test(tcase, any_flipped_byte_is_a_hole_at_open_or_an_error_of_reading, 0, 3);
+    tcase_add_test(tcase, an_empty_active_segment_that_is_damaged_costs_nothing_else);
     tcase_add_test(tcase, a_hole_reaches_durable_end_and_what_lies_above_it_is_cut);
     tcase_add_test(tcase, truncating_back_into_a_hole_ends_the_log_there);
     tcase_add_loop_test(tcase, random_histories_agree_with_the_truth, 1, 8);

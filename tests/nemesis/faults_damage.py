@@ -7,6 +7,7 @@ import time
 import damage
 from cluster import Failed, wait_for
 from fault import ENDS, Fault
+from nodes import SCRUB_MIB
 
 
 class FlipOffline(Fault):
@@ -132,4 +133,6 @@ class FlipOnline(Fault):
         if self.cluster.options["faketime"]:
             time.sleep(2)  # Its clock is not ours; verify reads everything in the end.
         else:
-            wait_for(f"node {node.number} has read everything again", passed, 120)
+            # Two passes at most, on a busy machine.
+            rest = 6 * (node.place.disk.used() >> 20) / SCRUB_MIB
+            wait_for(f"node {node.number} has read everything again", passed, 120 + rest)

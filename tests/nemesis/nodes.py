@@ -15,7 +15,8 @@ from sandbox import Disk
 RESTART_S = 1.0  # a supervisor waits so long before it starts again what ended by itself
 FAILURES_MAX = 20  # that are told
 TOLD_MAX = 2  # of one node's events of one kind
-OPTIONS = ["--segment-size", "1M", "--snapshot-size", "4M", "--trailing-size", "1M",
+SCRUB_MIB = 64  # a second: more than the load writes
+OPTIONS = ["--scrub-rate", f"{SCRUB_MIB}M", "--segment-size", "1M", "--snapshot-size", "4M", "--trailing-size", "1M",
            "--journal-segment-size", "4M", "--inflight-size", "2M", "--disk-reserve", "24M"]
 BROKEN = re.compile(r"assertion failed|Sanitizer|runtime error:|stack smashing|corrupted size")
 EVENT = re.compile(r"^\S+ (ERROR|WARN|INFO|DEBUG) node=\d+ mod=\S+ event=(\S+)(.*)$")

@@ -248,6 +248,10 @@ class Disk:
         stat = os.statvfs(self.point)
         return stat.f_bavail * stat.f_frsize
 
+    def used(self):
+        stat = os.statvfs(self.point)
+        return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+
     def fill(self, leave):
         """Another program takes everything but so many bytes."""
         with open(os.path.join(self.point, "filler"), "ab") as file:

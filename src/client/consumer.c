@@ -114,6 +114,21 @@ static void tell_placed(struct consumer *self)
     }
 }
 
+/* What came after since_ns was the events' time, not the node's. What time it is now. */
+static uint64_t excuse(struct consumer *self, uint64_t since_ns)
+{
+    uint64_t now_ns = channel_now_ns();
+
+    ASSERT(now_ns >= since_ns);
+    if (self->deadline_ns != CHANNEL_NEVER) {
+        self->deadline_ns += now_ns - since_ns;
+    }
+    if (self->answer_by_ns != CHANNEL_NEVER) {
+        self->answer_by_ns += now_ns - since_ns;
+    }
+    return now_ns;
+}
+
 static void step(struct channel_user *user)
 {
     struct client_error none = {.err = ERR_OK, .text = err_text(ERR_OK)};
@@ -133,6 +148,7 @@ static void step(struct channel_user *user)
         destroy(self);
         return;
     }
+    now_ns = excuse(self, now_ns);
     if (consumer_is_complete(self)) {
         (void)end(self, &none); /* Nothing of self is used after it. */
         return;

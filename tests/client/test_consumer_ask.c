@@ -1,6 +1,7 @@
 /* Which node a consumer asks, for what, and which it leaves. */
 #include <check.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/channel.h"
 #include "client/fixture.h"
@@ -12,7 +13,8 @@ static struct {
     enum err err;
 } got;
 static struct consumer *consumer;
-static bool pauses; /* after each record */
+static bool pauses;         /* after each record */
+static useconds_t sleep_ms; /* in each twentieth record */
 
 /* More than there is: it is asked for piece by piece, and not streamed. */
 enum { PLENTY = 1000 };
@@ -24,6 +26,9 @@ static void on_record(void *arg, const struct record *record)
     got.count++;
     if (pauses) {
         consumer_pause(consumer);
+    }
+    if (got.count % 20 == 0) {
+        (void)usleep(sleep_ms * 1000); /* Shorter is no harm. */
     }
 }
 
@@ -41,6 +46,7 @@ static void setup(void)
     fixture_setup();
     memset(&got, 0, sizeof got);
     pauses = false;
+    sleep_ms = 0;
     for (unsigned i = 0; i < 6; i++) {
         fake_topic_append(&f.cluster, f.topic, 10);
     }
@@ -153,6 +159,18 @@ START_TEST(a_stream_that_nobody_goes_on_with_ends_at_the_timeout)
     script(f.one, TYPE(CONSUME_STREAM), FAKE_HOLD, ERR_OK, 1000);
     start_with(false, 100, (struct consumer_options){.start = CONSUMER_EARLIEST});
     wait_for_end(ERR_TIMEOUT, 10);
+}
+END_TEST
+
+/* Its output blocks: the node's answers wait in the socket meanwhile. */
+START_TEST(what_the_events_take_is_not_the_nodes_time)
+{
+    sleep_ms = 150;
+    start_with(_i >= 2, 100,
+               (struct consumer_options){.start = CONSUMER_EARLIEST,
+                                         .records_max = _i % 2 == 0 ? 0 : PLENTY,
+                                         .credit_size = 1});
+    wait_for_end(ERR_OK, 60);
 }
 END_TEST
 
@@ -290,6 +308,7 @@ int main(void)
     tcase_add_test(tcase, a_stream_that_meets_damage_goes_on_at_another_node);
     tcase_add_loop_test(tcase, a_stream_that_stops_before_the_end_goes_on, 0, 4);
     tcase_add_test(tcase, a_stream_that_nobody_goes_on_with_ends_at_the_timeout);
+    tcase_add_loop_test(tcase, what_the_events_take_is_not_the_nodes_time, 0, 4);
     tcase_add_test(tcase, a_node_is_not_left_while_the_consumer_is_paused);
     tcase_add_test(tcase, a_damaged_body_is_read_again_from_another_node);
     tcase_add_loop_test(tcase, what_no_node_has_whole_is_told_after_what_came_before, 0, 2);

@@ -37,6 +37,66 @@ static enum err extend(const struct segment_query *query, struct store_window *w
     return ERR_OK;
 }
 
+/* From the batch that begins at *at on to the one that holds `offset`: *at is where that is. */
+static enum err walk(const struct segment *self, struct store_window *window, uint64_t offset,
+                     struct index_entry *at, struct batch_header *ret_header, struct err_info *info)
+{
+    ASSERT(at->position >= STORE_HEADER_SIZE && at->offset <= offset);
+    for (;;) {
+        struct batch_header header = {0};
+        enum err err = store_window_header(window, at->position, &header, info);
+
+        if (err != ERR_OK) {
+            return err;
+        }
+        if (header.base_offset != at->offset) {
+            (void)err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
+                          header.base_offset, at->offset);
+            return store_error(self->store, at->position, ERR_CORRUPT, info);
+        }
+        if (batch_end_offset(&header) > offset) {
+            *ret_header = header;
+            return ERR_OK;
+        }
+        at->offset = batch_end_offset(&header);
+        at->position += header.size;
+    }
+}
+
+/* A mapped index was verified when it was opened; its page may be read from the disk again later,
+ * and be damaged then. */
+static bool can_be(const struct segment *self, uint64_t offset, const struct index_entry *entry)
+{
+    return entry->offset >= self->base_offset && entry->offset <= offset &&
+           entry->position >= STORE_HEADER_SIZE && entry->position < store_size(self->store);
+}
+
+/* The batch that holds `offset`, from where the index says, or, where that leads nowhere, from the
+ * beginning: then the store decides what is damaged. */
+static enum err find_batch(const struct segment *self, const struct index *index, uint64_t offset,
+                           struct store_window *window, struct index_entry *ret_at,
+                           struct batch_header *ret_header, struct err_info *info)
+{
+    const struct index_entry first = {.offset = self->base_offset, .position = STORE_HEADER_SIZE};
+    struct err_info again = {.text = ""};
+    struct index_entry at;
+    enum err err = ERR_CORRUPT;
+
+    if (index_find(index, offset, &at) && can_be(self, offset, &at)) {
+        err = walk(self, window, offset, &at, ret_header, info);
+        if (err != ERR_CORRUPT) {
+            *ret_at = at;
+            return err;
+        }
+    }
+    *ret_at = first;
+    err = walk(self, window, offset, ret_at, ret_header, &again);
+    if (err != ERR_OK && info != NULL) {
+        *info = again;
+    }
+    return err;
+}
+
 /* With the index at hand. */
 static enum err find_run(const struct segment *self, const struct index *index,
                          const struct segment_query *query, struct segment_run *ret_run,
@@ -44,29 +104,16 @@ static enum err find_run(const struct segment *self, const struct index *index,
 {
     uint8_t bytes[FIND_WINDOW_SIZE];
     struct store_window window = {.store = self->store, .data = bytes, .capacity = sizeof bytes};
-    struct index_entry at = {.offset = self->base_offset, .position = STORE_HEADER_SIZE};
+    struct index_entry at;
     struct segment_query inside = *query;
     struct batch_header header = {0};
     uint64_t end;
     enum err err;
 
     ASSERT(query->offset >= self->base_offset && query->offset < query->end_max);
-    (void)index_find(index, query->offset, &at); /* None: from the beginning. */
-    for (;;) {
-        err = store_window_header(&window, at.position, &header, info);
-        if (err != ERR_OK) {
-            return err;
-        }
-        if (header.base_offset != at.offset) {
-            (void)err_set(info, ERR_CORRUPT, "offset %" PRIu64 " stands where %" PRIu64 " belongs",
-                          header.base_offset, at.offset);
-            return store_error(self->store, at.position, ERR_CORRUPT, info);
-        }
-        if (batch_end_offset(&header) > query->offset) {
-            break;
-        }
-        at.offset = batch_end_offset(&header);
-        at.position += header.size;
+    err = find_batch(self, index, query->offset, &window, &at, &header, info);
+    if (err != ERR_OK) {
+        return err;
     }
     end = atomic_load_explicit(&self->end_offset, memory_order_acquire);
     if (batch_end_offset(&header) > end) { /* A seal is believed; what it speaks of was not read. */

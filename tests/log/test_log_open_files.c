@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -242,6 +243,41 @@ START_TEST(an_index_that_vanished_or_changed_is_done_without)
 }
 END_TEST
 
+/* Its map shows what the disk has now, whatever was verified when it was opened. */
+START_TEST(an_index_that_changes_while_it_is_mapped_misleads_nobody)
+{
+    struct log_chunk chunk;
+    int fd;
+
+    make_many();
+    ck_assert_int_eq(open_log(), ERR_OK);
+    ck_assert_int_eq(log_find(f.log, 110, UINT64_MAX, 1, &chunk, NULL), ERR_OK);
+    fd = open(fixture_file(&f, 100, ".index"), O_RDWR | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    for (off_t at = 0; at < (off_t)file_size(fixture_file(&f, 100, ".index")); at++) {
+        uint8_t byte;
+        uint8_t bad;
+
+        ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
+        bad = (uint8_t)(byte ^ (1U << (at % 8)));
+        ck_assert_int_eq(pwrite(fd, &bad, 1, at), 1);
+        for (uint64_t offset = 100; offset < 120; offset++) {
+            struct block *block;
+            struct batch_header header = {0};
+            uint64_t end;
+
+            ck_assert_int_eq(log_read(f.log, offset, UINT64_MAX, 1, &block, &end, NULL), ERR_OK);
+            ck_assert_int_eq(batch_header_decode(block->data, UINT32_MAX, &header, NULL), ERR_OK);
+            ck_assert(header.base_offset <= offset && end > offset);
+            block_unref(block);
+        }
+        ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+    }
+    ck_assert_int_eq(close(fd), 0);
+    log_chunk_release(&chunk);
+}
+END_TEST
+
 START_TEST(each_call_of_a_cold_read_fails_once)
 {
     struct faulty_io faulty;
@@ -471,6 +507,7 @@ int main(void)
     tcase_add_test(tcase, a_pinned_file_is_not_closed_and_too_many_are_an_error_not_damage);
     tcase_add_test(tcase, a_file_that_vanished_or_changed_is_damage_with_its_name);
     tcase_add_test(tcase, an_index_that_vanished_or_changed_is_done_without);
+    tcase_add_test(tcase, an_index_that_changes_while_it_is_mapped_misleads_nobody);
     tcase_add_test(tcase, each_call_of_a_cold_read_fails_once);
     tcase_add_loop_test(tcase, appends_and_rolls_go_on_while_a_reader_waits_for_the_disk, 0, 2);
     tcase_add_test(tcase, a_segment_ends_by_age_at_an_append_or_a_tick);

@@ -90,6 +90,8 @@ struct consume {
     uv_prepare_t flush;
     uv_poll_t reader; /* tells when the reader of a pipe is gone, even if nothing is written */
     bool watching;
+    size_t lines_size;
+    char lines[64 << 10]; /* plain: what was not given to stdio yet */
 };
 
 /* Nothing more can be printed, or nothing more is wanted. */
@@ -101,13 +103,34 @@ static void stop_output(struct consume *self)
     self->code = output_failed(errno);
 }
 
+static void flush_lines(struct consume *self)
+{
+    (void)fwrite(self->lines, 1, self->lines_size, stdout); /* Checked by who prints, or flushes. */
+    self->lines_size = 0;
+}
+
+/* A call of stdio a record would be most of what it costs to print it. */
+static void put_line(struct consume *self, const void *data, size_t size)
+{
+    if (size >= sizeof self->lines - self->lines_size) {
+        flush_lines(self);
+    }
+    if (size >= sizeof self->lines) {
+        (void)fwrite(data, 1, size, stdout); /* as above */
+    } else {
+        memcpy(self->lines + self->lines_size, data, size);
+        self->lines_size += size;
+    }
+    ASSERT(self->lines_size < sizeof self->lines);
+    self->lines[self->lines_size++] = '\n';
+}
+
 static void print_record(void *arg, const struct record *record)
 {
     struct consume *self = arg;
 
     if (self->plain) {
-        (void)fwrite(record->value, 1, record->value_size, stdout); /* Checked below. */
-        (void)putchar('\n');
+        put_line(self, record->value, record->value_size);
     } else if (self->format != NULL) {
         format_print(stdout, self->format, record);
     } else {
@@ -157,10 +180,13 @@ static void on_placed(void *arg, uint64_t offset)
 /* Shows what there is; then, and only then, it may be committed. */
 static void show(struct consume *self)
 {
-    if (!self->output_failed && fflush(stdout) != 0) {
-        stop_output(self);
+    if (self->output_failed) {
+        return;
     }
-    if (!self->output_failed && self->placed) {
+    flush_lines(self);
+    if (fflush(stdout) != 0) {
+        stop_output(self);
+    } else if (self->placed) {
         consume_cursor_advance(&self->cursor, consumer_position(self->consumer));
     }
 }

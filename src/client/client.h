@@ -340,7 +340,7 @@ struct consumer_options {
     uint64_t at_least;    /* token: the first answer shows at least this */
     bool linearizable;    /* the first answer shows all that was acknowledged before the question */
     uint64_t max_lag_ms;  /* … all that was so long before; following: and so on; 0: no bound */
-    size_t credit_size;   /* bytes under way at a time; 0: 4 MiB */
+    size_t credit_size;   /* bytes under way at a time; 0: 8 MiB */
     /* Shared reading: the records of share `share` (1 … share_count) only, see share.h; all others
      * are passed over, and do not count for records_max. share_count 0: all records. */
     unsigned share;
@@ -351,9 +351,15 @@ struct consumer_options {
     size_t plain_size_max; /* bytes of a batch's records, decompressed; 0: 64 MiB */
 };
 
+struct batch_header;
+
 struct consumer_events {
-    /* One record; pointers are borrowed until return. */
+    /* One record; pointers are borrowed until return. NULL: whole batches are wanted. */
     void (*record)(void *arg, const struct record *record);
+    /* Instead of records: a batch (log/batch.h), verified, as it is stored; body: header->size -
+     * BATCH_HEADER_SIZE bytes, borrowed until return. The first may begin before the place asked
+     * for, and the last hold more than records_max. Not with a share or a filter: ERR_INVALID. */
+    void (*batch)(void *arg, const struct batch_header *header, const uint8_t *body);
     /* Over, once: ERR_OK at the end (not following, or records_max reached), or the failure. */
     void (*ended)(void *arg, const struct client_error *error, uint64_t next_offset);
     /* Where the reading begins, once, before all records. May be NULL. */

@@ -1,18 +1,20 @@
 /*
  * A consumer: batches come in, records go out, each once and in order.
  *
- * Happy path: one CONSUME says where the reading begins, and where the log ends. Not following:
- * CONSUME again, the next one asked for before the records of the last are delivered, up to that
- * end. Following: a stream from there on, whose credit is given back as records are delivered.
+ * Happy path: one CONSUME says where the reading begins, and where the log ends. Following, and for
+ * all that there is up to that end: a stream from there on, whose credit is given back as records
+ * are delivered, so that the node reads on while records are delivered here. For some of it only,
+ * so many records or those that match: CONSUME again, the next one asked for before the records of
+ * the last are delivered where they are not enough.
  *
  * Failure modes: a lost connection, a retryable error, a stream that ended, damaged or missing
  * records: asked again from the next offset, of whatever node the channel has come to, with the
  * newest token seen, so that a node that is behind waits until it is not. When no node can help,
  * and for ERR_RANGE and the like: what came before is delivered, then the consumer ends.
  *
- *                ask (not following, or position not confirmed)
+ *                ask (not all is wanted, or position not confirmed)
  *        IDLE ───────────────────────────────────────────────► FETCHING ──┐
- *        ▲ ▲ │ ask (following)                                             │ answer
+ *        ▲ ▲ │ ask (all is wanted)                                         │ answer
  *        │ │ └────────────────► STREAMING ──┐ error, lost, STREAM_END      │
  *        │ └────────────────────────────────┘                              │
  *        └──────────────────────── error, lost, answer ◄───────────────────┘
@@ -27,7 +29,7 @@
 #include "client/share.h"
 #include "quorlog.pb-c.h"
 
-enum { CREDIT_SIZE = 4 << 20 };
+enum { CREDIT_SIZE = 8 << 20 };
 
 static struct consumer *of_user(struct channel_user *user)
 {
@@ -112,6 +114,21 @@ static void tell_placed(struct consumer *self)
     }
 }
 
+/* What came after since_ns was the events' time, not the node's. What time it is now. */
+static uint64_t excuse(struct consumer *self, uint64_t since_ns)
+{
+    uint64_t now_ns = channel_now_ns();
+
+    ASSERT(now_ns >= since_ns);
+    if (self->deadline_ns != CHANNEL_NEVER) {
+        self->deadline_ns += now_ns - since_ns;
+    }
+    if (self->answer_by_ns != CHANNEL_NEVER) {
+        self->answer_by_ns += now_ns - since_ns;
+    }
+    return now_ns;
+}
+
 static void step(struct channel_user *user)
 {
     struct client_error none = {.err = ERR_OK, .text = err_text(ERR_OK)};
@@ -125,11 +142,13 @@ static void step(struct channel_user *user)
     if (self->placed && !self->told) {
         tell_placed(self);
     }
+    consumer_ask_ahead(self, now_ns);
     consumer_deliver(self, now_ns);
     if (self->freed) {
         destroy(self);
         return;
     }
+    now_ns = excuse(self, now_ns);
     if (consumer_is_complete(self)) {
         (void)end(self, &none); /* Nothing of self is used after it. */
         return;
@@ -168,11 +187,12 @@ enum err consumer_new(struct client *client, const struct consumer_options *opti
     struct consumer *self;
     enum err err;
 
-    ASSERT(events->record != NULL && events->ended != NULL);
+    ASSERT((events->record != NULL) != (events->batch != NULL) && events->ended != NULL);
     if (client_request_check_topic(options->topic) != ERR_OK ||
         (unsigned)options->start > CONSUMER_TIME || options->credit_size > INT32_MAX ||
         options->max_lag_ms > UINT32_MAX || (options->linearizable && options->max_lag_ms > 0) ||
         !share_is_one(options->share, options->share_count) ||
+        (events->batch != NULL && (options->share_count > 0 || options->filter != NULL)) ||
         (options->filter != NULL && filter_check(options->filter, NULL) != ERR_OK)) {
         return ERR_INVALID;
     }

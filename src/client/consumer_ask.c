@@ -14,7 +14,11 @@
 #include "base/assert.h"
 #include "quorlog.pb-c.h"
 
-enum { FETCH_SIZE = 1 << 20 };
+/*
+ * What one answer brings. On a stream nobody waits for the next one, and what is small enough is
+ * still in the processor's cache when it is verified, sent, and verified again.
+ */
+enum { FETCH_SIZE = 1 << 20, STREAM_SIZE = 256 << 10 };
 
 static struct consumer *of_call(struct call *call)
 {
@@ -30,6 +34,12 @@ void consumer_stop_asking(struct consumer *self)
                                 NULL);
     }
     channel_forget(self->channel, &self->call);
+}
+
+/* Not following: the log's end, as it was when the reading began, has been reached. */
+static bool is_all_asked(const struct consumer *self)
+{
+    return !self->options.follow && self->end_known && self->ask >= self->end;
 }
 
 /* ---- answers ---- */
@@ -206,6 +216,7 @@ static enum err on_reply(struct consumer *self, const struct frame *frame, bool 
         self->failures = 0;
         self->has_reason = false;
         self->deadline_ns = CHANNEL_NEVER;
+        self->answer_by_ns = CHANNEL_NEVER;
     }
 out:
     quorlog__consume_reply__free_unpacked(reply, NULL);
@@ -226,6 +237,10 @@ static enum err on_answer(struct call *call, const struct frame *frame,
         return ERR_OK;
     }
     if (frame->type == QUORLOG__FRAME_TYPE__FRAME_STREAM_END) {
+        if (is_all_asked(self)) {
+            self->state = CONSUMER_IDLE;
+            return ERR_OK;
+        }
         retry(self, ERR_CLOSED, "the node ended the stream");
         return ERR_OK;
     }
@@ -306,7 +321,7 @@ static void fill_request(const struct consumer *self, uint64_t now_ns,
         request->time_us = self->options.time_us;
     }
     request->records_max = records_left(self);
-    request->bytes_max = (uint32_t)(half < FETCH_SIZE ? half : FETCH_SIZE);
+    request->bytes_max = (uint32_t)(half < FETCH_SIZE ? half + (half == 0) : FETCH_SIZE);
     request->at_least =
         self->token > self->options.at_least ? self->token : self->options.at_least; /* I5 */
     /* The first answer sets where the log ends, and its token keeps to it what comes later. */
@@ -320,6 +335,17 @@ static void fill_request(const struct consumer *self, uint64_t now_ns,
     }
 }
 
+/* A node that does not answer by then is left, if there is another one. */
+static void expect_answer(struct consumer *self, uint64_t now_ns, uint32_t wait_ms)
+{
+    self->answer_by_ns = CHANNEL_NEVER;
+    if (channel_server_count(self->channel) > 1) {
+        self->answer_by_ns =
+            now_ns + (wait_ms + channel_times(self->channel)->answer_ms) * NS_PER_MS;
+        channel_wake(self->channel, &self->user, self->answer_by_ns);
+    }
+}
+
 static void fetch(struct consumer *self, uint64_t now_ns)
 {
     Quorlog__ConsumeRequest request = QUORLOG__CONSUME_REQUEST__INIT;
@@ -330,14 +356,14 @@ static void fetch(struct consumer *self, uint64_t now_ns)
     self->call.stream = false;
     if (channel_send(self->channel, &self->call, &request.base, NULL, 0) == ERR_OK) {
         self->state = CONSUMER_FETCHING;
-        self->answer_by_ns = CHANNEL_NEVER;
-        if (channel_server_count(self->channel) > 1) {
-            self->answer_by_ns =
-                now_ns +
-                (request.deadline_ms + channel_times(self->channel)->answer_ms) * NS_PER_MS;
-            channel_wake(self->channel, &self->user, self->answer_by_ns);
-        }
+        expect_answer(self, now_ns, request.deadline_ms);
     }
+}
+
+/* All there is from here on, as it is stored. */
+static bool streams(const struct consumer *self)
+{
+    return self->options.follow || (self->options.records_max == 0 && self->filter == NULL);
 }
 
 static void open_stream(struct consumer *self, uint64_t now_ns)
@@ -348,6 +374,10 @@ static void open_stream(struct consumer *self, uint64_t now_ns)
 
     ASSERT(self->placed && self->queued < self->options.credit_size);
     fill_request(self, now_ns, &from, &filter);
+    if (!self->options.follow && self->end - self->ask <= UINT32_MAX) {
+        from.records_max = (uint32_t)(self->end - self->ask);
+    }
+    from.bytes_max = from.bytes_max < STREAM_SIZE ? from.bytes_max : STREAM_SIZE;
     request.from = &from;
     request.credit = self->options.credit_size - self->queued; /* I3 */
     self->call.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME_STREAM;
@@ -355,7 +385,21 @@ static void open_stream(struct consumer *self, uint64_t now_ns)
     if (channel_send(self->channel, &self->call, &request.base, NULL, 0) == ERR_OK) {
         self->state = CONSUMER_STREAMING;
         self->credit = (int64_t)request.credit;
-        self->deadline_ns = CHANNEL_NEVER; /* There may be nothing to say for long. */
+        self->deadline_ns = CHANNEL_NEVER; /* See watch_stream. */
+        self->answer_by_ns = CHANNEL_NEVER;
+    }
+}
+
+/* Following, there may be nothing to say for long. Else there is, as long as there is credit. */
+static void watch_stream(struct consumer *self, uint64_t now_ns)
+{
+    ASSERT(self->state == CONSUMER_STREAMING);
+    if (self->options.follow || self->credit <= 0 || is_all_asked(self)) {
+        self->deadline_ns = CHANNEL_NEVER;
+        self->answer_by_ns = CHANNEL_NEVER;
+    } else if (self->deadline_ns == CHANNEL_NEVER) {
+        self->deadline_ns = now_ns + channel_timeout_ns(self->channel);
+        expect_answer(self, now_ns, try_ms(self, now_ns));
     }
 }
 
@@ -380,7 +424,9 @@ static void give_credit(struct consumer *self)
 /* A node that does not even answer is left, too. */
 static void watch_answer(struct consumer *self, uint64_t now_ns)
 {
-    if (self->state != CONSUMER_FETCHING || self->answer_by_ns == CHANNEL_NEVER) {
+    bool waits = self->state == CONSUMER_FETCHING || self->state == CONSUMER_STREAMING;
+
+    if (!waits || self->answer_by_ns == CHANNEL_NEVER) {
         return;
     }
     if (now_ns < self->answer_by_ns) {
@@ -401,10 +447,11 @@ void consumer_ask(struct consumer *self, uint64_t now_ns)
     }
     if (self->state == CONSUMER_STREAMING) {
         give_credit(self);
+        watch_stream(self, now_ns);
         return;
     }
     if (self->state != CONSUMER_IDLE || self->queued >= (self->options.credit_size + 1) / 2 ||
-        (!self->options.follow && self->end_known && self->ask >= self->end)) {
+        is_all_asked(self)) {
         return;
     }
     if (self->deadline_ns == CHANNEL_NEVER) {
@@ -415,10 +462,25 @@ void consumer_ask(struct consumer *self, uint64_t now_ns)
         channel_wake(self->channel, &self->user, self->retry_ns);
     } else if (channel_is_ready(self->channel)) {
         /* A stream may have nothing to say for long: one question first shows that all is well. */
-        if (self->options.follow && self->confirmed) {
+        if (streams(self) && self->confirmed) {
             open_stream(self, now_ns);
         } else {
             fetch(self, now_ns);
         }
     }
+}
+
+void consumer_ask_ahead(struct consumer *self, uint64_t now_ns)
+{
+    bool bounded = self->options.records_max != 0;
+    bool picks = self->filter != NULL || self->options.share_count > 0;
+
+    ASSERT(self->state != CONSUMER_ENDED && self->next <= self->ask);
+    if (self->chunks == NULL || self->doomed) {
+        return;
+    }
+    if (bounded && (picks || self->ask - self->next >= self->options.records_max - self->count)) {
+        return;
+    }
+    consumer_ask(self, now_ns);
 }

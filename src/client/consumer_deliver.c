@@ -47,11 +47,11 @@ bool consumer_is_complete(const struct consumer *self)
     return !self->options.follow && self->end_known && self->placed && self->next >= self->end;
 }
 
-/* Opens the next batch of the first chunk. */
-static enum err open_batch(struct consumer *self, struct err_info *info)
+/* The next batch of the first chunk is whole, and follows. */
+static enum err check_batch(const struct consumer *self, struct batch_header *header,
+                            struct err_info *info)
 {
-    struct chunk *chunk = self->chunks;
-    struct batch_header *header = &self->header;
+    const struct chunk *chunk = self->chunks;
     enum err err;
 
     ASSERT(!self->in_batch && chunk->left > 0);
@@ -70,15 +70,47 @@ static enum err open_batch(struct consumer *self, struct err_info *info)
         return err_set(info, ERR_CORRUPT, "the next batch begins at %llu: records are missing",
                        (unsigned long long)header->base_offset);
     }
-    err = batch_records_start(&self->records, header, chunk->at + BATCH_HEADER_SIZE,
-                              self->options.plain_size_max, info);
+    return ERR_OK;
+}
+
+/* All of the open batch at once. */
+static void give_batch(struct consumer *self, const uint8_t *body)
+{
+    const struct batch_header *header = &self->header;
+    uint64_t end = batch_end_offset(header);
+
+    if (end <= self->next) {
+        return; /* Before what was asked for. */
+    }
+    self->count += end - (header->base_offset > self->next ? header->base_offset : self->next);
+    self->next = end;
+    self->refusals = 0;
+    self->delivering = true;
+    self->events.batch(self->arg, header, body);
+    self->delivering = false;
+}
+
+/* Opens the next batch of the first chunk, or gives it away whole. */
+static enum err open_batch(struct consumer *self, struct err_info *info)
+{
+    struct chunk *chunk = self->chunks;
+    struct batch_header *header = &self->header;
+    const uint8_t *body = chunk->at + BATCH_HEADER_SIZE;
+    enum err err = check_batch(self, header, info);
+
+    if (err == ERR_OK && self->events.batch == NULL) {
+        err = batch_records_start(&self->records, header, body, self->options.plain_size_max, info);
+        self->in_batch = err == ERR_OK;
+    }
     if (err != ERR_OK) {
         return err;
     }
-    self->in_batch = true;
     self->token = header->raft_index > self->token ? header->raft_index : self->token;
     chunk->at += header->size;
     chunk->left -= header->size;
+    if (self->events.batch != NULL) {
+        give_batch(self, body);
+    }
     return ERR_OK;
 }
 

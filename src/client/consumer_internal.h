@@ -100,6 +100,9 @@ void consumer_doom_info(struct consumer *self, const struct err_info *info);
 void consumer_init_call(struct consumer *self);
 /* Asks for what comes next, if it is time to. */
 void consumer_ask(struct consumer *self, uint64_t now_ns);
+/* The same before what came is delivered, so that the node works meanwhile; not when what came may
+ * be all that is wanted. */
+void consumer_ask_ahead(struct consumer *self, uint64_t now_ns);
 /* No answer is wanted any more. */
 void consumer_stop_asking(struct consumer *self);
 /* What came was no good: asks for `next` again, of another node, unless all in turn were no good.

@@ -201,10 +201,14 @@ struct field {
     size_t size;
 };
 
-static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
+static inline bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
 {
     uint64_t value = 0;
 
+    if (*at < end && **at < 0x80) { /* Nearly all are: tags, and small sizes. */
+        *ret_value = *(*at)++;
+        return true;
+    }
     for (unsigned shift = 0; shift < 64; shift += 7) {
         uint8_t byte;
 
@@ -224,20 +228,21 @@ static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_val
     return false;
 }
 
-static bool get_field(const uint8_t **at, const uint8_t *end, struct field *ret_field)
+static inline bool get_field(const uint8_t **at, const uint8_t *end, struct field *ret_field)
 {
-    struct field field = {0};
-    uint64_t size;
+    uint64_t size = 0;
+    uint64_t tag;
 
-    if (!get_varint(at, end, &field.tag) || field.tag >> 3 == 0 || field.tag > UINT32_MAX) {
+    if (!get_varint(at, end, &tag) || tag >> 3 == 0 || tag > UINT32_MAX) {
         return false;
     }
-    switch (field.tag & 7) {
+    ret_field->tag = tag;
+    ret_field->number = 0;
+    switch (tag & 7) {
     case WIRE_VARINT:
-        if (!get_varint(at, end, &field.number)) {
+        if (!get_varint(at, end, &ret_field->number)) {
             return false;
         }
-        size = 0;
         break;
     case WIRE_FIXED64:
         size = 8;
@@ -256,10 +261,9 @@ static bool get_field(const uint8_t **at, const uint8_t *end, struct field *ret_
     if (size > (uint64_t)(end - *at)) {
         return false;
     }
-    field.data = *at;
-    field.size = (size_t)size;
+    ret_field->data = *at;
+    ret_field->size = (size_t)size;
     *at += size;
-    *ret_field = field;
     return true;
 }
 

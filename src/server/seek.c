@@ -51,16 +51,19 @@ static enum err skip_early_records(struct log *log, int64_t time_us, uint64_t *o
     return ERR_OK;
 }
 
-enum err seek_time(struct log *log, int64_t time_us, uint64_t *ret_offset, struct err_info *info)
+/* Of the batches of [low, high), the offset of the first one appended at or after time_us; high
+ * when there is none. near: it is expected close to low. */
+static enum err search(struct log *log, int64_t time_us, uint64_t low, uint64_t high, bool near,
+                       uint64_t *ret_offset, struct err_info *info)
 {
-    uint64_t low = log_start(log);
-    uint64_t high = log_end(log);
+    uint64_t step = 1;
     bool is_sparse = false; /* the batch at high */
     enum err err = ERR_OK;
 
     /* All batches below low are older than time_us, all from high on are not. */
     while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
+        uint64_t half = (high - low) / 2;
+        uint64_t middle = low + (near && step - 1 < half ? step - 1 : half);
         struct batch_header header;
 
         err = log_read_header(log, middle, &header, info);
@@ -77,13 +80,38 @@ enum err seek_time(struct log *log, int64_t time_us, uint64_t *ret_offset, struc
         if (header.append_time_us >= time_us) {
             high = header.base_offset < low ? low : header.base_offset;
             is_sparse = (header.attributes & BATCH_SPARSE) != 0;
+            near = false;
         } else {
             low = batch_end_offset(&header);
+            step = 2 * (step > header.record_count ? step : header.record_count);
         }
     }
     err = is_sparse ? skip_early_records(log, time_us, &low, info) : ERR_OK;
     *ret_offset = low;
     return err;
+}
+
+enum err seek_time(struct log *log, int64_t time_us, uint64_t *ret_offset, struct err_info *info)
+{
+    return search(log, time_us, log_start(log), log_end(log), false, ret_offset, info);
+}
+
+/* With the topic's index of times, where it has one. */
+static enum err seek_time_indexed(struct seek *self)
+{
+    const struct lookup_query query = {.since_us = self->time_us};
+    uint64_t start = log_start(self->log);
+    uint64_t end = log_end(self->log);
+    uint64_t low = start;
+
+    if (self->lookup != NULL && self->time_us != 0 && start < end) {
+        struct lookup_answer answer;
+
+        /* Times never go down: where nothing matches, all is before it. */
+        lookup_next(self->lookup, self->topic, &query, start, end, &answer);
+        low = answer.from;
+    }
+    return search(self->log, self->time_us, low, end, low > start, &self->offset, &self->info);
 }
 
 void seek_run(struct seek *self)
@@ -92,7 +120,7 @@ void seek_run(struct seek *self)
     ASSERT(self->log != NULL);
     self->info.text[0] = '\0';
     if (self->by_time) {
-        self->err = seek_time(self->log, self->time_us, &self->offset, &self->info);
+        self->err = seek_time_indexed(self);
     } else if (self->filter != NULL) {
         seek_filter(self);
     } else {

@@ -25,8 +25,8 @@ struct seek_counts {
 
 struct seek {
     struct log *log;       /* borrowed: its topic is referenced by whoever owns this */
-    struct topic *topic;   /* filtered: the log's, borrowed too */
-    struct lookup *lookup; /* filtered: its indexes, borrowed; NULL: none are asked */
+    struct topic *topic;   /* filtered, by_time: the log's, borrowed too */
+    struct lookup *lookup; /* filtered, by_time: its indexes, borrowed; NULL: none are asked */
     bool by_time;
     int64_t time_us;
     uint64_t offset; /* where to read; by_time: what was found */

@@ -101,6 +101,32 @@ static void start(bool both, struct consumer_options options)
     ck_assert_uint_eq(got.count, 0);
 }
 
+static void on_batch(void *arg, const struct batch_header *header, const uint8_t *body)
+{
+    ck_assert_ptr_eq(arg, &got);
+    ck_assert_int_eq(batch_check_body(header, body, NULL), ERR_OK);
+    ck_assert_uint_eq(header->base_offset, got.count);
+    got.count += header->record_count;
+    if (got.count == got.pause_at) {
+        consumer_pause(consumer);
+    }
+    if (got.count == got.free_at) {
+        free_consumer();
+    }
+}
+
+static enum err start_batches(struct consumer_options options)
+{
+    static const struct consumer_events events = {.batch = on_batch, .ended = on_ended};
+
+    options.topic = "t";
+    fixture_connect(false, 1000);
+    return consumer_new(f.client, &options, &events, &got, &consumer);
+}
+
+/* More than there is: it is asked for piece by piece, and not streamed. */
+enum { PLENTY = 1000 };
+
 /* ---- shared reading ---- */
 
 static struct {
@@ -391,11 +417,84 @@ START_TEST(options_that_make_no_sense_are_invalid)
 }
 END_TEST
 
-START_TEST(all_records_of_all_batches_come_and_then_the_end)
+START_TEST(all_there_is_comes_on_a_stream)
 {
     append(10, 7);
     fake_node_settings(f.one)->batches_max = 3;
     start(false, (struct consumer_options){.start = CONSUMER_EARLIEST});
+    wait_for_end(ERR_OK);
+    ck_assert_uint_eq(got.first, 0);
+    ck_assert_uint_eq(got.count, 70);
+    ck_assert_uint_eq(got.next_offset, 70);
+    ck_assert_uint_eq(fake_node_seen(f.one, TYPE(CONSUME)), 1);
+    ck_assert_uint_eq(fake_node_seen(f.one, TYPE(CONSUME_STREAM)), 1);
+}
+END_TEST
+
+START_TEST(what_is_appended_meanwhile_does_not_come_on_the_stream)
+{
+    append(4, 5);
+    fake_node_settings(f.one)->batches_max = 1;
+    got.pause_at = 3;
+    start(false, (struct consumer_options){.start = CONSUMER_EARLIEST});
+    wait_for(3);
+    append(4, 5);
+    consumer_resume(consumer);
+    wait_for_end(ERR_OK);
+    ck_assert_uint_eq(got.count, 20);
+}
+END_TEST
+
+START_TEST(batches_come_whole)
+{
+    append(6, 7);
+    fake_node_settings(f.one)->batches_max = 2;
+    ck_assert_int_eq(start_batches((struct consumer_options){.start = CONSUMER_EARLIEST,
+                                                             .records_max = _i == 0 ? 0 : 10}),
+                     ERR_OK);
+    wait_for_end(ERR_OK);
+    ck_assert_uint_eq(got.count, _i == 0 ? 42 : 14); /* The tenth is in the second. */
+    ck_assert_uint_eq(got.next_offset, got.count);
+}
+END_TEST
+
+START_TEST(damaged_batch_is_not_given)
+{
+    append(3, 10);
+    script(f.one, TYPE(CONSUME), FAKE_DAMAGE, ERR_OK); /* the last byte of the third batch */
+    ck_assert_int_eq(start_batches((struct consumer_options){.start = CONSUMER_EARLIEST}), ERR_OK);
+    wait_for_end(ERR_CORRUPT);
+    ck_assert_uint_eq(got.count, 20);
+    ck_assert_uint_eq(got.next_offset, 20);
+}
+END_TEST
+
+START_TEST(freeing_from_inside_a_batch_ends_the_events)
+{
+    append(6, 7);
+    got.free_at = 21;
+    ck_assert_int_eq(start_batches((struct consumer_options){.start = CONSUMER_EARLIEST}), ERR_OK);
+    wait_for(21);
+    loop_run_for(&f.loop, 30);
+    ck_assert_uint_eq(got.count, 21);
+    ck_assert(!got.ended);
+}
+END_TEST
+
+START_TEST(batches_are_not_picked_from)
+{
+    static const struct filter filter = {.since_us = 1};
+    const struct consumer_options options[] = {{.share = 1, .share_count = 2}, {.filter = &filter}};
+
+    ck_assert_int_eq(start_batches(options[_i]), ERR_INVALID);
+}
+END_TEST
+
+START_TEST(all_records_of_all_batches_come_and_then_the_end)
+{
+    append(10, 7);
+    fake_node_settings(f.one)->batches_max = 3;
+    start(false, (struct consumer_options){.start = CONSUMER_EARLIEST, .records_max = PLENTY});
     wait_for_end(ERR_OK);
     ck_assert_uint_eq(got.first, 0);
     ck_assert_uint_eq(got.count, 70);
@@ -449,7 +548,7 @@ START_TEST(what_comes_after_the_beginning_is_not_read)
     append(4, 5);
     fake_node_settings(f.one)->batches_max = 1;
     got.pause_at = 3;
-    start(false, (struct consumer_options){.start = CONSUMER_EARLIEST});
+    start(false, (struct consumer_options){.start = CONSUMER_EARLIEST, .records_max = PLENTY});
     wait_for(3);
     append(4, 5);
     consumer_resume(consumer);
@@ -526,7 +625,7 @@ START_TEST(answer_that_makes_no_sense_is_asked_for_again)
     fake_node_settings(f.one)->batches_max = 1;
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK);
     script(f.one, TYPE(CONSUME), actions[_i], ERR_OK);
-    start(false, (struct consumer_options){.start = CONSUMER_EARLIEST});
+    start(false, (struct consumer_options){.start = CONSUMER_EARLIEST, .records_max = PLENTY});
     wait_for_end(ERR_OK);
     ck_assert_uint_eq(got.count, 30);
     ck_assert_uint_eq(fake_node_accepted(f.one), 2);
@@ -540,7 +639,7 @@ START_TEST(reading_goes_on_with_the_next_node)
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK);
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK);
     script(f.one, TYPE(CONSUME), _i == 0 ? FAKE_DROP : FAKE_APPLY_DROP, ERR_OK);
-    start(true, (struct consumer_options){.start = CONSUMER_EARLIEST});
+    start(true, (struct consumer_options){.start = CONSUMER_EARLIEST, .records_max = PLENTY});
     wait_for_end(ERR_OK);
     ck_assert_uint_eq(got.count, 60);
     ck_assert_uint_gt(fake_node_seen(f.two, TYPE(CONSUME)), 0);
@@ -561,7 +660,7 @@ START_TEST(next_node_that_is_behind_is_waited_for)
     fake_node_settings(f.two)->visible_end = _i == 0 ? 10 : 30; /* below, or where we are */
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK);
     script(f.one, TYPE(CONSUME), FAKE_DROP, ERR_OK);
-    start(true, (struct consumer_options){.start = CONSUMER_EARLIEST});
+    start(true, (struct consumer_options){.start = CONSUMER_EARLIEST, .records_max = PLENTY});
     loop_run_until_true(&f.loop, second_was_asked, &times);
     fake_node_settings(f.one)->hello_error = ERR_BUSY; /* It is gone. */
     times = 2;
@@ -801,6 +900,12 @@ int main(void)
     TCase *tcase = add_case(suite, "to_the_end");
 
     tcase_add_test(tcase, options_that_make_no_sense_are_invalid);
+    tcase_add_test(tcase, all_there_is_comes_on_a_stream);
+    tcase_add_test(tcase, what_is_appended_meanwhile_does_not_come_on_the_stream);
+    tcase_add_loop_test(tcase, batches_come_whole, 0, 2);
+    tcase_add_test(tcase, damaged_batch_is_not_given);
+    tcase_add_test(tcase, freeing_from_inside_a_batch_ends_the_events);
+    tcase_add_loop_test(tcase, batches_are_not_picked_from, 0, 2);
     tcase_add_test(tcase, all_records_of_all_batches_come_and_then_the_end);
     tcase_add_test(tcase, empty_log_ends_at_once);
     tcase_add_test(tcase, offset_in_the_middle_of_a_batch_begins_there);

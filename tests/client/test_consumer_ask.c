@@ -1,6 +1,7 @@
 /* Which node a consumer asks, for what, and which it leaves. */
 #include <check.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/channel.h"
 #include "client/fixture.h"
@@ -12,12 +13,23 @@ static struct {
     enum err err;
 } got;
 static struct consumer *consumer;
+static bool pauses;         /* after each record */
+static useconds_t sleep_ms; /* in each twentieth record */
+
+/* More than there is: it is asked for piece by piece, and not streamed. */
+enum { PLENTY = 1000 };
 
 static void on_record(void *arg, const struct record *record)
 {
     (void)arg;
     ck_assert_uint_eq(record->offset, got.count); /* Each once, in order. */
     got.count++;
+    if (pauses) {
+        consumer_pause(consumer);
+    }
+    if (got.count % 20 == 0) {
+        (void)usleep(sleep_ms * 1000); /* Shorter is no harm. */
+    }
 }
 
 static void on_ended(void *arg, const struct client_error *error, uint64_t next_offset)
@@ -33,6 +45,8 @@ static void setup(void)
 {
     fixture_setup();
     memset(&got, 0, sizeof got);
+    pauses = false;
+    sleep_ms = 0;
     for (unsigned i = 0; i < 6; i++) {
         fake_topic_append(&f.cluster, f.topic, 10);
     }
@@ -47,14 +61,19 @@ static void teardown(void)
     fixture_teardown();
 }
 
-static void start(struct consumer_options options)
+static void start_with(bool both, unsigned timeout_ms, struct consumer_options options)
 {
     static const struct consumer_events events = {.record = on_record, .ended = on_ended};
 
     options.topic = "t";
-    fixture_connect(true, 3000);
+    fixture_connect(both, timeout_ms);
     fixture_hurry();
     ck_assert_int_eq(consumer_new(f.client, &options, &events, NULL, &consumer), ERR_OK);
+}
+
+static void start(struct consumer_options options)
+{
+    start_with(true, 3000, options);
 }
 
 static void script(struct fake_node *node, uint16_t type, enum fake_action action, enum err err,
@@ -105,7 +124,7 @@ START_TEST(a_node_that_cannot_help_is_left_for_another)
 
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK, 2);
     script(f.one, TYPE(CONSUME), FAKE_ERROR, errors[_i], 1000);
-    start((struct consumer_options){.start = CONSUMER_EARLIEST});
+    start((struct consumer_options){.start = CONSUMER_EARLIEST, .records_max = PLENTY});
     wait_for_end(ERR_OK, 60);
     ck_assert_uint_eq(fake_node_seen(f.one, TYPE(CONSUME)), 3);
 }
@@ -122,11 +141,63 @@ START_TEST(a_stream_that_meets_damage_goes_on_at_another_node)
 }
 END_TEST
 
+/* Up to the log's end, where silence is not for lack of records. */
+START_TEST(a_stream_that_stops_before_the_end_goes_on)
+{
+    static const enum fake_action actions[] = {FAKE_DROP, FAKE_ERROR, FAKE_HOLD, FAKE_END_STREAM};
+
+    script(f.one, TYPE(CONSUME_STREAM), actions[_i], ERR_CORRUPT, 1000);
+    start((struct consumer_options){.start = CONSUMER_EARLIEST});
+    wait_for_end(ERR_OK, 60);
+    ck_assert_uint_gt(fake_node_seen(f.one, TYPE(CONSUME_STREAM)), 0);
+    ck_assert(fake_node_streamed(f.two) > 0 || actions[_i] == FAKE_END_STREAM);
+}
+END_TEST
+
+START_TEST(a_stream_that_nobody_goes_on_with_ends_at_the_timeout)
+{
+    script(f.one, TYPE(CONSUME_STREAM), FAKE_HOLD, ERR_OK, 1000);
+    start_with(false, 100, (struct consumer_options){.start = CONSUMER_EARLIEST});
+    wait_for_end(ERR_TIMEOUT, 10);
+}
+END_TEST
+
+/* Its output blocks: the node's answers wait in the socket meanwhile. */
+START_TEST(what_the_events_take_is_not_the_nodes_time)
+{
+    sleep_ms = 150;
+    start_with(_i >= 2, 100,
+               (struct consumer_options){.start = CONSUMER_EARLIEST,
+                                         .records_max = _i % 2 == 0 ? 0 : PLENTY,
+                                         .credit_size = 1});
+    wait_for_end(ERR_OK, 60);
+}
+END_TEST
+
+/* The node has nothing to say to somebody who takes nothing. */
+START_TEST(a_node_is_not_left_while_the_consumer_is_paused)
+{
+    pauses = true;
+    start_with(true, 100, (struct consumer_options){.start = CONSUMER_EARLIEST, .credit_size = 1});
+    while (got.count < 20) {
+        loop_run_for(&f.loop, 5);
+        consumer_resume(consumer);
+    }
+    loop_run_for(&f.loop, 400);
+    ck_assert(!got.ended);
+    ck_assert_uint_eq(fake_node_accepted(f.two), 0);
+    pauses = false;
+    consumer_resume(consumer);
+    wait_for_end(ERR_OK, 60);
+    ck_assert_uint_eq(fake_node_accepted(f.two), 0);
+}
+END_TEST
+
 START_TEST(a_damaged_body_is_read_again_from_another_node)
 {
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK, 3);
     script(f.one, TYPE(CONSUME), FAKE_DAMAGE, ERR_OK, 1000);
-    start((struct consumer_options){.start = CONSUMER_EARLIEST});
+    start((struct consumer_options){.start = CONSUMER_EARLIEST, .records_max = PLENTY});
     wait_for_end(ERR_OK, 60);
     ck_assert_uint_gt(fake_node_seen(f.two, TYPE(CONSUME)), 0);
 }
@@ -137,7 +208,7 @@ START_TEST(what_no_node_has_whole_is_told_after_what_came_before)
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK, 3);
     script(f.one, TYPE(CONSUME), _i == 0 ? FAKE_DAMAGE : FAKE_ERROR, ERR_CORRUPT, 1000);
     script(f.two, TYPE(CONSUME), _i == 0 ? FAKE_DAMAGE : FAKE_ERROR, ERR_CORRUPT, 1000);
-    start((struct consumer_options){.start = CONSUMER_EARLIEST});
+    start((struct consumer_options){.start = CONSUMER_EARLIEST, .records_max = PLENTY});
     wait_for_end(ERR_CORRUPT, 30);
 }
 END_TEST
@@ -155,7 +226,7 @@ START_TEST(a_node_that_does_not_answer_is_left)
 {
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK, 1);
     script(f.one, TYPE(CONSUME), FAKE_HOLD, ERR_OK, 1000);
-    start((struct consumer_options){.start = CONSUMER_EARLIEST});
+    start((struct consumer_options){.start = CONSUMER_EARLIEST, .records_max = PLENTY});
     wait_for_end(ERR_OK, 60);
 }
 END_TEST
@@ -165,7 +236,8 @@ START_TEST(what_was_seen_once_is_asked_of_the_next_node)
     fake_node_settings(f.one)->applied_index = 777;
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK, 1);
     script(f.one, TYPE(CONSUME), FAKE_DROP, ERR_OK, 1000);
-    start((struct consumer_options){.start = CONSUMER_EARLIEST, .at_least = 5});
+    start((struct consumer_options){
+        .start = CONSUMER_EARLIEST, .at_least = 5, .records_max = PLENTY});
     wait_for_end(ERR_OK, 60);
     ck_assert_uint_eq(fake_node_asked(f.two)->at_least, 777);
 }
@@ -176,7 +248,8 @@ START_TEST(linearizable_is_the_first_question_and_its_token_keeps_to_it)
     fake_node_settings(f.one)->applied_index = 777;
     script(f.one, TYPE(CONSUME), FAKE_ANSWER, ERR_OK, 1);
     script(f.one, TYPE(CONSUME), FAKE_HOLD, ERR_OK, 1);
-    start((struct consumer_options){.start = CONSUMER_EARLIEST, .linearizable = true});
+    start((struct consumer_options){
+        .start = CONSUMER_EARLIEST, .linearizable = true, .records_max = PLENTY});
     wait_for_end(ERR_OK, 60);
     ck_assert(!fake_node_asked(f.two)->linearizable);
     ck_assert_uint_eq(fake_node_asked(f.two)->at_least, 777);
@@ -233,6 +306,10 @@ int main(void)
     tcase_add_test(tcase, the_leader_is_read_from_when_no_follower_is_there);
     tcase_add_loop_test(tcase, a_node_that_cannot_help_is_left_for_another, 0, 9);
     tcase_add_test(tcase, a_stream_that_meets_damage_goes_on_at_another_node);
+    tcase_add_loop_test(tcase, a_stream_that_stops_before_the_end_goes_on, 0, 4);
+    tcase_add_test(tcase, a_stream_that_nobody_goes_on_with_ends_at_the_timeout);
+    tcase_add_loop_test(tcase, what_the_events_take_is_not_the_nodes_time, 0, 4);
+    tcase_add_test(tcase, a_node_is_not_left_while_the_consumer_is_paused);
     tcase_add_test(tcase, a_damaged_body_is_read_again_from_another_node);
     tcase_add_loop_test(tcase, what_no_node_has_whole_is_told_after_what_came_before, 0, 2);
     tcase_add_test(tcase, a_request_that_is_wrong_is_wrong_everywhere);

@@ -200,7 +200,7 @@ static enum err keep_filling(struct recovery *self)
 
 /* Opens the segment of entry i, which was sealed, and durable, and has one behind it: by no more
  * than the seal, if nothing is missing between the two. A rewritten one, with leftovers behind it,
- * may end above what is known to be durable: ERR_CORRUPT, as for one that has to be read. */
+ * covers them only when all of it verifies: ERR_CORRUPT, as for one that has to be read. */
 static enum err open_sealed(struct recovery *self, size_t i, struct segment **ret_segment)
 {
     struct log *log = self->log;
@@ -213,7 +213,7 @@ static enum err open_sealed(struct recovery *self, size_t i, struct segment **re
     if (err == ERR_CORRUPT) {
         err = segment_open(&log->config, store, ret_segment, &self->info);
     }
-    if (err == ERR_OK && (*ret_segment)->end_offset > self->options->durable_end) {
+    if (err == ERR_OK && (*ret_segment)->end_offset > self->found[i + 1].base_offset) {
         (void)store_ref(store);
         segment_unref(*ret_segment);
         *ret_segment = NULL;

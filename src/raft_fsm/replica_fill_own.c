@@ -4,8 +4,7 @@
  *      here     [ … ]  hole  [ --- ][ ----- ][ --- ] …       the segment behind the hole
  *      others   [ … ][ ---------- ]
  *      widened  [ … ]  hole                  hole ][ … ]     punched as a whole, and kept open
- *      filled   [ … ][ ---------- ][ ----- ][ --- ][ … ]     theirs, then ours, cut where theirs
- * end
+ *      filled   [ … ][ ---------- ][ ----- ][ --- ][ … ]     theirs, then ours, cut where they meet
  *
  * So only what others have in one batch comes over the network, nothing that only this node has is
  * given up, and a hole does not eat its way up through the log. After a crash the rest of the

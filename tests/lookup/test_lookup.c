@@ -321,7 +321,8 @@ START_TEST(indexes_of_what_compaction_took_are_made_again)
     ck_assert(is_small(keys_size, times));
     lab_wait_ready(&lab, &topic);
     cost = check_all(20);
-    ck_assert_uint_lt(cost.scanned, 2 * cost.found); /* Few that are not there are named still. */
+    /* Few that are not there are named still, but for what has not become a file yet. */
+    ck_assert_uint_lt(cost.scanned, 2 * cost.found + lab.options.table_max);
     /* All is as the log now is: nothing is made again for ever. */
     lab_stop(&lab);
     lab_start(&lab);

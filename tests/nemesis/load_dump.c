@@ -90,7 +90,7 @@ static void compare_batch(void *arg, const struct batch_header *header, const ui
     size_t at = self->links_met * CHAIN_LINK_SIZE;
 
     batch_header_encode(header, link);
-    digest_bytes(body, header->size - BATCH_HEADER_SIZE, link + BATCH_HEADER_SIZE);
+    chain_part(header, body, link + BATCH_HEADER_SIZE);
     if (self->links_met >= self->link_count || memcmp(self->links + at, link, sizeof link) != 0) {
         self->differs = true;
     }

@@ -67,7 +67,8 @@ static void boast(const struct sim_node *self, struct message *message)
     }
 }
 
-/* A chunk whose checksums are right, and whose contents are not. */
+/* A chunk whose checksums are right, and whose contents are not; of a compacted batch, whose
+ * contents have nothing but their checksum, what it says to follow on. */
 static void forge(struct sim_node *self, struct message *message)
 {
     struct prng *prng = &self->cluster->prng;
@@ -75,6 +76,7 @@ static void forge(struct sim_node *self, struct message *message)
     struct batch_header header;
     struct block *block;
     size_t at = 0;
+    size_t wrong;
 
     if (message->type != MESSAGE_FETCH_RESULT || from->size == 0 || self->cluster->healed ||
         !prng_percent(prng, self->cluster->lies)) {
@@ -90,8 +92,12 @@ static void forge(struct sim_node *self, struct message *message)
         ASSERT(err == ERR_OK);
         at += header.size;
     } while (at < from->size && prng_percent(prng, 70));
-    block->data[at - 1] ^= 1;
+    wrong = at - 1;
     at -= header.size;
+    if (batch_is_compacted(&header)) {
+        wrong = at + BATCH_HEADER_SIZE;
+    }
+    block->data[wrong] ^= 1;
     header.body_crc32c =
         crc32c(block->data + at + BATCH_HEADER_SIZE, header.size - BATCH_HEADER_SIZE);
     batch_header_encode(&header, block->data + at);

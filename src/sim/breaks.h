@@ -31,8 +31,7 @@
     BREAK(NO_TOKEN, "no-token", "reads do not wait for their token")                               \
     BREAK(NO_LAG, "no-lag", "reads do not keep to their bound on age")                             \
     BREAK(WALL_AGE, "retention-by-wall-clock", "records are as old as wall clocks say")            \
-    BREAK(COMPACT_SYNC, "compact-sync", "what compaction writes is never synced")                  \
-    BREAK(CLEAN_EARLY, "clean-early", "members say that they have cleaned before they have")
+    BREAK(COMPACT_SYNC, "compact-sync", "what compaction writes is never synced")
 
 enum sim_break_number {
 #define BREAK(constant, name, text) SIM_BREAK_NUMBER_##constant,

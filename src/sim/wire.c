@@ -58,15 +58,6 @@ static void transmit(struct sim_node *self, const struct message *message, struc
     }
 }
 
-/* A broken build's: it has not cleaned that much. */
-static void boast(const struct sim_node *self, struct message *message)
-{
-    if (message->type == MESSAGE_CLEANED &&
-        (self->cluster->options.broken & SIM_BREAK_CLEAN_EARLY) != 0) {
-        message->cleaned.cleaned_to = INT64_MAX;
-    }
-}
-
 /* A chunk whose checksums are right, and whose contents are not; of a compacted batch, whose
  * contents have nothing but their checksum, what it says to follow on. */
 static void forge(struct sim_node *self, struct message *message)
@@ -134,7 +125,6 @@ void sim_wire_send(struct sim_node *self, const struct message *message)
         parcel->origin = self->incarnation;
         transmit(self, message, &parcel->message);
         forge(self, &parcel->message);
-        boast(self, &parcel->message);
         events_push(&cluster->events, times[i], EVENT_MESSAGE, to->slot, to->incarnation,
                     &parcel->message);
     }

@@ -9,6 +9,8 @@ import subprocess
 from cluster import QUORLOG, Cluster, Failed, expect, run
 from fault import Fault
 
+COMPACTED = "topic-1"  # as load.h says
+
 
 def digest(servers, topic, count):
     """Of so many records from the topic's start, as a node of these tells them."""
@@ -74,6 +76,8 @@ class Backup(Fault):
             records += count
             if topic not in now or now[topic]["id"] != info["id"] or count == 0:
                 continue  # Deleted since, or nothing to compare.
+            if topic == COMPACTED:
+                continue  # Each copy, and so the backup, lacks what it has got to.
             for node in copy.ids():
                 if digest(copy.address(node), topic, count) != digest(servers, topic, count):
                     raise Failed(f"the backup of {topic} is not what node {node} restored, or what "

@@ -53,8 +53,13 @@ def read(cluster, node, topic, *options):
 
 
 def check_view(cluster, topic, table):
-    """On every node: offsets go up, and the latest record of each key is what it has to be."""
+    """On every node: offsets go up, and the latest record of each key is what it has to be.
+
+    A follower may be behind what the leader has answered for: it is waited for.
+    """
     for node in cluster.ids():
+        wait_for(f"node {node} has all of {topic}", lambda node=node:
+                 (describe(cluster, node, topic) or {}).get("end") == table.written)
         records = read(cluster, node, topic, "-o", "start")
         offsets = [offset for offset, _, _ in records]
         expect(offsets == sorted(set(offsets)), f"node {node}: offsets are not in order")

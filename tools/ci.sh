@@ -158,7 +158,11 @@ step_fuzz() {
     CC=$(cc clang) try tests/fuzz/run --seconds "${CI_FUZZ_SECONDS:-30}" --jobs "$jobs" --seed "$(commit_number)" ||
         code=$?
     targets=$(tests/fuzz/run --list | wc -l)
-    [ "$code" -ne 0 ] || echo "$targets 0 0" >"$out/$step.counts"
+    if [ "$code" -eq 0 ]; then
+        echo "$targets 0 0" >"$out/$step.counts"
+    else
+        sed -n '/FAILED/p; /^--- /,$p; /^run: /p' "$out/$step.log" >"$out/$step.failures"
+    fi
     return "$code"
 }
 

@@ -18,7 +18,7 @@
  * What one answer brings. On a stream nobody waits for the next one, and what is small enough is
  * still in the processor's cache when it is verified, sent, and verified again.
  */
-enum { FETCH_SIZE = 1 << 20, STREAM_SIZE = 256 << 10 };
+enum { FETCH_SIZE = 1 << 20, STREAM_SIZE = 1 << 20 };
 
 static struct consumer *of_call(struct call *call)
 {

@@ -71,6 +71,9 @@ enum {
       "bytes of entries kept behind a snapshot, for followers that are a little behind")           \
     X(journal_segment_size, SIZE, "64M", 1 << 20, INT64_C(1) << 31, "bytes",                       \
       "size of a journal file")                                                                    \
+    X(read_yield_ms, TIME, "1", 0, 1000, "ms",                                                     \
+      "who reads 128 KiB from the disk lets durable writes go first, for so long at most; 0: "     \
+      "never")                                                                                     \
     X(scrub_rate, SIZE, "8M", 0, INT64_C(1) << 40, "bytes",                                        \
       "bytes a second that are read again to find damage; 0: none")                                \
     X(compact_rate, SIZE, "32M", 0, INT64_C(1) << 40, "bytes",                                     \

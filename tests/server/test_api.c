@@ -828,12 +828,13 @@ START_TEST(status_tells_how_long_turns_and_writes_took)
         produce(&wire, "t", 1, i);
     }
     after = ask_status(&wire);
-    /* One at a time: each is a turn of both, at least, and a write. */
-    ck_assert_uint_ge(after->nodes[0]->raft_turns->count, before->nodes[0]->raft_turns->count + 10);
+    /* One at a time: each is a turn of both, at least, and a write; the last ones may still be
+     * under way. */
+    ck_assert_uint_ge(after->nodes[0]->raft_turns->count, before->nodes[0]->raft_turns->count + 9);
     ck_assert_uint_ge(after->nodes[0]->front_turns->count,
-                      before->nodes[0]->front_turns->count + 10);
+                      before->nodes[0]->front_turns->count + 9);
     ck_assert_uint_ge(after->nodes[0]->journal_delays->count,
-                      before->nodes[0]->journal_delays->count + 10);
+                      before->nodes[0]->journal_delays->count + 9);
     quorlog__status_reply__free_unpacked(before, NULL);
     quorlog__status_reply__free_unpacked(after, NULL);
     wire_close(&wire);

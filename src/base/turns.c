@@ -86,7 +86,7 @@ static void tell_stall(struct turns *self, const struct turns_usage *usage, uint
 {
     unsigned step = longest_step(self);
 
-    diag_event(self->options.diag, DIAG_WARN, self->options.module, "loop_stalled",
+    diag_event(self->options.diag, DIAG_WARN, "base", "loop_stalled",
                "thread=%s took_us=%" PRIu64 " step=%s step_us=%" PRIu64 " cpu_us=%" PRIu64
                " preempted=%" PRIu64 " untold=%" PRIu64,
                self->options.thread, took_us, self->options.steps[step],

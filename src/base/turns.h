@@ -25,8 +25,7 @@ enum { TURN_STEPS_MAX = 12, TURNS_TELL_MS = 10000 };
 struct turns_options {
     const struct clock *clock; /* borrowed */
     const struct diag *diag;   /* borrowed; may be NULL */
-    const char *module;        /* borrowed, as all texts here: of the event … */
-    const char *thread;        /* … and its field */
+    const char *thread;        /* borrowed, as all texts here: its name in the event */
     const char *const *steps;  /* names, at most TURN_STEPS_MAX */
     unsigned step_count;
     uint64_t stall_us; /* 0: nothing is a stall */

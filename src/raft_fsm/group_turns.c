@@ -16,7 +16,6 @@ void group_turns_init(struct group *self)
 {
     turns_init(&self->turns, &(struct turns_options){.clock = clock_real(),
                                                      .diag = self->options.diag,
-                                                     .module = "raft_fsm",
                                                      .thread = "raft",
                                                      .steps = step_names,
                                                      .step_count = STEP_COUNT,

@@ -93,7 +93,6 @@ static void init_turns(struct front *self)
     turns_init(&self->turns,
                &(struct turns_options){.clock = self->node->clock,
                                        .diag = self->node->diag,
-                                       .module = "server",
                                        .thread = "front",
                                        .steps = steps,
                                        .step_count = FRONT_STEPS,

@@ -47,7 +47,6 @@ static void setup(void)
     memset(lines, 0, sizeof lines);
     turns_init(&turns, &(struct turns_options){.clock = &clock,
                                                .diag = &diag,
-                                               .module = "test",
                                                .thread = "main",
                                                .steps = steps,
                                                .step_count = STEPS,
@@ -116,7 +115,7 @@ START_TEST(a_stall_is_told_with_the_step_that_took_longest)
     ck_assert_uint_eq(turns_step(&turns, TWO), THREE);
     now_us += 1000;
     turns_end(&turns);
-    ck_assert(told("WARN mod=test event=loop_stalled thread=main took_us=7500 step=two "
+    ck_assert(told("WARN mod=base event=loop_stalled thread=main took_us=7500 step=two "
                    "step_us=4000 cpu_us="));
     ck_assert(told(" untold=0\n"));
     ck_assert_uint_eq(look().stalls, 1);

@@ -55,6 +55,8 @@ enum {
       "a connection on which nothing arrives for so long is ended; 0: never")                      \
     X(stall_timeout_ms, TIME, "1m", 1000, 86400000, "ms",                                          \
       "a client that takes nothing of what was sent to it for so long is given up")                \
+    X(stall_warn_ms, TIME, "100", 0, 3600000, "ms",                                                \
+      "a turn of a thread's loop that takes longer is told as loop_stalled; 0: none")              \
     X(frame_size_max, SIZE, "32M", 131072, INT64_C(1) << 30, "bytes", "largest frame taken")       \
     X(batch_size_max, SIZE, "1M", 1024, 16 << 20, "bytes",                                         \
       "largest batch of records taken; bounds a record too")                                       \

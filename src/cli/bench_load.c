@@ -77,7 +77,7 @@ static void note_sent(struct load_writer *self, uint64_t now)
     uint64_t number = number_of(self, self->sent);
 
     if (!is_open_loop(load)) {
-        self->sent_ns[self->sent % self->window] = now;
+        self->sent_ns[self->sent & self->ring_mask] = now;
     } else if (pace_is_measured(&load->pace, number)) {
         tally_hand_in(&load->tally, pace_planned_ns(&load->pace, number), now,
                       self->sent < self->blocked);
@@ -90,12 +90,11 @@ static void hand_in(struct load_writer *self)
     struct load *load = self->load;
     struct record record = {.value_size = load->options.size};
 
-    while (load->sending && self->producer != NULL && !self->ended &&
-           (!is_open_loop(load) || self->sent < self->due)) {
+    while (load->sending && (!is_open_loop(load) || self->sent < self->due)) {
         uint64_t now = now_ns();
         enum err err = ERR_BUSY;
 
-        if (self->sent - self->reported < self->window) {
+        if (self->producer != NULL && !self->ended && self->sent - self->reported < self->window) {
             record.value = value_of(self, self->sent);
             err = producer_send(self->producer, &record);
         }
@@ -105,7 +104,7 @@ static void hand_in(struct load_writer *self)
         }
         if (err == ERR_FAILED) {
             self->ended = true; /* Replaced by load_advance. */
-            return;
+            continue;
         }
         if (err != ERR_OK) {
             (void)snprintf(load->failure, sizeof load->failure, /* fits */
@@ -150,7 +149,7 @@ static void note_answered(struct load_writer *self, uint64_t place, uint64_t now
             tally_add(&load->tally, fate, now - since, 1);
         }
     } else {
-        since = self->sent_ns[place % self->window];
+        since = self->sent_ns[place & self->ring_mask];
         if (load->measuring && since >= load->begin_ns) {
             tally_add(&load->tally, fate, now - since, 1);
         }
@@ -158,15 +157,19 @@ static void note_answered(struct load_writer *self, uint64_t place, uint64_t now
     if (self->acked_ns != NULL) {
         self->acked_ns[place % load->acked_size] = is_written ? now : 0;
     }
-    histogram_add(&load->recent, now - since);
+    if (load->watched) {
+        histogram_add(&load->recent, now - since);
+    }
 }
 
-static void note_written(struct load_writer *self, const struct producer_report *report)
+static void note_written(struct load_writer *self, const struct producer_report *report,
+                         uint64_t now)
 {
     struct load *load = self->load;
 
     self->acknowledged += report->count;
     load->acknowledged += report->count;
+    load->last_acked_ns = now;
     if (load->measuring) {
         load->records += report->count;
         load->plain_bytes += report->plain_size;
@@ -198,7 +201,7 @@ static void on_report(void *arg, const struct producer_report *report)
     self->reported += report->count;
     ASSERT(self->reported <= self->sent); /* I1 */
     if (is_written) {
-        note_written(self, report);
+        note_written(self, report, now);
     } else {
         note_error(load, report);
     }
@@ -271,7 +274,10 @@ static enum err init_writer(struct load *self, uint64_t index)
         .window = (self->options.inflight - 1) / on_connection + 1,
     };
     if (!is_open_loop(self)) {
-        writer->sent_ns = calloc(writer->window, sizeof *writer->sent_ns);
+        while (writer->ring_mask + 1 < writer->window) {
+            writer->ring_mask = writer->ring_mask * 2 + 1;
+        }
+        writer->sent_ns = calloc(writer->ring_mask + 1, sizeof *writer->sent_ns);
     }
     if (self->options.stamped) {
         writer->acked_ns = calloc(self->acked_size, sizeof *writer->acked_ns);

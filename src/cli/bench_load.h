@@ -64,8 +64,9 @@ struct load_writer {
     uint64_t due;
     uint64_t sent;
     uint64_t reported;
-    uint64_t blocked;   /* places below it had to wait for room */
-    uint64_t *sent_ns;  /* closed loop: by place, modulo window */
+    uint64_t blocked;  /* places below it had to wait for room, or for a producer */
+    uint64_t *sent_ns; /* closed loop: by place, in a ring of a power of two */
+    uint64_t ring_mask;
     uint64_t *acked_ns; /* stamped: by place, modulo load->acked_size; 0: failed */
     uint64_t acknowledged;
 };
@@ -94,7 +95,9 @@ struct load {
     uint64_t plain_bytes;  /* of batches … */
     uint64_t sent_bytes;   /* … as they were sent */
     struct tally tally;
-    struct histogram recent;    /* since the owner cleared it */
+    bool watched;            /* somebody looks at … */
+    struct histogram recent; /* … this: since the owner cleared it */
+    uint64_t last_acked_ns;
     struct tally_codes errors;  /* records */
     struct tally_codes retries; /* batches; complete after load_settle */
     unsigned replicas_min;      /* voters that had a record on disk when it was acknowledged … */

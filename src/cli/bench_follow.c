@@ -58,6 +58,7 @@ static void note_delivered(struct follow_stream *stream, const struct bench_stam
     };
 
     stream->delivered += count;
+    self->delivered += count;
     self->deliveries += self->measuring ? count : 0;
     self->looked_at++;
     delivery.acked = load_acked_ns(self->load, stamp->writer, stamp->place, &delivery.acked_ns);

@@ -51,6 +51,7 @@ struct follow {
     uint64_t ended;
     bool measuring;      /* what is delivered now counts for `deliveries` */
     uint64_t deliveries; /* while measuring */
+    uint64_t delivered;  /* since the load began, on all streams */
     uint64_t looked_at;  /* records, decoded */
     uint64_t foreign;    /* records of others, or batches of them */
     uint64_t missing; /* set by follow_settle: acknowledged, and not delivered, over all streams */

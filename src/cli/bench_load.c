@@ -167,7 +167,7 @@ static void note_written(struct load_writer *self, const struct producer_report 
 {
     struct load *load = self->load;
 
-    self->acknowledged += report->count;
+    load->topic_acked[self->index % load->options.topics] += report->count;
     load->acknowledged += report->count;
     load->last_acked_ns = now;
     if (load->measuring) {
@@ -340,7 +340,8 @@ enum err load_open(struct load *self, const struct load_options *options, uv_loo
     bench_values_init(&self->values, options->size,
                       options->compression != CLIENT_COMPRESSION_DEFAULT);
     self->writers = calloc(self->writer_count, sizeof *self->writers);
-    if (self->writers == NULL) {
+    self->topic_acked = calloc(options->topics, sizeof *self->topic_acked);
+    if (self->writers == NULL || self->topic_acked == NULL) {
         return err_set(info, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     }
     if (options->rate > 0) {
@@ -455,6 +456,23 @@ void load_end(struct load *self)
     }
 }
 
+uint64_t load_behind_ns(const struct load *self)
+{
+    uint64_t now = now_ns();
+    uint64_t behind_ns = 0;
+
+    ASSERT(is_open_loop(self));
+    for (uint64_t i = 0; i < self->writer_count; i++) {
+        const struct load_writer *writer = &self->writers[i];
+        uint64_t planned_ns = pace_planned_ns(&self->pace, number_of(writer, writer->reported));
+
+        if (writer->reported < writer->due && now - planned_ns > behind_ns) {
+            behind_ns = now - planned_ns;
+        }
+    }
+    return behind_ns;
+}
+
 bool load_is_settled(const struct load *self)
 {
     for (uint64_t i = 0; i < self->writer_count; i++) {
@@ -521,17 +539,6 @@ bool load_acked_ns(const struct load *self, uint64_t index, uint64_t place, uint
     return true;
 }
 
-uint64_t load_acknowledged(const struct load *self, uint64_t topic)
-{
-    uint64_t count = 0;
-
-    ASSERT(topic < self->options.topics);
-    for (uint64_t i = topic; i < self->writer_count; i += self->options.topics) {
-        count += self->writers[i].acknowledged;
-    }
-    return count;
-}
-
 /* ---- the end ---- */
 
 void load_close(struct load *self)
@@ -564,6 +571,8 @@ void load_fini(struct load *self)
     }
     free(self->writers);
     self->writers = NULL;
+    free(self->topic_acked);
+    self->topic_acked = NULL;
     bench_values_fini(&self->values);
     if (self->timer >= 0) {
         (void)close(self->timer); /* Nothing was written to it. */

@@ -68,7 +68,6 @@ struct load_writer {
     uint64_t *sent_ns; /* closed loop: by place, in a ring of a power of two */
     uint64_t ring_mask;
     uint64_t *acked_ns; /* stamped: by place, modulo load->acked_size; 0: failed */
-    uint64_t acknowledged;
 };
 
 struct load {
@@ -76,6 +75,7 @@ struct load {
     uv_loop_t *loop; /* borrowed */
     struct client *clients[LOAD_CONNECTIONS_MAX];
     struct load_writer *writers; /* owned */
+    uint64_t *topic_acked;       /* owned: records by topic, since the load began */
     uint64_t writer_count;
     uint64_t acked_size;
     struct bench_values values;
@@ -125,6 +125,9 @@ void load_advance(struct load *self);
 /* No record that is not due yet is sent any more. */
 void load_end(struct load *self);
 
+/* How long ago the oldest record was due that is not answered yet; 0: there is none. Open loop. */
+uint64_t load_behind_ns(const struct load *self);
+
 /* All that was due has been answered. */
 bool load_is_settled(const struct load *self);
 
@@ -136,7 +139,10 @@ void load_settle(struct load *self);
 bool load_acked_ns(const struct load *self, uint64_t writer, uint64_t place, uint64_t *ret_ns);
 
 /* Records of a topic that were acknowledged since the load began. */
-uint64_t load_acknowledged(const struct load *self, uint64_t topic);
+static inline uint64_t load_acknowledged(const struct load *self, uint64_t topic)
+{
+    return self->topic_acked[topic];
+}
 
 /* What is under way is forgotten. Memory stays until the loop has run out and load_fini. */
 void load_close(struct load *self);

@@ -237,7 +237,7 @@ int main(void)
     add_case(suite, "rest", of_rest, 3);
     add_case(suite, "codes", of_codes, 1);
     tcase_add_checked_fixture(walks, setup, teardown);
-    tcase_add_loop_test(walks, walk_has_each_measured_place_once_in_few_steps, 1, 700);
+    tcase_add_loop_test(walks, walk_has_each_measured_place_once_in_few_steps, 1, 60);
     suite_add_tcase(suite, walks);
     return runner_main(suite);
 }

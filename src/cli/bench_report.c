@@ -416,8 +416,8 @@ static void print_end_to_end(const struct bench *bench)
            "first of each\n             batch on the others, where the rest follows from it\n",
            (double)follow->deliveries / seconds_of(bench), (unsigned long long)follow->looked_at,
            (unsigned long long)follow->options.sample, plural(follow->options.sample));
-    print_latency("acked→seen", &follow->acked, ", from acknowledgement to delivery");
-    print_latency("planned→seen", &follow->planned, ", from planned time to delivery");
+    print_latency("delivery", &follow->acked, ", from acknowledgement to delivery");
+    print_latency("end to end", &follow->planned, ", from planned time to delivery");
     if (follow->missing > 0) {
         printf("missing      %llu acknowledged records did not come on a stream; the percentiles "
                "count the\n             time that they have been missing\n",

@@ -36,12 +36,11 @@ void tally_hand_in(struct tally *self, uint64_t planned_ns, uint64_t now_ns, boo
 
     ASSERT(now_ns >= planned_ns); /* Never before its time. */
     late_ns = now_ns - planned_ns;
-    if (late_ns <= TALLY_LATE_NS) {
-        return;
-    }
-    self->late++;
-    self->late_full += was_full ? 1 : 0;
     self->late_max_ns = late_ns > self->late_max_ns ? late_ns : self->late_max_ns;
+    if (late_ns > TALLY_LATE_NS) {
+        self->late++;
+        self->late_full += was_full ? 1 : 0;
+    }
 }
 
 void tally_add(struct tally *self, enum tally_fate fate, uint64_t wait_ns, uint64_t count)

@@ -37,10 +37,10 @@ enum tally_fate {
 
 struct tally {
     uint64_t fates[TALLY_FATES];
-    uint64_t late;      /* handed in late … */
-    uint64_t late_full; /* … as a limit of what may be under way was reached; the rest: as the
-                           measuring program was behind itself */
-    uint64_t late_max_ns;
+    uint64_t late;        /* handed in late … */
+    uint64_t late_full;   /* … as a limit of what may be under way was reached; the rest: as the
+                             measuring program was behind itself */
+    uint64_t late_max_ns; /* of all that were handed in, late or not */
     uint64_t slower[TALLY_SLOWER_COUNT]; /* records that took more than so long */
     struct histogram latency;
 };

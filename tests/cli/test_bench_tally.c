@@ -26,10 +26,11 @@ static void teardown(void)
 START_TEST(handed_in_at_its_time_nothing_is_late)
 {
     tally_hand_in(&tally, BEGIN_NS, BEGIN_NS, true);
+    ck_assert_uint_eq(tally.late_max_ns, 0);
     tally_hand_in(&tally, BEGIN_NS, BEGIN_NS + TALLY_LATE_NS, true);
     ck_assert_uint_eq(tally.late, 0);
     ck_assert_uint_eq(tally.late_full, 0);
-    ck_assert_uint_eq(tally.late_max_ns, 0);
+    ck_assert_uint_eq(tally.late_max_ns, TALLY_LATE_NS);
 }
 END_TEST
 

@@ -72,7 +72,7 @@ def closed_loop(cluster):
     expect(figures["errors"] == {} and not figures["interrupted"], str(figures))
     expect("planned" not in figures and "streams" not in figures, "a closed loop has no plan")
     check_nodes(cluster, figures)
-    ends = [end_of(cluster, f"closed-{i}") for i in range(3)]
+    ends = [cluster.wait_equal(f"closed-{i}") for i in range(3)]
     expect(sum(ends) >= figures["records"] and min(ends) > 0, f"records of the topics: {ends}")
     expect(end_of(cluster, "closed") == 0, "a topic without a number was made, too")
 
@@ -86,7 +86,7 @@ def open_loop(cluster):
     check_sums(figures)
     check_nodes(cluster, figures)
     # The second that warms up is not measured, but it is written.
-    expect(end_of(cluster, "open") == 2 * RATE, "other records than those of two seconds")
+    expect(cluster.wait_equal("open") == 2 * RATE, "other records than those of two seconds")
 
 
 def end_to_end(cluster):
@@ -119,7 +119,7 @@ def end_to_end(cluster):
             expect(500 <= figures["looked_at"] <= 3000 and figures["sample"] == 1, str(figures))
         else:
             expect(figures["looked_at"] == 3000 and figures["sample"] == 6, str(figures))
-        expect([end_of(cluster, f"{topic}-{i}") for i in range(2)] == [500, 500], "written")
+        expect([cluster.wait_equal(f"{topic}-{i}") for i in range(2)] == [500, 500], "written")
 
 
 def passes_over_what_others_wrote(cluster):
@@ -187,7 +187,7 @@ def stall(cluster):
     figures, _ = finish(process)
     check_sums(figures)
     expect(figures["interrupted"] and figures["acknowledged"] == figures["planned"], f"counts: {figures}")
-    expect(end_of(cluster, "stall") == RATE + figures["planned"], "records were lost, or written twice")
+    expect(cluster.wait_equal("stall") == RATE + figures["planned"], "records were lost, or written twice")
     slow = figures["slower_than_ms"]["100"]
     expect(slow >= RATE * (stopped - 0.1) - 2, f"{slow} slow records in a stall of {stopped:.3f} s")
     late = figures["late_full"]
@@ -234,7 +234,7 @@ def leader_dies(cluster):
     check_sums(figures)
     expect(figures["acknowledged"] == figures["planned"] and figures["errors"] == {}, f"{figures}")
     expect(sum(figures["retries"].values()) > 0, f"no retries: {figures}")
-    expect(end_of(cluster, "dies") == 500 + figures["planned"], "records were lost, or written twice")
+    expect(cluster.wait_equal("dies") == 500 + figures["planned"], "records were lost, or written twice")
 
 
 # ---- how it fails ----

@@ -366,16 +366,6 @@ enum err load_open(struct load *self, const struct load_options *options, uv_loo
 
 /* ---- time ---- */
 
-static void on_due(uv_poll_t *poll, int status, int events)
-{
-    struct load *self = poll->data;
-    uint64_t times;
-
-    (void)status; /* What is due is seen by load_advance. */
-    (void)events;
-    (void)!read(self->timer, &times, sizeof times); /* Only so that it is not readable any more. */
-}
-
 static void arm(struct load *self, uint64_t now)
 {
     uint64_t at_ns;
@@ -392,6 +382,17 @@ static void arm(struct load *self, uint64_t now)
     rv = timerfd_settime(self->timer, TFD_TIMER_ABSTIME, &when, NULL);
     ASSERT(rv == 0);
     self->armed_ns = at_ns;
+}
+
+static void on_due(uv_poll_t *poll, int status, int events)
+{
+    struct load *self = poll->data;
+    uint64_t times;
+
+    (void)status; /* The clock says what is due. */
+    (void)events;
+    (void)!read(self->timer, &times, sizeof times); /* Only so that it is not readable any more. */
+    load_advance(self);
 }
 
 void load_start(struct load *self)

@@ -97,6 +97,15 @@ static double own_cpu_share(const struct bench *bench)
     return (double)bench->own_cpu_us / 1e6 / seconds_of(bench);
 }
 
+/* The figures may be of this program, and not of the cluster. */
+static bool is_bound_by_us(const struct bench *bench)
+{
+    const struct tally *tally = &bench->load.tally;
+
+    return own_cpu_share(bench) > 0.9 ||
+           (is_open_loop(bench) && (tally->late - tally->late_full) * 100 > tally_total(tally));
+}
+
 bool bench_report_is_kept(const struct bench *bench)
 {
     const struct tally *tally = &bench->load.tally;
@@ -500,7 +509,7 @@ static void print_table(const struct bench *bench)
     print_nodes(bench);
     printf("this program %.2f CPU s per million records, %.0f %% of a CPU%s\n",
            own_cpu_per_million(bench), own_cpu_share(bench) * 100,
-           own_cpu_share(bench) > 0.9 ? ": it may be what bounds the figures" : "");
+           is_bound_by_us(bench) ? ": it may be what bounds the figures, not the cluster" : "");
     print_codes("errors", &load->errors, "records");
     print_codes("retries", &load->retries, "batches");
     if (bench->options->end_to_end) {

@@ -131,7 +131,7 @@ static void note_error(struct load *self, const struct producer_report *report)
 {
     tally_codes_add(&self->errors, report->error->err, report->count);
     (void)snprintf(self->reason, sizeof self->reason, "%s", report->error->text); /* Cut is fine. */
-    if (is_hopeless(report->error)) {
+    if (self->failure[0] == '\0' && is_hopeless(report->error)) {
         memcpy(self->failure, self->reason, sizeof self->failure);
         self->sending = false;
     }

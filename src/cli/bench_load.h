@@ -10,8 +10,7 @@
  *                    late; its latency counts from the moment that was planned.
  *
  * Writer w is one producer: of topic w % topics, on connection w % connections. Its records are its
- * places 0, 1, 2 …, each handed in once, in order; after a failure that ends a producer the writer
- * goes on with a new one. All on the loop's thread.
+ * places 0, 1, 2 …, each handed in once, in order; when a producer ends, a new one goes on.
  *
  * Invariants:
  *   I1  reported <= sent, and in the open loop sent <= due. A report is for the place `reported`.

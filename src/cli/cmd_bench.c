@@ -40,7 +40,8 @@ static const struct option_spec produce_options[] = {
     CALLER_OPTIONS,
     LOAD_OPTIONS,
     {"inflight", 'i', "N", false,
-     "records under way on each connection; default 256, with --rate at most 65536"},
+     "records under way on each connection, at least one for each topic; default 256, with "
+     "--rate 65536"},
     {"rate", 'r', "N", false, "open loop: N records a second, on all connections together"},
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},
@@ -49,13 +50,14 @@ static const struct option_spec produce_options[] = {
 static const struct option_spec end_to_end_options[] = {
     CALLER_OPTIONS,
     LOAD_OPTIONS,
-    {"inflight", 'i', "N", false, "records under way on each connection, at most; default 65536"},
+    {"inflight", 'i', "N", false,
+     "at most so many records under way on each connection; default 65536"},
     {"rate", 'r', "N", false, "records a second, on all connections together; default 10000"},
     {"streams", 'S', "N", false, "followed streams, 1 to 4096; default 1"},
     {"stream-connections", 0, "N", false,
      "connections that they share; default one each, at most 128"},
     {"sample", 0, "K", false,
-     "streams of which each record is decoded; default 200000 records/s, at least 1"},
+     "streams of which each record is decoded; default as many as make 200000 a second"},
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},
 };
@@ -352,10 +354,10 @@ const struct command_spec command_bench_end_to_end = {
     .summary = "measure delivery: from writing to many followed streams",
     .details =
         "Writes at a fixed rate, as 'bench produce --rate' does, and follows the topic with many\n"
-        "streams; each gets each record. Three latencies are told: from the planned time to the\n"
-        "acknowledgement, from there to the delivery (0 where that came first), and from the "
-        "planned\n"
-        "time to the delivery. They are of all streams together.\n"
+        "streams; each gets each record of its topic. Three latencies are told: from the planned\n"
+        "time to the acknowledgement, from there to the delivery (0 where that came first), and "
+        "from\n"
+        "the planned time to the delivery. They are of all streams together.\n"
         "\n"
         "Streams are spread over the nodes given with -s, followers where there are any: give all "
         "of\n"

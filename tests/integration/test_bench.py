@@ -144,7 +144,7 @@ def people(cluster):
                f"no line '{name}' in {done.stdout.decode()}")
     master, slave = pty.openpty()
     process = subprocess.Popen([QUORLOG, "bench", "end-to-end", "--topic", "table", "--rate", "200",
-                                "--seconds", "2", "-s", cluster.servers()], stdout=subprocess.PIPE,
+                                "--seconds", "3", "-s", cluster.servers()], stdout=subprocess.PIPE,
                                stderr=slave)
     os.close(slave)
     shown = b""

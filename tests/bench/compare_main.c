@@ -30,11 +30,16 @@ static uint32_t number_of(const char *text, uint32_t max)
 static bool parse(int argc, char **argv, struct load_settings *settings, bool *ret_version)
 {
     static const struct option options[] = {
-        {"server", required_argument, NULL, 's'},      {"stream", required_argument, NULL, 't'},
-        {"size", required_argument, NULL, 'b'},        {"inflight", required_argument, NULL, 'i'},
-        {"connections", required_argument, NULL, 'C'}, {"seconds", required_argument, NULL, 'n'},
-        {"timeout-ms", required_argument, NULL, 'T'},  {"interval-ms", required_argument, NULL, 'I'},
-        {"stamps", no_argument, NULL, 'S'},            {"version", no_argument, NULL, 'V'},
+        {"server", required_argument, NULL, 's'},
+        {"stream", required_argument, NULL, 't'},
+        {"size", required_argument, NULL, 'b'},
+        {"inflight", required_argument, NULL, 'i'},
+        {"connections", required_argument, NULL, 'C'},
+        {"seconds", required_argument, NULL, 'n'},
+        {"timeout-ms", required_argument, NULL, 'T'},
+        {"interval-ms", required_argument, NULL, 'I'},
+        {"stamps", no_argument, NULL, 'S'},
+        {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
     int option;
@@ -75,7 +80,8 @@ static bool parse(int argc, char **argv, struct load_settings *settings, bool *r
             return false;
         }
     }
-    return optind == argc && (*ret_version || (settings->server != NULL && settings->stream != NULL)) &&
+    return optind == argc &&
+           (*ret_version || (settings->server != NULL && settings->stream != NULL)) &&
            settings->size > 0 && settings->inflight > 0 && settings->connections > 0 &&
            settings->timeout_ms > 0 && settings->seconds > 0 && settings->seconds <= 3600 &&
            settings->stamps == (settings->interval_ms > 0);
@@ -128,7 +134,8 @@ int load_main(int argc, char **argv, const struct load_backend *backend)
     }
     if (!ok || (result.records == 0 && !settings.stamps)) {
         (void)fprintf(stderr, "%s: %s\n", argv[0],
-                      ok ? "no record was acknowledged" : "it ended before its time"); /* As above. */
+                      ok ? "no record was acknowledged"
+                         : "it ended before its time"); /* As above. */
         return 1;
     }
     if (!settings.stamps) {

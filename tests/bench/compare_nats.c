@@ -1,10 +1,11 @@
 /*
- * JetStream: each record is published with a reply subject of its own, which the stream's leader answers when it has
- * stored it (a PubAck). One connection.
+ * JetStream: each record is published with a reply subject of its own, which the stream's leader
+ * answers when it has stored it (a PubAck). One connection.
  *
- * libnats is driven by the loop, as an event loop's adapter drives it: with its own threads it waits a millisecond for
- * more to send, or makes a system call for each record. What it asks for (polling for writing or not) comes from within
- * its calls, so on this thread: it never connects again by itself.
+ * libnats is driven by the loop, as an event loop's adapter drives it: with its own threads it
+ * waits a millisecond for more to send, or makes a system call for each record. What it asks for
+ * (polling for writing or not) comes from within its calls, so on this thread: it never connects
+ * again by itself.
  */
 #include <nats/nats.h>
 #include <poll.h>
@@ -89,12 +90,10 @@ static natsStatus set_options(struct nats *self, const char *url)
     status = status != NATS_OK ? status : natsOptions_SetSendAsap(self->options, true);
     /* What has no answer fails by its time: an early one would not tell for which record it is. */
     status = status != NATS_OK ? status : natsOptions_DisableNoResponders(self->options, true);
-    status =
-        status != NATS_OK ? status : natsOptions_SetMaxPendingMsgs(self->options, PENDING_MAX);
-    return status != NATS_OK
-               ? status
-               : natsOptions_SetEventLoop(self->options, self, on_attach, on_read_wanted,
-                                          on_write_wanted, on_detach);
+    status = status != NATS_OK ? status : natsOptions_SetMaxPendingMsgs(self->options, PENDING_MAX);
+    return status != NATS_OK ? status
+                             : natsOptions_SetEventLoop(self->options, self, on_attach,
+                                                        on_read_wanted, on_write_wanted, on_detach);
 }
 
 static natsStatus subscribe(struct nats *self)
@@ -107,14 +106,14 @@ static natsStatus subscribe(struct nats *self)
         return status;
     }
     ASSERT(strlen(inbox) < sizeof self->inbox);
-    (void)snprintf(self->inbox, sizeof self->inbox, "%s", inbox);    /* fits */
+    (void)snprintf(self->inbox, sizeof self->inbox, "%s", inbox);   /* fits */
     (void)snprintf(subject, sizeof subject, "%s.*.*", self->inbox); /* fits */
     natsInbox_Destroy(inbox);
     return natsConnection_SubscribeSync(&self->answers, self->connection, subject);
 }
 
 static void *begin(const struct load_settings *settings, struct load *load, char *ret_error,
-                        size_t error_size)
+                   size_t error_size)
 {
     struct nats *self = calloc(1, sizeof *self);
     char url[256];
@@ -144,7 +143,7 @@ static void *begin(const struct load_settings *settings, struct load *load, char
 /* ---- records and their answers ---- */
 
 static bool publish(void *arg, uint32_t slot, uint64_t number, const uint8_t *value,
-                         char *ret_error, size_t error_size)
+                    char *ret_error, size_t error_size)
 {
     struct nats *self = arg;
     char reply[INBOX_SIZE + 48];
@@ -155,8 +154,7 @@ static bool publish(void *arg, uint32_t slot, uint64_t number, const uint8_t *va
     status = natsConnection_PublishRequest(self->connection, self->settings->stream, reply, value,
                                            (int)self->settings->size);
     if (status != NATS_OK) {
-        (void)snprintf(ret_error, error_size, "%s",
-                       natsStatus_GetText(status)); /* May be cut. */
+        (void)snprintf(ret_error, error_size, "%s", natsStatus_GetText(status)); /* May be cut. */
     }
     return status == NATS_OK;
 }

@@ -33,8 +33,7 @@ struct load {
     uint64_t last_number;
     uint8_t *values;
     bool counting;
-    uint64_t first_ns; /* of what counts */
-    uint64_t next_ns;  /* of a load with an interval; after an error, of any */
+    uint64_t next_ns; /* of a load with an interval; after an error, of any */
     uint64_t swept_ns;
     struct histogram latency;
     struct load_result *result;
@@ -76,7 +75,7 @@ void load_answered(struct load *self, uint32_t slot, uint64_t number, const char
         return;
     }
     self->result->records += self->counting;
-    if (self->counting && sent >= self->first_ns) {
+    if (self->counting) {
         histogram_add(&self->latency, now - sent);
     }
     if (self->settings->stamps) {
@@ -176,10 +175,10 @@ static bool run_connected(struct load *self)
     uint64_t begin = now_ns();
     bool ok = run_until(self, begin + (uint64_t)(self->settings->warmup_s * 1e9));
 
-    self->first_ns = now_ns();
+    begin = now_ns();
     self->counting = true;
-    ok = ok && run_until(self, self->first_ns + (uint64_t)(self->settings->seconds * 1e9));
-    result->seconds = (double)(now_ns() - self->first_ns) / 1e9;
+    ok = ok && run_until(self, begin + (uint64_t)(self->settings->seconds * 1e9));
+    result->seconds = (double)(now_ns() - begin) / 1e9;
     self->counting = false;
     result->p50_ms = (double)histogram_quantile(&self->latency, 0.5) / 1e6;
     result->p99_ms = (double)histogram_quantile(&self->latency, 0.99) / 1e6;

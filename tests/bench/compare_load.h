@@ -1,16 +1,15 @@
 /*
  * One load for servers that take records, whatever system they are: so many records are under way,
  * and a new one is sent when one is acknowledged. What differs from system to system is a backend
- * of four functions.
+ * of a few functions.
  *
- * What is reported means the same as in `quorlog bench produce`: a first second that does not
- * count; latency from handing a record to the backend to its acknowledgement, of what was handed
- * over after that second; records are those acknowledged after it.
+ * As in `quorlog bench produce`, a first second does not count; then those records do that are
+ * acknowledged. Latency is from handing a record to the backend to its acknowledgement.
  *
  * Invariants
  *   I1 A slot has at most one record under way, and at most `inflight` have one.
- *   I2 A number is of one record only: an answer that comes after its record was given up is known
- * by it.
+ *   I2 A number is of one record only: an answer that comes after its record was given up is
+ *      known by it.
  */
 #ifndef QUORLOG_BENCH_COMPARE_LOAD_H
 #define QUORLOG_BENCH_COMPARE_LOAD_H

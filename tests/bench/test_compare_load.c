@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "lib/runner.h"
 
 enum { INFLIGHT = 8 };
@@ -22,10 +23,16 @@ static struct {
     uint64_t silent;  /* of the first records, so many have no answer */
     uint64_t refused; /* of the others, each so manyth is answered with an error; 0: none */
     uint64_t unsent;  /* so many can't be sent */
+    uint64_t once_ns; /* when all under way are answered, the only time; 0: always */
     uint64_t lost_at; /* the poll that loses the connection; 0: none */
     uint64_t late;    /* the number of a record that was given up */
     bool unreachable;
 } fake;
+
+static uint64_t now_ns(void)
+{
+    return clock_real()->monotonic_ns(clock_real());
+}
 
 static void describe(char *ret_text, size_t size)
 {
@@ -68,6 +75,9 @@ static bool answer(void *self, uint32_t timeout_ms, char *ret_error, size_t erro
         return false;
     }
     (void)nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+    if (fake.once_ns > 0 && (fake.answered > 0 || now_ns() < fake.once_ns)) {
+        return true;
+    }
     for (uint32_t i = 0; i < fake.settings->inflight; i++) {
         uint64_t number = fake.numbers[i];
         bool refused = fake.refused > 0 && number % fake.refused == 0;
@@ -148,6 +158,18 @@ START_TEST(what_the_warm_up_sent_does_not_count)
     ck_assert(result.p50_ms >= 0.2);
     ck_assert(result.p50_ms <= result.p99_ms);
     ck_assert(result.p99_ms <= result.max_ms);
+}
+END_TEST
+
+START_TEST(latency_that_is_longer_than_the_load_is_seen)
+{
+    struct load_settings settings = closed_loop;
+
+    settings.seconds = 0.3;
+    fake.once_ns = now_ns() + 150000000;
+    ck_assert(load_run(&settings, &backend, &result));
+    ck_assert_uint_eq(result.records, INFLIGHT);
+    ck_assert(result.p50_ms >= 100);
 }
 END_TEST
 
@@ -240,6 +262,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, set_up, NULL);
     tcase_add_test(tcase, as_many_are_under_way_as_was_asked_for);
     tcase_add_test(tcase, what_the_warm_up_sent_does_not_count);
+    tcase_add_test(tcase, latency_that_is_longer_than_the_load_is_seen);
     tcase_add_test(tcase, values_differ);
     tcase_add_test(tcase, an_error_counts_as_one_and_as_no_record);
     tcase_add_test(tcase, what_cannot_be_sent_is_tried_again_later);

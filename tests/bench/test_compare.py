@@ -147,7 +147,7 @@ class Figures(unittest.TestCase):
 
     def test_rounds_are_summed_up_as_medians_and_kills_as_all_of_them(self):
         parts = [part("etcd", {"100 1": 10, "100 64": 500}, [900, 1200]),
-                 part("etcd", {"100 1": 30}, [1500], failure="it broke", errors=2),
+                 part("etcd", {"100 1": 300}, [1500], failure="it broke", errors=2),
                  part("quorlog", {"100 1": 1}),
                  part("etcd", {"100 1": 20}, [1000], memory_sum=400 << 20)]
         found = compare.summarize(parts, ["quorlog", "etcd"])

@@ -524,7 +524,9 @@ START_TEST(a_killed_builder_leaves_what_can_be_used_or_is_made_again)
     lab_start(&lab);
     lab_wait_ready(&lab, &topic);
     ck_assert_uint_eq(lab.damage_told, 0); /* What has its name is whole. */
-    ck_assert_uint_eq(count_files(".tmp"), 0);
+    while (count_files(".tmp") > 0) {
+        (void)usleep(1000); /* Some may be merged now; what was left over would stay. */
+    }
     for (int32_t key = 0; key < 50; key += 9) {
         struct lab_cost cost = check_key(key, false);
 

@@ -11,7 +11,8 @@
  * one in ten R5 when a node is deaf, one in some thousands R6, and one in a thousand R8 with R14
  * off, and the other way round.
  *
- * R17 has no row: it is the owner's. What goes wrong without R12 is memory that is lost; the wrong
+ * R17 has no row: it is the owner's, and `quorlog sim --break amnesia` shows what goes wrong without
+ * it (the suite "red"). What goes wrong without R12 is memory that is lost; the wrong
  * field of a union that the core would read does no harm that can be seen, and has unit tests.
  */
 #include <signal.h>

@@ -20,6 +20,7 @@ def load():
 
 
 compare = load()
+systems_of = sys.modules["compare_systems"]
 
 
 def load_of(rate, **more):
@@ -45,10 +46,10 @@ def result_of(parts, systems):
 class Processes(unittest.TestCase):
     def test_cpu_time_is_found_behind_a_name_that_looks_like_fields(self):
         stat = "42 (a ) b) S 1 42 42 0 -1 4194560 900 0 0 0 150 50 7 8 20 0 9 0 100 5000 600"
-        self.assertEqual(compare.cpu_s_of(stat, 100), 2.0)
+        self.assertEqual(systems_of.cpu_s_of(stat, 100), 2.0)
 
     def test_resident_memory_is_in_bytes(self):
-        self.assertEqual(compare.memory_of("Name:\tx\nVmHWM:\t   9 kB\nVmRSS:\t     512 kB\n"), 512 * 1024)
+        self.assertEqual(systems_of.memory_of("Name:\tx\nVmHWM:\t   9 kB\nVmRSS:\t     512 kB\n"), 512 * 1024)
 
     def test_of_this_process_both_are_found(self):
         self.assertGreater(compare.memory(os.getpid()), 1 << 20)
@@ -59,7 +60,7 @@ class Nats(unittest.TestCase):
     INFO = b'INFO {"server_id":"X","headers":true}\r\n'
 
     def answer(self, data, sent=None):
-        return compare.nats_answer(io.BytesIO(data), (sent if sent is not None else []).append)
+        return systems_of.nats_answer(io.BytesIO(data), (sent if sent is not None else []).append)
 
     def test_an_answer_is_found_behind_what_the_server_says_first(self):
         sent = []
@@ -76,28 +77,28 @@ class Nats(unittest.TestCase):
                 self.answer(data)
 
     def test_the_leader_is_the_server_of_that_name(self):
-        self.assertEqual(compare.nats_leader({"cluster": {"leader": "n2"}}), 2)
+        self.assertEqual(systems_of.nats_leader({"cluster": {"leader": "n2"}}), 2)
         for info in (None, {}, {"cluster": {}}, {"cluster": {"leader": ""}}, {"cluster": {"leader": "other"}}):
-            self.assertIsNone(compare.nats_leader(info))
+            self.assertIsNone(systems_of.nats_leader(info))
 
     def test_a_stream_is_whole_when_all_replicas_are_current(self):
         def info(*replicas):
             return {"cluster": {"leader": "n0", "replicas": list(replicas)}}
         current, behind = {"name": "n1", "current": True}, {"name": "n1", "current": False}
-        self.assertTrue(compare.nats_whole(info(current, current)))
-        self.assertFalse(compare.nats_whole(info(current, behind)))
-        self.assertFalse(compare.nats_whole(info(current, {**current, "offline": True})))
-        self.assertFalse(compare.nats_whole(info(current)))
-        self.assertFalse(compare.nats_whole({"cluster": {"replicas": [current, current]}}))
-        self.assertFalse(compare.nats_whole(None))
+        self.assertTrue(systems_of.nats_whole(info(current, current)))
+        self.assertFalse(systems_of.nats_whole(info(current, behind)))
+        self.assertFalse(systems_of.nats_whole(info(current, {**current, "offline": True})))
+        self.assertFalse(systems_of.nats_whole(info(current)))
+        self.assertFalse(systems_of.nats_whole({"cluster": {"replicas": [current, current]}}))
+        self.assertFalse(systems_of.nats_whole(None))
 
     def test_syncing_always_is_asked_for_in_the_configuration_and_only_there(self):
         options = compare.parse_options(["--dir", "/tmp"])
         for system, wanted in (("jetstream", False), ("jetstream-sync", True)):
-            servers = compare.CLASSES[system](options)
+            servers = systems_of.CLASSES[system](options)
             try:
                 self.assertEqual("sync_interval: always" in servers.config(0), wanted)
-                self.assertEqual(servers.config(1).count("nats-route://"), compare.NODES)
+                self.assertEqual(servers.config(1).count("nats-route://"), systems_of.NODES)
             finally:
                 servers.close()
 
@@ -109,17 +110,17 @@ class Etcd(unittest.TestCase):
                 "raftIndex": str(applied), "raftAppliedIndex": str(applied)}
 
     def test_the_leader_is_the_member_that_says_so_of_itself(self):
-        self.assertEqual(compare.etcd_leader([self.status("1", "2"), None, self.status("2", "2")]), 2)
-        self.assertIsNone(compare.etcd_leader([self.status("1", "2"), None, None]))
-        self.assertIsNone(compare.etcd_leader([None, None, None]))
+        self.assertEqual(systems_of.etcd_leader([self.status("1", "2"), None, self.status("2", "2")]), 2)
+        self.assertIsNone(systems_of.etcd_leader([self.status("1", "2"), None, None]))
+        self.assertIsNone(systems_of.etcd_leader([None, None, None]))
 
     def test_members_are_whole_when_they_agree_and_none_is_behind(self):
         def members(applied, leader="1"):
             return [self.status("1", "1", 1000), self.status("2", "1", 1000), self.status("3", leader, applied)]
-        self.assertTrue(compare.etcd_whole(members(950)))
-        self.assertFalse(compare.etcd_whole(members(900)))
-        self.assertFalse(compare.etcd_whole(members(1000, leader="2")))
-        self.assertFalse(compare.etcd_whole([*members(1000)[:2], None]))
+        self.assertTrue(systems_of.etcd_whole(members(950)))
+        self.assertFalse(systems_of.etcd_whole(members(900)))
+        self.assertFalse(systems_of.etcd_whole(members(1000, leader="2")))
+        self.assertFalse(systems_of.etcd_whole([*members(1000)[:2], None]))
 
 
 class Figures(unittest.TestCase):
@@ -131,8 +132,8 @@ class Figures(unittest.TestCase):
 
     def test_what_counts_after_a_kill_was_sent_after_it(self):
         pairs = [(10, 15), (20, 52), (31, 60), (33, 55)]
-        self.assertEqual(compare.since(pairs, 30), 55)
-        self.assertIsNone(compare.since(pairs, 33))
+        self.assertEqual(systems_of.since(pairs, 30), 55)
+        self.assertIsNone(systems_of.since(pairs, 33))
 
     def test_cpu_is_over_all_that_was_stored(self):
         result = {"records": 900, "seconds": 1.0, "records_per_s": 900.0, "p50_ms": 1, "p99_ms": 2}

@@ -27,7 +27,7 @@ struct io {
     int (*close)(struct io *self, int fd);
     ssize_t (*pread)(struct io *self, int fd, void *data, size_t size, uint64_t position);
     /* The same, of somebody who goes on behind it next: it may be read ahead, or wait for others
-     * who are in a hurry (base/disk_turns.h); it may return less than asked. */
+     * who are in a hurry (base/disk_yield.h); it may return less than asked. */
     ssize_t (*pread_forward)(struct io *self, int fd, void *data, size_t size, uint64_t position);
     /* pwritev2(2): may write less than asked. rwf_flags: 0 or RWF_DSYNC. */
     ssize_t (*pwritev)(struct io *self, int fd, const struct iovec *parts, int count,

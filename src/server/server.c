@@ -8,7 +8,7 @@
 #include <uv.h>
 
 #include "base/assert.h"
-#include "base/disk_turns.h"
+#include "base/disk_yield.h"
 #include "server/node.h"
 
 /* Threads that may wait for the disk at a time; uv's own default is 4. */
@@ -137,7 +137,7 @@ static enum err serve(struct server *self, const struct config *config, struct i
 enum err server_run(const struct config *config, struct err_info *info)
 {
     struct server *self;
-    struct disk_turns *turns;
+    struct disk_yield *yield;
     enum diag_level level = DIAG_INFO;
     enum err err = config_validate(config, info);
     bool known;
@@ -154,17 +154,17 @@ enum err server_run(const struct config *config, struct err_info *info)
     diag_init_stderr(&self->diag, level, config->id);
     (void)setenv("UV_THREADPOOL_SIZE", POOL_SIZE_DEFAULT, 0); /* Or it stays at 4. */
     (void)signal(SIGPIPE, SIG_IGN);                           /* Cannot fail. */
-    err = disk_turns_new(clock_real(), (uint32_t)config->read_yield_ms * 1000, &turns);
+    err = disk_yield_new(clock_real(), (uint32_t)config->read_yield_ms * 1000, &yield);
     if (err != ERR_OK) {
         free(self);
         return err_set(info, err, "no memory for a server");
     }
     err = init_loop(self, info);
     if (err == ERR_OK) {
-        err = serve(self, config, disk_turns_io(turns), info);
+        err = serve(self, config, disk_yield_io(yield), info);
         fini_loop(self);
     }
-    disk_turns_free(turns);
+    disk_yield_free(yield);
     free(self);
     return err;
 }

@@ -1,4 +1,4 @@
-#include "base/disk_turns.h"
+#include "base/disk_yield.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include "base/assert.h"
 #include "base/container.h"
 
-struct disk_turns {
+struct disk_yield {
     struct io io; /* the kernel's, but for the two calls below */
     const struct clock *clock;
     uint32_t wait_max_us;
@@ -24,35 +24,35 @@ struct disk_turns {
     unsigned waiting;
     bool written;      /* ever */
     uint64_t write_ns; /* when the last one ended */
-    struct disk_turns_stats stats;
+    struct disk_yield_stats stats;
 };
 
-static struct disk_turns *from(struct io *io)
+static struct disk_yield *from(struct io *io)
 {
-    return CONTAINER_OF(io, struct disk_turns, io);
+    return CONTAINER_OF(io, struct disk_yield, io);
 }
 
-static void lock(struct disk_turns *self)
+static void lock(struct disk_yield *self)
 {
     int rv = pthread_mutex_lock(&self->lock);
 
     ASSERT(rv == 0);
 }
 
-static void unlock(struct disk_turns *self)
+static void unlock(struct disk_yield *self)
 {
     int rv = pthread_mutex_unlock(&self->lock);
 
     ASSERT(rv == 0);
 }
 
-static uint64_t now_ns(const struct disk_turns *self)
+static uint64_t now_ns(const struct disk_yield *self)
 {
     return self->clock->monotonic_ns(self->clock);
 }
 
 /* Locked: those who wait look again. */
-static void tell(struct disk_turns *self)
+static void tell(struct disk_yield *self)
 {
     if (self->waiting > 0) {
         int rv = pthread_cond_broadcast(&self->changed);
@@ -63,14 +63,14 @@ static void tell(struct disk_turns *self)
 
 /* ---- writers ---- */
 
-void disk_turns_begin_write(struct disk_turns *self)
+void disk_yield_begin_write(struct disk_yield *self)
 {
     lock(self);
     self->writes++;
     unlock(self);
 }
 
-void disk_turns_end_write(struct disk_turns *self)
+void disk_yield_end_write(struct disk_yield *self)
 {
     lock(self);
     ASSERT(self->writes > 0);
@@ -83,39 +83,39 @@ void disk_turns_end_write(struct disk_turns *self)
     unlock(self);
 }
 
-static ssize_t turns_pwritev(struct io *io, int fd, const struct iovec *parts, int count,
+static ssize_t yield_pwritev(struct io *io, int fd, const struct iovec *parts, int count,
                              uint64_t position, int rwf_flags)
 {
-    struct disk_turns *self = from(io);
+    struct disk_yield *self = from(io);
     struct io *real = io_real();
     bool durable = (rwf_flags & RWF_DSYNC) != 0;
     ssize_t n;
 
     if (durable) {
-        disk_turns_begin_write(self);
+        disk_yield_begin_write(self);
     }
     n = real->pwritev(real, fd, parts, count, position, rwf_flags);
     if (durable) {
-        disk_turns_end_write(self);
+        disk_yield_end_write(self);
     }
     return n;
 }
 
 /* ---- readers ---- */
 
-static bool is_quiet(struct disk_turns *self)
+static bool is_quiet(struct disk_yield *self)
 {
     bool quiet;
 
     lock(self);
     quiet = self->writes == 0 && (!self->written || now_ns(self) - self->write_ns >
-                                                        (uint64_t)DISK_TURNS_QUIET_MS * 1000000);
+                                                        (uint64_t)DISK_YIELD_QUIET_MS * 1000000);
     unlock(self);
     return quiet;
 }
 
 /* Locked. Waits until it is free, or the deadline has passed; true: it is free. */
-static bool wait_until(struct disk_turns *self, uint64_t deadline_ns)
+static bool wait_until(struct disk_yield *self, uint64_t deadline_ns)
 {
     const struct timespec deadline = {
         .tv_sec = (time_t)(deadline_ns / 1000000000),
@@ -133,7 +133,7 @@ static bool wait_until(struct disk_turns *self, uint64_t deadline_ns)
 }
 
 /* Returns whether the readers' turn was taken: who waited for too long goes without. */
-static bool begin_read(struct disk_turns *self)
+static bool begin_read(struct disk_yield *self)
 {
     bool taken;
 
@@ -154,7 +154,7 @@ static bool begin_read(struct disk_turns *self)
     return taken;
 }
 
-static void end_read(struct disk_turns *self)
+static void end_read(struct disk_yield *self)
 {
     lock(self);
     ASSERT(self->reading);
@@ -189,17 +189,17 @@ static bool is_cached(int fd, uint64_t position, uint64_t size)
 /* Starts to read what comes next, behind the caller's back. Only a hint. */
 static void read_ahead(int fd, uint64_t position)
 {
-    if (!is_cached(fd, position, DISK_TURNS_AHEAD)) {
-        (void)posix_fadvise(fd, (off_t)position, DISK_TURNS_AHEAD, POSIX_FADV_WILLNEED);
+    if (!is_cached(fd, position, DISK_YIELD_AHEAD)) {
+        (void)posix_fadvise(fd, (off_t)position, DISK_YIELD_AHEAD, POSIX_FADV_WILLNEED);
     }
 }
 
-static ssize_t turns_pread_forward(struct io *io, int fd, void *data, size_t size,
+static ssize_t yield_pread_forward(struct io *io, int fd, void *data, size_t size,
                                    uint64_t position)
 {
-    struct disk_turns *self = from(io);
+    struct disk_yield *self = from(io);
     struct io *real = io_real();
-    size_t piece = size < DISK_TURNS_PIECE ? size : (size_t)DISK_TURNS_PIECE;
+    size_t piece = size < DISK_YIELD_PIECE ? size : (size_t)DISK_YIELD_PIECE;
     bool taken;
     ssize_t n;
 
@@ -223,7 +223,7 @@ static ssize_t turns_pread_forward(struct io *io, int fd, void *data, size_t siz
 
 /* ---- from new to free ---- */
 
-static void init_sync(struct disk_turns *self)
+static void init_sync(struct disk_yield *self)
 {
     pthread_condattr_t attributes;
     int rv = pthread_mutex_init(&self->lock, NULL);
@@ -239,26 +239,26 @@ static void init_sync(struct disk_turns *self)
     ASSERT(rv == 0);
 }
 
-enum err disk_turns_new(const struct clock *clock, uint32_t wait_max_us,
-                        struct disk_turns **ret_turns)
+enum err disk_yield_new(const struct clock *clock, uint32_t wait_max_us,
+                        struct disk_yield **ret_yield)
 {
-    struct disk_turns *self = calloc(1, sizeof *self);
+    struct disk_yield *self = calloc(1, sizeof *self);
 
     ASSERT(clock != NULL);
     if (self == NULL) {
         return ERR_NOMEM;
     }
     self->io = *io_real(); /* Its calls have no state. */
-    self->io.pwritev = turns_pwritev;
-    self->io.pread_forward = turns_pread_forward;
+    self->io.pwritev = yield_pwritev;
+    self->io.pread_forward = yield_pread_forward;
     self->clock = clock;
     self->wait_max_us = wait_max_us;
     init_sync(self);
-    *ret_turns = self;
+    *ret_yield = self;
     return ERR_OK;
 }
 
-void disk_turns_free(struct disk_turns *self)
+void disk_yield_free(struct disk_yield *self)
 {
     int rv;
 
@@ -273,12 +273,12 @@ void disk_turns_free(struct disk_turns *self)
     free(self);
 }
 
-struct io *disk_turns_io(struct disk_turns *self)
+struct io *disk_yield_io(struct disk_yield *self)
 {
     return &self->io;
 }
 
-void disk_turns_stats(struct disk_turns *self, struct disk_turns_stats *ret_stats)
+void disk_yield_stats(struct disk_yield *self, struct disk_yield_stats *ret_stats)
 {
     lock(self);
     *ret_stats = self->stats;

@@ -45,7 +45,7 @@ void memory_shares_of(const struct config *config, struct memory_shares *ret_sha
 
     ASSERT(memory >= config_keys()[CONFIG_memory].min);
     *ret_shares = (struct memory_shares){
-        .entries = larger(memory / 16 * 7, needed),
+        .entries = larger(memory / 8 * 3, needed),
         /* The largest batch that may come is taken whatever the share. */
         .arriving = larger(memory / 16, config->batch_size_max + 2 * FRAME_HEADER_SIZE_MAX),
         .leaving = memory / 16,

@@ -2,7 +2,7 @@
  * What each owner of memory may have of it: shares of the one setting `memory`, under which a
  * node's resident memory is kept.
  *
- *      7/16   entries held by raft, at most (raft_fsm/replica_memory.c); of these, as a rule
+ *      3/8    entries held by raft, at most (raft_fsm/replica_memory.c); of these, as a rule
  *             trailing_size 1/16, inflight_size 1/16, and snapshot_size 1/8 until the next one
  *      1/8    requests under way (requests_size_max); mailbox_size half of it
  *      1/16   frames that have not come whole (transport.h: arriving)
@@ -10,7 +10,7 @@
  *      1/16   what waits to be sent to a node for replication and is no longer held as an entry
  *      3/32   notes of keys while a topic is compacted (compact_memory)
  *      3/64   the newest keys of topics with key indexes
- *      7/64   is left for code, stacks, topics, producers, cursors, and what malloc keeps
+ *      11/64  is left for code, stacks, topics, producers, cursors, and what malloc keeps
  *
  * A value that is set for itself wins over its share, and the bound on entries follows the sizes
  * that it has to hold. Nothing that others see derives from it: frame_size_max, batch_size_max.

@@ -15,11 +15,7 @@
 /* Threads that may wait for the disk at a time; uv's own default is 4. */
 #define POOL_SIZE_DEFAULT "16"
 
-enum {
-    HEAP_ARENAS = 2,
-    HEAP_MMAP_SIZE = 256 * 1024,
-    HEAP_TRIM_SIZE = 2 * 1024 * 1024,
-};
+enum { HEAP_ARENAS = 2 };
 
 struct server {
     uv_loop_t loop;
@@ -116,15 +112,14 @@ static void tell_started(const struct server *self, const struct config *config,
                config->direct_io, node->front_count, files_max);
 }
 
-/* Blocks of entries, frames and answers are freed by other threads than made them, and live for as
- * long as traffic likes. Each thread's arena would keep the most that it ever had; large blocks go
- * back to the system at once. Threads are few, and none allocates for each record. */
+/* Blocks of entries, frames and answers are freed by other threads than made them, and each
+ * thread's arena would keep the most that it ever had. Few threads allocate much, and none for each
+ * record, so that they share two. Giving large blocks back at once (M_MMAP_THRESHOLD) saves no
+ * more, and costs page faults and stalls. */
 static void tune_heap(void)
 {
 #ifdef __GLIBC__
     (void)mallopt(M_ARENA_MAX, HEAP_ARENAS); /* Without it all works, with more memory. */
-    (void)mallopt(M_MMAP_THRESHOLD, HEAP_MMAP_SIZE);
-    (void)mallopt(M_TRIM_THRESHOLD, HEAP_TRIM_SIZE);
 #endif
 }
 

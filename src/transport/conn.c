@@ -265,12 +265,16 @@ static uint64_t next_deadline_ms(const struct conn *self, bool *ret_is_hello)
     return *ret_is_hello ? hello_ms : idle_ms;
 }
 
+static uint64_t arriving_ms(const struct conn *self)
+{
+    return self->limits.arriving_ms > 0 ? self->limits.arriving_ms : ARRIVING_MS;
+}
+
 /* When nothing will have come of the rest of a frame for too long, if memory is scarce then. */
 static uint64_t rest_deadline_ms(const struct conn *self)
 {
-    uint64_t arriving_ms = self->limits.arriving_ms > 0 ? self->limits.arriving_ms : ARRIVING_MS;
-
-    return self->parser.taken > 0 && self->pauses == 0 ? self->heard_ms + arriving_ms : UINT64_MAX;
+    return self->parser.taken > 0 && self->pauses == 0 ? self->heard_ms + arriving_ms(self)
+                                                       : UINT64_MAX;
 }
 
 /* When the timer is due; in any case not at once for what is only looked at. */
@@ -308,7 +312,8 @@ static void arm_timer(struct conn *self)
 void conn_arm_timer(struct conn *self)
 {
     ASSERT(self->state == CONN_OPEN);
-    if (self->starved || !uv_is_active((uv_handle_t *)&self->timer)) {
+    if (self->starved || !uv_is_active((uv_handle_t *)&self->timer) ||
+        uv_timer_get_due_in(&self->timer) > arriving_ms(self)) {
         arm_timer(self);
     }
 }

@@ -232,7 +232,8 @@ static unsigned trailing(const struct raft_driver *self, uint64_t index)
 
     for (; index >= self->log.first; index--) {
         size += entry_frame_size(raft_driver_log_get(&self->log, index)->size);
-        if (count >= self->options.trailing_min && size > self->options.trailing_size) {
+        if ((count >= self->options.trailing_min && size > self->options.trailing_size) ||
+            (self->options.trailing_size_max > 0 && size > self->options.trailing_size_max)) {
             break;
         }
         count++;
@@ -270,7 +271,10 @@ enum err raft_driver_compact(struct raft_driver *self, uint64_t now_ms,
     raft_driver_snapshot_copy(&self->snapshot, snapshot);
     err = raft_driver_run(self, &event);
     if (err == ERR_OK) {
+        size_t size = self->log.size;
+
         raft_driver_log_drop_prefix(&self->log, self->core.trail.offset);
+        self->applied_size -= size - self->log.size; /* All of them were. */
     }
     raft_driver_tell(self);
     return err;
@@ -296,6 +300,7 @@ enum err raft_driver_installed(struct raft_driver *self, uint64_t now_ms)
     self->membership = self->snapshot.membership;
     self->membership_index = self->snapshot.membership_index;
     raft_driver_log_reset(&self->log, self->snapshot.index + 1);
+    self->applied_size = 0;
     self->applied = self->commit = self->stored = self->snapshot.index;
     event.persisted_snapshot.metadata.index = self->snapshot.index;
     event.persisted_snapshot.metadata.term = self->snapshot.term;
@@ -447,7 +452,13 @@ bool raft_driver_installing(const struct raft_driver *self)
 
 size_t raft_driver_memory(const struct raft_driver *self)
 {
-    return self->log.size;
+    return self->log.size + self->log.count * RAFT_DRIVER_LOG_OVERHEAD;
+}
+
+size_t raft_driver_unapplied_size(const struct raft_driver *self)
+{
+    ASSERT(self->applied_size <= self->log.size);
+    return self->log.size - self->applied_size;
 }
 
 const struct entry *raft_driver_entry(const struct raft_driver *self, uint64_t index)
@@ -474,6 +485,7 @@ void raft_driver_check(const struct raft_driver *self)
     ASSERT(self->snapshot.index <= self->applied);
     ASSERT(self->snapshot.index == 0 || end >= self->snapshot.index);
     ASSERT(self->membership_index <= self->applied);
+    ASSERT((self->applied_size == self->log.size) == (self->applied == end));
     ASSERT((self->install.index != 0) == self->core.snapshot.installing);
     ASSERT(IMPLIES(self->install_failed, self->core.snapshot.installing));
     if (self->core.snapshot.installing) {

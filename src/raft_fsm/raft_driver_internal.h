@@ -70,9 +70,10 @@ struct raft_driver {
     uint64_t vote;
 
     struct raft_driver_log log;
-    uint64_t commit;  /* R13: our own maximum */
-    uint64_t applied; /* <= commit */
-    uint64_t stored;  /* durable here, and in our log */
+    uint64_t commit;     /* R13: our own maximum */
+    uint64_t applied;    /* <= commit */
+    size_t applied_size; /* bytes of the frames in log that are applied */
+    uint64_t stored;     /* durable here, and in our log */
     struct raft_driver_appends appends;
 
     struct snapshot snapshot;                  /* newest; index 0: none */

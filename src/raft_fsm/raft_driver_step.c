@@ -429,6 +429,7 @@ static enum err apply_next(struct raft_driver *self)
         return raft_driver_fail(self, err);
     }
     self->applied++;
+    self->applied_size += entry_frame_size(entry->size);
     if (entry->type != ENTRY_CHANGE) {
         return ERR_OK;
     }

@@ -146,6 +146,7 @@ static void set_defaults(struct replica_options *options)
     options->compact_memory = options->compact_memory != 0 ? options->compact_memory : 32 << 20;
     options->inflight_size_max =
         options->inflight_size_max != 0 ? options->inflight_size_max : 16 << 20;
+    replica_memory_defaults(options);
 }
 
 static enum err make_dirs(const struct replica *self, struct err_info *info)
@@ -303,6 +304,7 @@ static enum err start_driver(struct replica *self, struct journal *journal,
         .news_ms = NEWS_MS,
         .trailing_size = self->options.trailing_size,
         .trailing_min = self->options.trailing_min,
+        .trailing_size_max = self->options.entries_size_max / 2,
         .diag = self->host.diag,
         .rules_off = self->options.rules_off,
     };
@@ -582,6 +584,7 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     if (!replica_cut_growth(self, message, &rest)) {
         return ERR_OK;
     }
+    replica_cut_entries(self, &rest);
     message = &rest;
     switch (message->type) {
     case MESSAGE_CLEANED:

@@ -351,6 +351,15 @@ void replica_refuse_growth(struct replica *self);
 bool replica_cut_growth(const struct replica *self, const struct message *message,
                         struct message *ret_rest);
 
+/* replica_memory.c */
+void replica_memory_defaults(struct replica_options *options);
+/* A leader proposes no more. */
+bool replica_memory_full(const struct replica *self);
+/* A snapshot is due, since it would free memory. */
+bool replica_memory_crowded(const struct replica *self);
+/* Takes off a follower's message, a borrowing copy, the new entries that there is no memory for. */
+void replica_cut_entries(const struct replica *self, struct message *message);
+
 /* replica_snapshot.c */
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info);
 void replica_drop_taking(struct replica *self);

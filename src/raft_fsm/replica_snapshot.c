@@ -169,15 +169,16 @@ err_after_calloc:
     return err;
 }
 
-/* Enough was applied; or too many files are open because they were not synced; or the disk is
- * short, or some time has passed, and files that the last snapshot still promises, of a deleted
- * topic or below a start, would go. */
+/* Enough was applied; or it takes too much memory; or too many files are open because they were not
+ * synced; or the disk is short, or some time has passed, and files that the last snapshot still
+ * promises, of a deleted topic or below a start, would go. */
 static bool is_due(const struct replica *self)
 {
     bool newer = raft_driver_applied_index(self->driver) > self->snapshot_index;
 
     return self->size_since_snapshot >= self->options.snapshot_size ||
-           (newer && (fsm_is_crowded(self->fsm) || self->compact_lead.wants_snapshot)) ||
+           (newer && (replica_memory_crowded(self) || fsm_is_crowded(self->fsm) ||
+                      self->compact_lead.wants_snapshot)) ||
            (newer && (replica_is_short(self) || self->retention.wants_snapshot) &&
             fsm_has_deleted(self->fsm));
 }

@@ -3,6 +3,7 @@
 
 #include "driver_lab.h"
 #include "lib/runner.h"
+#include "raft_fsm/raft_driver_log.h"
 
 #define RULE(number) (1u << (number))
 
@@ -351,9 +352,48 @@ START_TEST(a_snapshot_keeps_what_followers_may_still_need_by_bytes)
     ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 40, 1, 40, 0), ERR_OK);
     compact(20); /* keeps 16 … 20, and what follows */
     ck_assert_uint_eq(raft_driver_first_index(lab.driver), 16);
-    ck_assert_uint_eq(raft_driver_memory(lab.driver), 25 * entry_frame_size(8));
+    ck_assert_uint_eq(raft_driver_memory(lab.driver),
+                      25 * (entry_frame_size(8) + RAFT_DRIVER_LOG_OVERHEAD));
     compact(10); /* older: ignored */
     ck_assert_uint_eq(raft_driver_first_index(lab.driver), 16);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), 0);
+}
+END_TEST
+
+START_TEST(entries_that_are_large_are_not_kept_for_their_number)
+{
+    struct membership members = lab_members(3, 0);
+    struct entry change = lab_change(1, 1, &members);
+    struct raft_driver_disk disk = {.term = 1, .first_index = 1, .entries = &change, .count = 1};
+    bool reset;
+
+    lab_init(&lab, 1);
+    lab.options.trailing_min = 10;
+    lab.options.trailing_size = entry_frame_size(8);
+    lab.options.trailing_size_max = 4 * entry_frame_size(8);
+    ck_assert_int_eq(lab_start(&lab, &disk, &reset), ERR_OK);
+    entry_unref(&change);
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 1, 1, 1, 39), ERR_OK);
+    lab_answer_appends(&lab);
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 40, 1, 40, 0), ERR_OK);
+    compact(20);
+    ck_assert_uint_eq(raft_driver_first_index(lab.driver), 17);
+}
+END_TEST
+
+START_TEST(what_is_not_applied_is_counted_whoever_proposed_it)
+{
+    size_t size = entry_frame_size(8);
+
+    follow(5);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), 0);
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 5, 1, 5, 3), ERR_OK);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), 3 * size);
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 8, 1, 7, 0), ERR_OK);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), size);
+    /* Another leader has another one in its place, and one more. */
+    ck_assert_int_eq(lab_receive_commands(&lab, 3, 2, 7, 1, 7, 2), ERR_OK);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), 2 * size);
 }
 END_TEST
 
@@ -549,6 +589,8 @@ int main(void)
     suite_add_tcase(suite, begin);
     tcase_add_checked_fixture(snapshots, NULL, teardown);
     tcase_add_test(snapshots, a_snapshot_keeps_what_followers_may_still_need_by_bytes);
+    tcase_add_test(snapshots, entries_that_are_large_are_not_kept_for_their_number);
+    tcase_add_test(snapshots, what_is_not_applied_is_counted_whoever_proposed_it);
     tcase_add_test(snapshots, a_snapshot_may_stand_where_all_is_applied_and_durable);
     tcase_add_test(snapshots, an_installed_snapshot_replaces_log_state_and_members);
     tcase_add_test(snapshots, a_snapshot_of_what_we_have_is_not_installed);

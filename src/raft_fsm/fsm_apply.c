@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "raft_fsm/fsm_internal.h"
+#include "raft_fsm/work.h"
 
 /* The command that is being applied. */
 struct step {
@@ -470,6 +471,9 @@ static enum err apply_commands(struct fsm *self, const struct entry *entry, fsm_
         step.result = (struct fsm_result){0};
         err = fsm_ease_files(self, NULL, info);
         err = err == ERR_OK ? apply_command(self, &step) : err;
+        self->work += work_of(step.command.type, step.command.type == COMMAND_PRODUCE
+                                                     ? step.command.produce.header.size
+                                                     : 0);
         if (err != ERR_OK) {
             return err;
         }
@@ -491,6 +495,7 @@ enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb
     if (info != NULL) {
         *info = (struct err_info){0};
     }
+    self->work += WORK_CALL;
     if (entry->type == ENTRY_COMMAND) {
         err = apply_commands(self, entry, cb, arg, info);
     }
@@ -503,6 +508,11 @@ enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb
     }
     self->applied_index = entry->index;
     return ERR_OK;
+}
+
+uint64_t fsm_work(const struct fsm *self)
+{
+    return self->work;
 }
 
 uint64_t fsm_alterations(const struct fsm *self)

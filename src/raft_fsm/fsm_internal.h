@@ -43,6 +43,7 @@ struct fsm {
     uint64_t applied_index;
     int64_t time_us;
     uint64_t records_applied;
+    uint64_t work; /* work.h, since open */
     uint64_t alterations;          /* of settings, since open */
     struct deleted_topic *deleted; /* owned list */
     bool holes_allowed;

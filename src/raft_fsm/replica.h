@@ -96,6 +96,8 @@ struct replica_options {
     unsigned trailing_min;         /* entries kept behind one at least; 0: 32 */
     size_t entry_size_max;         /* pack commands up to this many bytes; 0: 512 KiB */
     size_t inflight_size_max;      /* bytes proposed and not yet applied; 0: 16 MiB */
+    size_t apply_work_max;         /* work (work.h) in a turn, from one replica_flush to the next:
+                                      an entry that reaches it is the last; 0: 2 MiB */
     uint64_t journal_segment_size; /* 0: 64 MiB */
     uint64_t segment_size_max;     /* of topics; 0: 64 MiB */
     struct file_cache *files;      /* of topics; a reference is taken; NULL: one of its own */

@@ -1,0 +1,33 @@
+/*
+ * How much work it is to apply commands.
+ *
+ * What is committed is applied by the raft thread, which sends no heartbeat meanwhile and answers
+ * none: so what it applies in a turn of its loop is bounded (replica_apply.c), and so is what is
+ * packed into an entry, which is applied as a whole (replica_propose.c).
+ *
+ * Work is counted in bytes: those that are written, and for what takes time whatever its size, as
+ * many as would be written meanwhile, at about a byte a nanosecond. Nothing that is decided depends
+ * on it, so it need not be the same everywhere.
+ */
+#ifndef QUORLOG_RAFT_FSM_WORK_H
+#define QUORLOG_RAFT_FSM_WORK_H
+
+#include <stddef.h>
+
+#include "raft_fsm/command.h"
+
+enum {
+    WORK_CALL = 4 * 1024,        /* a command, which may be a system call */
+    WORK_FILES = 256 * 1024,     /* a topic's directory and files are made */
+    WORK_ENTRY_MAX = 1024 * 1024 /* in an entry, unless its one command is more */
+};
+
+_Static_assert(2 * (int)WORK_FILES < (int)WORK_ENTRY_MAX, "several topics fit into an entry");
+
+/* Of a command of which `size` bytes are written. */
+static inline size_t work_of(enum command_type type, size_t size)
+{
+    return size + (type == COMMAND_TOPIC_CREATE ? WORK_FILES : WORK_CALL);
+}
+
+#endif

@@ -40,7 +40,8 @@ enum taking_state {
 
 struct taking {
     enum taking_state state;
-    struct snapshot snapshot; /* owns references unless idle */
+    struct snapshot snapshot; /* owns references when it is STORED; until then only its index counts
+                               */
 };
 
 enum installing_state {

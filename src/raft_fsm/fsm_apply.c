@@ -471,9 +471,9 @@ static enum err apply_commands(struct fsm *self, const struct entry *entry, fsm_
         step.result = (struct fsm_result){0};
         err = fsm_ease_files(self, NULL, info);
         err = err == ERR_OK ? apply_command(self, &step) : err;
-        self->work += work_of(step.command.type, step.command.type == COMMAND_PRODUCE
-                                                     ? step.command.produce.header.size
-                                                     : 0);
+        self->work +=
+            work_of(step.command.type,
+                    step.command.type == COMMAND_PRODUCE ? step.command.produce.header.size : 0);
         if (err != ERR_OK) {
             return err;
         }

@@ -11,7 +11,6 @@
 
 #include "base/assert.h"
 #include "raft_fsm/fsm_internal.h"
-#include "raft_fsm/work.h"
 
 /* The command that is being applied. */
 struct step {
@@ -449,6 +448,14 @@ static enum err apply_command(struct fsm *self, struct step *step)
     return ERR_CORRUPT;
 }
 
+static void count_work(struct fsm *self, const struct command_view *command)
+{
+    bool writes = command->type == COMMAND_PRODUCE;
+
+    work_add(&self->work, command->type, writes ? command->produce.topic_id : 0,
+             writes ? command->produce.header.size : 0);
+}
+
 static enum err apply_commands(struct fsm *self, const struct entry *entry, fsm_result_cb cb,
                                void *arg, struct err_info *info)
 {
@@ -471,9 +478,7 @@ static enum err apply_commands(struct fsm *self, const struct entry *entry, fsm_
         step.result = (struct fsm_result){0};
         err = fsm_ease_files(self, NULL, info);
         err = err == ERR_OK ? apply_command(self, &step) : err;
-        self->work +=
-            work_of(step.command.type,
-                    step.command.type == COMMAND_PRODUCE ? step.command.produce.header.size : 0);
+        count_work(self, &step.command);
         if (err != ERR_OK) {
             return err;
         }
@@ -495,7 +500,7 @@ enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb
     if (info != NULL) {
         *info = (struct err_info){0};
     }
-    self->work += WORK_CALL;
+    self->work.sum += WORK_CALL;
     if (entry->type == ENTRY_COMMAND) {
         err = apply_commands(self, entry, cb, arg, info);
     }
@@ -512,7 +517,7 @@ enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb
 
 uint64_t fsm_work(const struct fsm *self)
 {
-    return self->work;
+    return self->work.sum;
 }
 
 uint64_t fsm_alterations(const struct fsm *self)

@@ -113,14 +113,16 @@ void replica_answered(struct replica *self, struct pending *pending)
 static unsigned choose(const struct replica *self, struct proposal *first, size_t *ret_size)
 {
     size_t size = COMMAND_PAYLOAD_HEADER_SIZE;
-    size_t work = 0;
+    struct work work = {0};
     unsigned count = 0;
 
     for (struct proposal *p = first; p != NULL && count < COMMANDS_MAX; p = p->next) {
         size_t more = command_encoded_size(&p->command);
 
-        work += work_of(p->command.type, more);
-        if (count > 0 && (size + more > self->options.entry_size_max || work > WORK_ENTRY_MAX)) {
+        work_add(&work, p->command.type,
+                 p->command.type == COMMAND_PRODUCE ? p->command.produce.topic_id : 0, more);
+        if (count > 0 &&
+            (size + more > self->options.entry_size_max || work.sum > WORK_ENTRY_MAX)) {
             break;
         }
         size += more;

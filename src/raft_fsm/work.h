@@ -18,16 +18,30 @@
 
 enum {
     WORK_CALL = 4 * 1024,        /* a command, which may be a system call */
-    WORK_FILES = 256 * 1024,     /* a topic's directory and files are made */
+    WORK_FILE = 16 * 1024,       /* … that writes to another file than the one before */
+    WORK_MAKE = 256 * 1024,      /* a topic's directory and files are made */
     WORK_ENTRY_MAX = 1024 * 1024 /* in an entry, unless its one command is more */
 };
 
-_Static_assert(2 * (int)WORK_FILES < (int)WORK_ENTRY_MAX, "several topics fit into an entry");
+_Static_assert(2 * (int)WORK_MAKE < (int)WORK_ENTRY_MAX, "several topics fit into an entry");
 
-/* Of a command of which `size` bytes are written. */
-static inline size_t work_of(enum command_type type, size_t size)
+struct work {
+    uint64_t sum;
+    uint64_t topic_id; /* of the last command that wrote; 0: none yet */
+};
+
+/* Counts a command that writes `size` bytes; topic_id: 0 unless it is a PRODUCE. */
+static inline void work_add(struct work *self, enum command_type type, uint64_t topic_id,
+                            size_t size)
 {
-    return size + (type == COMMAND_TOPIC_CREATE ? WORK_FILES : WORK_CALL);
+    if (type == COMMAND_TOPIC_CREATE) {
+        self->sum += size + WORK_MAKE;
+    } else if (type == COMMAND_PRODUCE && topic_id != self->topic_id) {
+        self->sum += size + WORK_FILE;
+        self->topic_id = topic_id;
+    } else {
+        self->sum += size + WORK_CALL;
+    }
 }
 
 #endif

@@ -460,7 +460,7 @@ END_TEST
 
 START_TEST(a_turn_makes_the_files_of_a_few_topics)
 {
-    enum { COUNT = 100, MOST = (2 << 20) / WORK_FILES + WORK_ENTRY_MAX / WORK_FILES };
+    enum { COUNT = 100, MOST = (2 << 20) / WORK_MAKE + WORK_ENTRY_MAX / WORK_MAKE };
     static struct asked asked[COUNT];
 
     for (unsigned i = 0; i < COUNT; i++) {

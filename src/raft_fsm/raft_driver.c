@@ -89,7 +89,8 @@ void raft_driver_free(struct raft_driver *self)
 
 /* ---- time ---- */
 
-uint64_t raft_driver_deadline_ms(const struct raft_driver *self)
+/* When something is due by the clock. */
+static uint64_t clock_deadline_ms(const struct raft_driver *self)
 {
     uint64_t deadline = raft_timeout(&self->core);
     uint64_t beat = self->timeout_ms + self->options.heartbeat_ms;
@@ -107,6 +108,17 @@ uint64_t raft_driver_deadline_ms(const struct raft_driver *self)
         deadline = self->round_ms;
     }
     return self->news_ms != 0 && self->news_ms < deadline ? self->news_ms : deadline;
+}
+
+/* Whether the host is to be asked again to apply. */
+static bool apply_is_due(const struct raft_driver *self)
+{
+    return self->apply_waits && !self->core.snapshot.installing;
+}
+
+uint64_t raft_driver_deadline_ms(const struct raft_driver *self)
+{
+    return apply_is_due(self) ? self->now_ms : clock_deadline_ms(self);
 }
 
 /*
@@ -136,7 +148,7 @@ static enum err lead_alone(struct raft_driver *self)
 enum err raft_driver_tick(struct raft_driver *self, uint64_t now_ms)
 {
     struct raft_event event = {.type = RAFT_TIMEOUT};
-    enum err err;
+    enum err err = ERR_OK;
 
     ASSERT(self->started);
     ASSERT(now_ms >= self->now_ms);
@@ -150,10 +162,18 @@ enum err raft_driver_tick(struct raft_driver *self, uint64_t now_ms)
     if (self->round_ms != 0 && now_ms >= self->round_ms) {
         raft_driver_send_confirms(self);
     }
+    if (apply_is_due(self)) {
+        self->apply_waits = false;
+        err = raft_driver_settle(self);
+    }
+    /* What is due by the clock does not wait for all to be applied. */
+    if (err != ERR_OK) {
+        return err;
+    }
     if (self->barrier_due) {
         err = raft_driver_settle(self);
-    } else if (now_ms < raft_driver_deadline_ms(self)) {
-        return ERR_OK;
+    } else if (now_ms < clock_deadline_ms(self)) {
+        err = ERR_OK;
     } else if (is_sole_voter(self)) {
         err = lead_alone(self);
     } else {
@@ -302,6 +322,7 @@ enum err raft_driver_installed(struct raft_driver *self, uint64_t now_ms)
     raft_driver_log_reset(&self->log, self->snapshot.index + 1);
     self->applied_size = 0;
     self->applied = self->commit = self->stored = self->snapshot.index;
+    self->apply_waits = false;
     event.persisted_snapshot.metadata.index = self->snapshot.index;
     event.persisted_snapshot.metadata.term = self->snapshot.term;
     event.persisted_snapshot.metadata.configuration = self->install_members;
@@ -494,7 +515,7 @@ void raft_driver_check(const struct raft_driver *self)
     }
     ASSERT(last == end);
     ASSERT(self->core.last_stored == self->stored);
-    ASSERT(self->applied == self->commit);
+    ASSERT(self->applied == self->commit || self->apply_waits); /* D2 */
     ASSERT(IMPLIES(self->appends.count == 0, self->stored == end));
     ASSERT(self->core.trail.snapshot.index == self->snapshot.index);
     ASSERT(self->core.trail.offset == self->log.first - 1);

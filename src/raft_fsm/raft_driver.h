@@ -18,7 +18,8 @@
  * Invariants:
  *   D1  Term and vote are durable (save_ballot) before anything else of a step is done.
  *   D2  Entries are applied once each, in order, only when committed, never while a snapshot
- *       installs; the commit index the owner sees never goes down.
+ *       installs; the commit index the owner sees never goes down. All that is committed is applied
+ *       before a call returns, unless the host said that it waits.
  *   D3  A message that says "I have entries up to i" leaves only after append reported i durable.
  *   D4  In memory: every entry from first_index to last_index, and the newest snapshot.
  *   D5  No message of an older term reaches the core; no rejection or success that libraft invents
@@ -82,7 +83,11 @@ struct raft_driver_host {
     /* Send to message->to; may be lost. borrowed until return; the host takes references. */
     void (*send)(void *arg, const struct message *message);
 
-    /* A committed entry, the next one. Failure stops the process. */
+    /*
+     * A committed entry, the next one. ERR_AGAIN: not now, since enough was applied in this turn:
+     * nothing was done, raft_driver_tick is due at once, and asks again; meanwhile all else goes
+     * on. Any other failure stops the process.
+     */
     enum err (*apply)(void *arg, const struct entry *entry);
 
     /*

@@ -99,6 +99,8 @@ struct replica_options {
     size_t inflight_size_max;      /* bytes in the log and not yet applied; 0: 16 MiB */
     size_t entries_size_max;       /* bytes that entries held may take (replica_memory.c); 0: what
                                       the sizes above come to, and some */
+    size_t apply_work_max;         /* work (work.h) in a turn, from one replica_flush to the next:
+                                      an entry that reaches it is the last; 0: 2 MiB */
     uint64_t journal_segment_size; /* 0: 64 MiB */
     uint64_t segment_size_max;     /* of topics; 0: 64 MiB */
     struct file_cache *files;      /* of topics; a reference is taken; NULL: one of its own */

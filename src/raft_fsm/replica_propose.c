@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "raft_fsm/replica_internal.h"
+#include "raft_fsm/work.h"
 
 enum {
     /* Commands in one entry: what the state machine's topic ids allow. */
@@ -112,12 +113,16 @@ void replica_answered(struct replica *self, struct pending *pending)
 static unsigned choose(const struct replica *self, struct proposal *first, size_t *ret_size)
 {
     size_t size = COMMAND_PAYLOAD_HEADER_SIZE;
+    struct work work = {0};
     unsigned count = 0;
 
     for (struct proposal *p = first; p != NULL && count < COMMANDS_MAX; p = p->next) {
         size_t more = command_encoded_size(&p->command);
 
-        if (count > 0 && size + more > self->options.entry_size_max) {
+        work_add(&work, p->command.type,
+                 p->command.type == COMMAND_PRODUCE ? p->command.produce.topic_id : 0, more);
+        if (count > 0 &&
+            (size + more > self->options.entry_size_max || work.sum > WORK_ENTRY_MAX)) {
             break;
         }
         size += more;
@@ -218,6 +223,7 @@ enum err replica_flush(struct replica *self, struct err_info *info)
 {
     enum err err = ERR_OK;
 
+    replica_apply_more(self);
     replica_refuse_growth(self);
     while (err == ERR_OK && self->queue != NULL && !replica_handing_over(self)) {
         if (raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {

@@ -98,6 +98,10 @@ static void draw_sizes(struct sim_cluster *self)
         self->replica.inflight_size_max = 16384;
         self->replica.entries_size_max = (size_t)24 << (10 + prng_mix(self->oracle.seed + 79) % 3);
     }
+    if (prng_mix(self->oracle.seed + 80) % 2 == 0) {
+        /* A turn applies an entry, or a few. */
+        self->replica.apply_work_max = (size_t)1 << (10 + prng_mix(self->oracle.seed + 81) % 8);
+    }
     self->replica.retention_by_wall_clock = (self->options.broken & SIM_BREAK_WALL_AGE) != 0;
     self->lies = sim_may(self, SIM_FAULT_LIE) && prng_percent(prng, 20)
                      ? (unsigned)prng_range(prng, 1, 60)

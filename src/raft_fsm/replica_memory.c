@@ -47,11 +47,13 @@ bool replica_memory_crowded(const struct replica *self)
     return raft_driver_memory(self->driver) >= self->options.entries_size_max / 4 * 3;
 }
 
-/* Whether a snapshot is being taken, or will be, that frees some of what is held. */
+/* Whether a snapshot is being taken, or will be, that frees some of what is held: of what is
+ * applied, or will be without anything that is still to come. */
 static bool will_free(const struct replica *self)
 {
     return self->taking.state != TAKING_IDLE ||
-           raft_driver_applied_index(self->driver) > self->snapshot_index;
+           raft_driver_applied_index(self->driver) > self->snapshot_index ||
+           raft_driver_commit_index(self->driver) > raft_driver_applied_index(self->driver);
 }
 
 void replica_cut_entries(const struct replica *self, struct message *message)

@@ -122,6 +122,16 @@ bool file_cache_is_crowded(struct file_cache *self)
     return crowded;
 }
 
+bool file_cache_is_filling(struct file_cache *self)
+{
+    bool filling;
+
+    lock(self);
+    filling = self->pinned > self->options.descriptors_limit / 8 * 5;
+    unlock(self);
+    return filling;
+}
+
 bool file_cache_is_full(struct file_cache *self)
 {
     bool full;

@@ -67,6 +67,9 @@ void file_cache_stats(struct file_cache *self, struct file_cache_stats *ret_stat
 /* Whether half of what may be open cannot be closed: time to sync what is dirty. Cheap. */
 bool file_cache_is_crowded(struct file_cache *self);
 
+/* Between the two: whether it is time to open no more until what is dirty is synced. Cheap. */
+bool file_cache_is_filling(struct file_cache *self);
+
 /* Whether so much cannot be closed that the next files could be refused. Cheap. */
 bool file_cache_is_full(struct file_cache *self);
 

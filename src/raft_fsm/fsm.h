@@ -138,6 +138,10 @@ uint64_t fsm_work(const struct fsm *self);
  */
 bool fsm_is_crowded(const struct fsm *self);
 
+/* Whether so many are that applying should wait for a sync under way: with more of them it would
+ * have to sync by itself, which takes long. */
+bool fsm_is_filling(const struct fsm *self);
+
 /* What is open of the topics' logs. */
 void fsm_file_stats(const struct fsm *self, struct file_cache_stats *ret_stats);
 

@@ -9,6 +9,11 @@ bool fsm_is_crowded(const struct fsm *self)
     return file_cache_is_crowded(self->files);
 }
 
+bool fsm_is_filling(const struct fsm *self)
+{
+    return file_cache_is_filling(self->files);
+}
+
 void fsm_file_stats(const struct fsm *self, struct file_cache_stats *ret_stats)
 {
     file_cache_stats(self->files, ret_stats);

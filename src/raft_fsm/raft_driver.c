@@ -110,15 +110,11 @@ static uint64_t clock_deadline_ms(const struct raft_driver *self)
     return self->news_ms != 0 && self->news_ms < deadline ? self->news_ms : deadline;
 }
 
-/* Whether the host is to be asked again to apply. */
-static bool apply_is_due(const struct raft_driver *self)
-{
-    return self->apply_waits && !self->core.snapshot.installing;
-}
-
 uint64_t raft_driver_deadline_ms(const struct raft_driver *self)
 {
-    return apply_is_due(self) ? self->now_ms : clock_deadline_ms(self);
+    bool due = self->apply_waits && self->apply_due && !self->core.snapshot.installing;
+
+    return due ? self->now_ms : clock_deadline_ms(self);
 }
 
 /*
@@ -162,7 +158,7 @@ enum err raft_driver_tick(struct raft_driver *self, uint64_t now_ms)
     if (self->round_ms != 0 && now_ms >= self->round_ms) {
         raft_driver_send_confirms(self);
     }
-    if (apply_is_due(self)) {
+    if (self->apply_waits && !self->core.snapshot.installing) {
         self->apply_waits = false;
         err = raft_driver_settle(self);
     }

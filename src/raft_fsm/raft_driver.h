@@ -86,7 +86,8 @@ struct raft_driver_host {
     /*
      * A committed entry, the next one. ERR_AGAIN: not now, since enough was applied in this turn:
      * nothing was done, raft_driver_tick is due at once, and asks again; meanwhile all else goes
-     * on. Any other failure stops the process.
+     * on. ERR_BUSY: the same, but it is the owner who knows when to call raft_driver_tick for it.
+     * Any other failure stops the process.
      */
     enum err (*apply)(void *arg, const struct entry *entry);
 

@@ -84,6 +84,7 @@ struct raft_driver {
     bool install_failed;                       /* core reset when all appends are answered */
 
     bool apply_waits;                 /* the host took no more entries: asked in the next tick */
+    bool apply_due;                   /* … which is due at once */
     bool barrier_due;                 /* R14 */
     uint64_t timeout_ms;              /* last RAFT_TIMEOUT (R13) */
     uint64_t quiet_ms;                /* no RAFT_TIMEOUT before (R11) */

@@ -425,8 +425,9 @@ static enum err apply_next(struct raft_driver *self)
 
     ASSERT(entry != NULL); /* D4 */
     err = self->host.apply(self->host.arg, entry);
-    if (err == ERR_AGAIN) {
+    if (err == ERR_AGAIN || err == ERR_BUSY) {
         self->apply_waits = true;
+        self->apply_due = err == ERR_AGAIN;
         return ERR_OK;
     }
     if (err != ERR_OK) {

@@ -493,6 +493,7 @@ uint64_t replica_deadline_ms(const struct replica *self)
 {
     const uint64_t deadlines_ms[] = {
         raft_driver_deadline_ms(self->driver),
+        replica_apply_deadline_ms(self),
         replica_install_deadline_ms(self),
         replica_fill_deadline_ms(self),
         replica_resign_deadline_ms(self),
@@ -518,7 +519,9 @@ enum err replica_tick(struct replica *self, struct err_info *info)
     uint64_t now_ms = replica_now_ms(self);
     enum err err = ERR_OK;
 
-    if (now_ms >= raft_driver_deadline_ms(self->driver)) {
+    if (now_ms >= raft_driver_deadline_ms(self->driver) ||
+        now_ms >= replica_apply_deadline_ms(self)) {
+        self->apply_stopped = false;
         err = raft_driver_tick(self->driver, now_ms);
         err = err == ERR_OK ? ERR_OK : replica_driver_failed(self, err, info);
     }

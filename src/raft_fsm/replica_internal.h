@@ -282,6 +282,7 @@ struct replica {
     uint64_t short_peers[MEMBERSHIP_MAX]; /* those that said so last; 0: free */
 
     size_t applied_work;          /* in this turn */
+    bool apply_stopped;           /* until no job syncs */
     uint64_t size_since_snapshot; /* bytes of frames applied since the last one */
     struct taking taking;
     bool syncing_job; /* one that syncs the logs is under way: a snapshot's, also when the snapshot
@@ -315,6 +316,7 @@ void replica_post_task(struct replica *self, struct journal_task *task);
 
 /* replica_apply.c */
 enum err replica_apply(void *arg /* struct replica */, const struct entry *entry);
+uint64_t replica_apply_deadline_ms(const struct replica *self);
 /* A turn is over. */
 void replica_apply_more(struct replica *self);
 

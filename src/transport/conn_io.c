@@ -14,9 +14,10 @@ enum {
     READ_BUFFER_SIZE = 65536,
     READ_SIZE_SCARCE = 4096, /* … while memory for what arrives is scarce */
     DIRECT_READ_MIN =
-        16384,        /* From so much on the block is read into; below it, with what follows */
-    READS_MAX = 16,   /* Reads of one connection before the others have their turn. */
-    PARTS_MAX = 1024, /* IOV_MAX of Linux */
+        16384,      /* From so much on the block is read into; below it, with what follows */
+    READS_MAX = 16, /* Reads of one connection before the others have their turn, … */
+    READS_SIZE_MAX = 1024 * 1024, /* … and their bytes: the kernel may hold several MiB. */
+    PARTS_MAX = 1024,             /* IOV_MAX of Linux */
 };
 
 /* ---- reading ---- */
@@ -74,8 +75,8 @@ static void keep_unparsed(struct conn *self)
     budget_take_always(self->limits.arriving, self->kept_size);
 }
 
-/* Returns whether it is worth while to read again at once. */
-static bool read_once(struct conn *self)
+/* Returns the bytes that were read when it is worth while to read again at once, else 0. */
+static size_t read_once(struct conn *self)
 {
     uint8_t buffer[READ_BUFFER_SIZE];
     uint8_t *room = NULL;
@@ -88,18 +89,20 @@ static bool read_once(struct conn *self)
         room = buffer;
         /* What is read must be kept if the owner pauses, or a frame has to wait. */
         size = budget_scarce(self->limits.arriving) ? READ_SIZE_SCARCE : sizeof buffer;
+    } else if (size > READS_SIZE_MAX) {
+        size = READS_SIZE_MAX;
     }
     n = socket_read(self->fd, room, size);
     if (n < 0 && errno == EAGAIN) {
-        return false;
+        return 0;
     }
     if (n < 0) {
         conn_fail_with_errno(self, "read", errno);
-        return false;
+        return 0;
     }
     if (n == 0) {
         read_ended(self);
-        return false;
+        return 0;
     }
     self->heard_ms = uv_now(self->timer.loop);
     if (direct) {
@@ -111,15 +114,25 @@ static bool read_once(struct conn *self)
     if (!direct) {
         keep_unparsed(self);
     }
-    return (size_t)n == size && self->state == CONN_OPEN && self->pauses == 0 && !self->starved;
+    return (size_t)n == size && self->state == CONN_OPEN && self->pauses == 0 && !self->starved
+               ? size
+               : 0;
 }
 
 void conn_read(struct conn *self)
 {
+    size_t sum = 0;
+
     if (self->pauses > 0 || self->starved || self->unparsed.size > 0) {
         return; /* Paused since the event was taken from the kernel. */
     }
-    for (unsigned i = 0; i < READS_MAX && read_once(self); i++) {
+    for (unsigned i = 0; i < READS_MAX && sum < READS_SIZE_MAX; i++) {
+        size_t size = read_once(self);
+
+        if (size == 0) {
+            return;
+        }
+        sum += size;
     }
 }
 

@@ -25,6 +25,9 @@ struct host {
     struct journal_task **tasks_tail;
     struct replica_job *jobs;
     struct replica_job **jobs_tail;
+    struct file_cache *files; /* owned; NULL: the replica has its own */
+    bool elsewhere;           /* what is called now runs on another thread */
+    unsigned syncs;           /* of the replica's own thread */
     unsigned published;
     unsigned sent;
 };
@@ -89,6 +92,7 @@ static void open_replica(uint64_t snapshot_size)
         .trailing_size = 1,
         .journal_segment_size = 64 * 1024,
         .segment_size_max = 8192,
+        .files = host.files,
     };
     const struct replica_host replica_host = {
         .clock = &host.clock,
@@ -126,15 +130,19 @@ static void pump(void)
         host.tasks = NULL;
         host.tasks_tail = &host.tasks;
         if (tasks != NULL) {
+            host.elsewhere = true;
             ck_assert_int_eq(journal_perform(host.journal, tasks, &info), ERR_OK);
+            host.elsewhere = false;
             ck_assert_int_eq(replica_journal_done(host.replica, tasks, &info), ERR_OK);
+        } else if (replica_deadline_ms(host.replica) <= host.now_ns / 1000000) {
+            ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
         } else if (job != NULL) {
             host.jobs = job->next;
             host.jobs_tail = host.jobs == NULL ? &host.jobs : host.jobs_tail;
+            host.elsewhere = true;
             job->run(job);
+            host.elsewhere = false;
             ck_assert_int_eq(replica_job_done(host.replica, job, &info), ERR_OK);
-        } else if (replica_deadline_ms(host.replica) <= host.now_ns / 1000000) {
-            ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
         } else {
             break;
         }
@@ -506,6 +514,44 @@ START_TEST(a_snapshot_may_be_taken_of_a_part_of_what_is_committed)
 }
 END_TEST
 
+static int (*mem_fdatasync)(struct io *io, int fd);
+
+static int counting_fdatasync(struct io *io, int fd)
+{
+    host.syncs += host.elsewhere ? 0 : 1;
+    return mem_fdatasync(io, fd);
+}
+
+START_TEST(applying_waits_for_a_sync_when_many_files_are_open)
+{
+    enum { COUNT = 200, LIMIT = 128 };
+    static const struct file_cache_options options = {
+        .descriptors_max = 16, .descriptors_limit = LIMIT, .mapped_max = 1 << 20};
+    static struct asked asked[COUNT];
+
+    close_replica();
+    host.files = file_cache_new(&options);
+    ck_assert_ptr_nonnull(host.files);
+    open_replica(1 << 30); /* Files alone make a snapshot due. */
+    pump();
+    for (unsigned i = 0; i < COUNT; i++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof name, "t%u", i); /* Fits. */
+        propose_topic(&asked[i], COMMAND_TOPIC_CREATE, name);
+    }
+    mem_fdatasync = host.disk.io.fdatasync;
+    host.disk.io.fdatasync = counting_fdatasync;
+    flush();
+    pump();
+    ck_assert_uint_eq(count_done(asked, COUNT), COUNT);
+    ck_assert_uint_eq(host.syncs, 0);
+    close_replica();
+    file_cache_unref(host.files);
+    host.files = NULL;
+}
+END_TEST
+
 struct asked_read {
     struct replica_read read;
     bool done;
@@ -784,6 +830,7 @@ static Suite *suite(void)
     tcase_add_test(proposals, what_is_in_flight_is_bounded_and_the_rest_waits);
     tcase_add_test(proposals, a_turn_applies_a_bounded_part_of_what_is_committed_at_once);
     tcase_add_test(proposals, a_turn_makes_the_files_of_a_few_topics);
+    tcase_add_test(proposals, applying_waits_for_a_sync_when_many_files_are_open);
     tcase_add_test(proposals, a_snapshot_may_be_taken_of_a_part_of_what_is_committed);
     tcase_add_test(proposals, what_a_client_causes_is_a_result);
     tcase_add_test(proposals,

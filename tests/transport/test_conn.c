@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -194,6 +195,40 @@ START_TEST(frames_in_one_segment_are_told_apart)
     run_until(&loop, &near.frames, 3);
     ck_assert(!near.out_of_order);
     ck_assert_uint_eq(near.body_bytes, 8);
+}
+END_TEST
+
+/* Whether the sockets' buffers can be made as large as the kernel itself makes them for those that
+ * send much. */
+static bool widen_buffers(int size)
+{
+    return setsockopt(fds[0], SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) == 0 &&
+           setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) == 0;
+}
+
+START_TEST(what_the_kernel_holds_is_read_a_part_at_a_time)
+{
+    enum { FRAMES = 16, SIZE = 300000, PART = 1 << 20 };
+    struct block *block = zeroed_block(SIZE);
+    int held = 0;
+
+    if (widen_buffers(16 << 20)) { /* Only root may. */
+        for (unsigned i = 1; i <= FRAMES; i++) {
+            append_frame(&wire, 1, i, "", block->data, SIZE);
+        }
+        write_all(fds[1], wire.data, wire.size);
+        ck_assert_int_eq(ioctl(fds[0], FIONREAD, &held), 0);
+        ck_assert_int_gt(held, 3 * PART);
+        open_near(&roomy_limits);
+        while (near.frames == 0) {
+            (void)uv_run(&loop, UV_RUN_NOWAIT); /* One turn. */
+            ck_assert_uint_lt(near.body_bytes, 2 * PART);
+        }
+        ck_assert_uint_gt(near.body_bytes, PART / 2);
+        run_until(&loop, &near.frames, FRAMES);
+        ck_assert(!near.out_of_order);
+    }
+    block_unref(block);
 }
 END_TEST
 
@@ -792,6 +827,7 @@ static Suite *conn_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, many_small_frames_arrive_in_order);
     tcase_add_test(tcase, frames_in_one_segment_are_told_apart);
+    tcase_add_test(tcase, what_the_kernel_holds_is_read_a_part_at_a_time);
     tcase_add_test(tcase, a_large_body_arrives_whole_and_leaves_uncopied);
     tcase_add_test(tcase, a_frame_that_is_kept_outlives_its_connection);
     suite_add_tcase(suite, tcase);

@@ -1,0 +1,96 @@
+"""Memory of the nodes: the most that was resident, under every load, and when others do not keep up."""
+
+import socket
+
+import wire
+from figures import Ratio, mib, table
+from measure import Step, expect
+
+NAME = "memory"
+CLUSTER = True
+MEMORY_MAX = 256 << 20
+TOPIC = "stuck"
+RETENTION = 1 << 30  # What is written goes again, or minutes at full speed would fill the disk.
+ARGUMENTS = ("--retention-interval-ms", "5000")
+
+
+class StuckReader:
+    """Asks a node for all it has, with endless credit, and reads nothing of what comes."""
+
+    def __init__(self, port, topic):
+        self.connection = wire.Connection(port)
+        self.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        self.connection.greet()
+        start = wire.message((1, topic), (2, 1))
+        self.connection.send(wire.frame(wire.CONSUME_STREAM, wire.message((1, start), (2, 1 << 50)),
+                                        request_id=2))
+        for number in range(32):
+            self.connection.send(wire.frame(wire.CONSUME, wire.message((1, topic), (2, 1), (6, 16 << 20)),
+                                            request_id=3 + number))
+
+    def close(self):
+        self.connection.close()
+
+
+def stopped_step(options):
+    def run(lab):
+        lab.run("topic", "create", TOPIC, "--retention-bytes", str(RETENTION))
+        lab.load("--topic", TOPIC, "--size", "1024", "--inflight", "4096", seconds=1)
+        stopped, other = lab.cluster.followers()
+        readers = [StuckReader(lab.cluster.ports[node - 1], TOPIC)
+                   for node in (lab.cluster.wait_leader(), other)]
+        lab.cluster.pause(stopped)
+        try:
+            found = lab.load("--topic", TOPIC, "--size", "1024", "--inflight", "4096",
+                             seconds=options.stopped_seconds)
+        finally:
+            lab.cluster.resume(stopped)
+        behind = lab.memory()
+        lab.cluster.wait_equal(TOPIC, 120 + options.stopped_seconds)
+        for reader in readers:
+            reader.close()
+        expect(lab.whole(), "not all nodes follow")
+        return {"seconds": options.stopped_seconds, "records_per_s": found["records_per_s"],
+                "before": behind, **lab.memory()}
+    return Step("stopped", options.stopped_seconds + 12, run)
+
+
+def steps(options, number):
+    """Once: it takes minutes when it is to say most."""
+    return [stopped_step(options)] if number == options.rounds else []
+
+
+def peaks(rounds):
+    """By what was going on: the most of any node in any round, and its own at the end."""
+    found = {}
+    for one in rounds:
+        for key, memory in one.items():
+            if key.startswith("memory "):
+                name = key.removeprefix("memory ")
+                before = found.get(name, (0, 0))
+                found[name] = (max(before[0], *memory["peaks"]), max(before[1], *memory["owns"]))
+    return found
+
+
+def ratios(rounds, _options):
+    found = []
+    for name, (peak, _) in sorted(peaks(rounds).items()):
+        what = ("with a follower stopped, and readers that never read" if name == NAME
+                else f"while {name} was measured")
+        found.append(Ratio(f"memory {name}", f"the most that was resident of a node, {what}", [peak / 2**20],
+                           limit=MEMORY_MAX / 2**20, unit="MiB"))
+    return found
+
+
+def tables(rounds, _options):
+    stopped = [one["stopped"] for one in rounds if "stopped" in one]
+    lines = table(("measured meanwhile", "the most that was resident of a node (VmHWM)", "a node's own at the end (RssAnon)"),
+                  [(name, mib(peak), mib(own)) for name, (peak, own) in sorted(peaks(rounds).items())])
+    return lines + table(("a follower stopped, s", "records/s meanwhile", "most resident before it went on",
+                          "and when it had caught up"),
+                         [(one["seconds"], f"{one['records_per_s']:.0f}", mib(max(one["before"]["peaks"])),
+                           mib(max(one["peaks"]))) for one in stopped])
+
+
+def plots(_rounds, _options):
+    return {}

@@ -78,6 +78,10 @@ def number(value, unit=""):
     return f"{value:.{digits}f}{' ' + unit if unit else ''}"
 
 
+def counted(count, noun):
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def mib(size):
     return "-" if size is None else f"{size / 2**20:.0f} MiB"
 
@@ -96,8 +100,9 @@ def ratio_table(ratios):
         return f"at {'most' if one.at_most else 'least'} {number(one.limit, one.unit)}"
 
     return table(("against the targets", "is", "middle half of the rounds", "target", ""),
-                 [(one.name, number(one.value, one.unit), f"± {number(one.spread / 2)}", target(one),
-                   one.verdict()) for one in ratios])
+                 [(one.name, number(one.value, one.unit),
+                   f"± {number(one.spread / 2)}" if len(one.found) > 1 else "-", target(one), one.verdict())
+                  for one in ratios])
 
 
 # ---- the document ----

@@ -80,13 +80,14 @@ def floor_key(mode, size=None, second="buffered"):
     return f"floor {mode}" if size is None else f"floor {mode} {size} {second}"
 
 
-def floor_step(options, mode, size=None, second="buffered"):
+def floor_step(options, mode, size=None, second="buffered", key=None):
+    """key: for one that is measured beside what it is compared with, and not once in a round."""
     args = [mode]
     if size is not None:
         args += ["--record-size", str(size), "--batch-bytes", str(FLOOR_BATCH), "--second", second]
     # Before it measures writers, it fills their journals' segments.
     seconds = options.floor_seconds + (1.2 if mode in ("disk", "latency") else 0.5)
-    return Step(floor_key(mode, size, second), seconds, lambda lab: lab.floor(*args))
+    return Step(key or floor_key(mode, size, second), seconds, lambda lab: lab.floor(*args))
 
 
 # ---- loads ----
@@ -116,6 +117,7 @@ class Lab:
         self.options = options
         self.found = found
         self.cluster = None
+        self.topics = 0
 
     # ---- the cluster ----
 
@@ -182,6 +184,7 @@ class Lab:
         """bench produce, with what the raft threads' loops did meanwhile."""
         before = self.timings()
         found = self.bench("produce", *args, servers=self.address(via), seconds=seconds)
+        expect(found["p50_ms"] > 0, "no record was acknowledged in the seconds that count")
         found["raft_turns"] = turns_between(before, self.timings())
         return found
 
@@ -232,6 +235,11 @@ class Lab:
                 pass  # Why, is said on stderr.
             errors = process.stderr.read().decode().strip()
             expect(process.wait(300) == 0, f"filling {topic}: {errors}")
+
+    def new_topic(self, name):
+        """A name that no topic has, whatever failed before."""
+        self.topics += 1
+        return f"{name}-{self.topics}"
 
     def drop(self, topic):
         self.run("topic", "delete", topic)

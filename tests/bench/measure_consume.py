@@ -4,12 +4,13 @@ import subprocess
 import threading
 
 from figures import median, number, ratio, table
-from measure import Step, by_turns, expect, floor_key, floor_step, forget
+from measure import Step, by_turns, expect, floor_step, forget
 
 NAME = "consume"
 CLUSTER = True
 TOPIC = "read"
 SIZE = 1024
+LOOPBACK = "consume loopback"
 SHARE_MIN = 0.80
 RATE = 10000
 DELIVERY_MS_MAX = 5
@@ -99,7 +100,7 @@ def beside_step(options, cold):
 
 
 def steps(options, number):
-    reads = [floor_step(options, "loopback")] + [
+    reads = [floor_step(options, "loopback", key=LOOPBACK)] + [
         read_step(options, via, batches) for via in ("follower", "leader") for batches in (True, False)]
     return [fill_step(options), *by_turns(reads, number), deliver_step(options),
             *by_turns([beside_step(options, False), beside_step(options, True)], number)]
@@ -108,7 +109,7 @@ def steps(options, number):
 def ratios(rounds, options):
     found = ratio("consume", "1 KiB records in large fetches from a follower: bytes/s / a loopback stream's", rounds,
                   lambda one: one["consume follower batches"]["mb_per_s"] * 1e6 /
-                  one[floor_key("loopback")]["stream_bytes_per_s"], limit=SHARE_MIN, at_most=False)
+                  one[LOOPBACK]["stream_bytes_per_s"], limit=SHARE_MIN, at_most=False)
     found += ratio(f"deliver {options.streams}",
                    f"{options.streams} followed streams, {RATE} records/s: acknowledged to delivered, p99", rounds,
                    lambda one: one["deliver"]["acknowledged_to_delivered"]["p99_ms"], limit=DELIVERY_MS_MAX, unit="ms")

@@ -15,14 +15,19 @@ TEXTS = {
 }
 
 
+def way_key(size, second):
+    return f"way {size} {second}"
+
+
 def steps(options, number):
-    writes = [floor_step(options, "disk", size, second) for size in SIZES for second in SECONDS]
+    writes = [floor_step(options, "disk", size, second, key=way_key(size, second))
+              for size in SIZES for second in SECONDS]
     return by_turns(
         [floor_step(options, mode) for mode in ("latency", "loopback", "read", "core")] + writes, number)
 
 
 def bytes_of(size, second):
-    return lambda one: one[floor_key("disk", size, second)]["bytes_per_s"]
+    return lambda one: one[way_key(size, second)]["bytes_per_s"]
 
 
 def ratios(rounds, _options):
@@ -56,7 +61,7 @@ def tables(rounds, _options):
         cells = [median(rounds, bytes_of(size, second)) for size in SIZES]
         shares = [median(rounds, lambda one, s=size: bytes_of(s, second)(one) / bytes_of(s, "buffered")(one))
                   for size in SIZES]
-        latency = median(rounds, lambda one: one[floor_key("disk", SIZES[-1], second)]["journal_p99_ms"])
+        latency = median(rounds, lambda one: one[way_key(SIZES[-1], second)]["journal_p99_ms"])
         return (TEXTS[second],
                 *(f"{number(None if cell is None else cell / 1e6)} ({number(share)})"
                   for cell, share in zip(cells, shares)), number(latency))

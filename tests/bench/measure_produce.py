@@ -1,6 +1,6 @@
 """Writing: how much, how fast one at a time, at half of the largest load; forwarding; turns; CPU."""
 
-from figures import median, number, ratio, table, values
+from figures import counted, median, number, ratio, table, values
 from measure import LONG_TURN_MS, SIZES, Step, by_turns, floor_key, floor_step, produce_key
 from plot import Chart
 
@@ -79,7 +79,7 @@ def share_ratios(rounds, options):
                 continue
             found += ratio(
                 f"produce {size} {via}",
-                f"{size}-byte records, {shape[0]} in flight on {shape[1]} connections, through a {via}: "
+                f"{size}-byte records, {shape[0]} in flight on {counted(shape[1], 'connection')}, through a {via}: "
                 "acknowledged bytes/s / one floor writer's", rounds,
                 lambda one, z=size, s=shape, v=via: one[produce_key(z, *s, v)]["mb_per_s"] * 1e6 /
                 one[floor_key("disk", z)]["bytes_per_s"],
@@ -138,6 +138,8 @@ def ratios(rounds, options):
     turned = [one for one in rounds if loads(one)]
     found += ratio("raft turn", f"the raft threads' longest turn of {sum(map(turn_count, turned))}, all loads",
                    turned, longest_turn, limit=LONG_TURN_MS, unit="ms", worst=True)
+    found += ratio("raft turns", f"their turns above {LONG_TURN_MS} ms in a round, the most", turned, long_turns,
+                   limit=0, worst=True)
     return found + ratio("cpu", f"CPU seconds of all nodes per million 100-byte records, {MOST} in flight", rounds,
                          lambda one: cpu_s(one[produce_key(100, MOST, 1, "leader")]), limit=CPU_S_MAX, unit="s")
 

@@ -1,5 +1,6 @@
 """Plots of docs/plots: panels over one logarithmic axis, drawn as tests/nemesis draws its runs."""
 
+import html
 import math
 import os
 import sys
@@ -7,9 +8,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "nemesis"))
 
 # Where it is has to be known first. pylint: disable=wrong-import-position
-import html
-
-from page_plot import WIDTH, Figure, text_number
+from page_plot import WIDTH, Figure
 
 PANEL_HEIGHT = 130
 COLORS = ("--c1", "--c2", "--c3", "--c4")
@@ -32,7 +31,7 @@ class Chart(Figure):
         """texts: what stands below the places; the numbers by default."""
         super().__init__(math.log10(places[0]), math.log10(max(places[-1], 1.01 * places[0])))
         self.places = places
-        self.texts = texts or [text_number(place) for place in places]
+        self.texts = texts or [str(place) for place in places]
         self.axis_title = title
         self.empty = True
 

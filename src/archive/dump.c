@@ -211,7 +211,7 @@ static enum err dump_disk(struct dump *self, const struct buf *file)
         return err != ERR_OK ? err : dump_damage(self, 0, info.text);
     }
     disk_encode(id, text);
-    text[DISK_FILE_SIZE - 1] = '\0'; /* The end of the line. */
+    text[DISK_FILE_SIZE_OLD - 1] = '\0'; /* The end of the line. */
     dump_begin(self, "disk");
     dump_text(self, "id", text + strlen("disk = "));
     return dump_end(self);

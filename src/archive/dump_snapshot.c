@@ -31,6 +31,9 @@ static enum err dump_topics(struct dump *self, const struct manifest *manifest)
         dump_text(self, "name", topic->name);
         dump_number(self, "start", topic->start);
         dump_number(self, "end", topic->end);
+        dump_number(self, "log_start", topic->log_start);
+        dump_number(self, "clean_to", topic->clean.clean_to);
+        dump_number(self, "tombstones_below", topic->clean.tombstones_below);
         dump_time(self, "created", topic->created_time_us);
         dump_text(self, "digest", digest);
         err = dump_end(self);

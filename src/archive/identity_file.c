@@ -134,7 +134,8 @@ void disk_encode(uint64_t id, char to[DISK_FILE_SIZE + 1])
     int size = snprintf(to, DISK_FILE_SIZE + 1, "disk = %016" PRIx64 "\n", id);
 
     ASSERT(id != 0);
-    ASSERT(size == DISK_FILE_SIZE);
+    ASSERT(size == DISK_FILE_SIZE_OLD && size + CHECKSUM_LINE_SIZE == DISK_FILE_SIZE);
+    put_checksum(to, DISK_FILE_SIZE_OLD, to + DISK_FILE_SIZE_OLD);
 }
 
 enum err disk_decode(const char *path, const void *bytes, size_t size, uint64_t *ret_id,
@@ -144,14 +145,14 @@ enum err disk_decode(const char *path, const void *bytes, size_t size, uint64_t 
     char again[DISK_FILE_SIZE + 1];
     uint64_t id = 0;
 
-    if (size == DISK_FILE_SIZE) {
+    if (size == DISK_FILE_SIZE || size == DISK_FILE_SIZE_OLD) {
         memcpy(text, bytes, size);
         (void)sscanf(text, "disk = %16" SCNx64, &id); /* What it reads is written again. */
     }
     if (id != 0) {
         disk_encode(id, again);
     }
-    if (id == 0 || memcmp(text, again, DISK_FILE_SIZE) != 0) {
+    if (id == 0 || memcmp(text, again, size) != 0) {
         return err_set(info, ERR_CORRUPT,
                        "'%s' is damaged: this disk cannot be told from another. Replace the node: "
                        "quorlog cluster replace",

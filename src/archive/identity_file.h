@@ -15,8 +15,13 @@
  * origin either, which is bootstrap then. Both are still read: they are what a person can write who
  * mends the file.
  *
- * DATA/group-1/disk is `disk = <16 hexadecimal digits>`, random, made with the directory: the disk
- * that the node's id is bound to (raft_fsm/nodes.h), which is what tells that a bit in it flipped.
+ * DATA/group-1/disk says which disk this is, the one that the node's id is bound to
+ * (raft_fsm/nodes.h): a number from 1 to 2^64 - 1, random, made with the directory.
+ *
+ *      disk = 0123456789abcdef
+ *      checksum = 89abcdef
+ *
+ * The checksum is made as that of the identity. The first nodes wrote none: such a file is read, too.
  */
 #ifndef QUORLOG_ARCHIVE_IDENTITY_FILE_H
 #define QUORLOG_ARCHIVE_IDENTITY_FILE_H
@@ -31,7 +36,8 @@ enum {
     CLUSTER_NAME_SIZE = 65,
     IDENTITY_VERSION = 3,
     IDENTITY_FILE_SIZE_MAX = 4096,
-    DISK_FILE_SIZE = 24,
+    DISK_FILE_SIZE = 44,
+    DISK_FILE_SIZE_OLD = 24, /* without a checksum */
 };
 
 enum identity_origin {
@@ -59,7 +65,7 @@ size_t identity_encode(const struct identity_record *self, char to[IDENTITY_FILE
 enum err identity_decode(const char *path, const void *bytes, size_t size,
                          struct identity_record *ret_record, struct err_info *info);
 
-/* The same of group-1/disk. id is not 0. */
+/* The same of group-1/disk. id is not 0. A file of DISK_FILE_SIZE_OLD is not known to be whole. */
 void disk_encode(uint64_t id, char to[DISK_FILE_SIZE + 1]);
 enum err disk_decode(const char *path, const void *bytes, size_t size, uint64_t *ret_id,
                      struct err_info *info);

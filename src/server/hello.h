@@ -39,8 +39,8 @@ enum err hello_take_cluster(const struct frame *frame, char ret_cluster_id[CLUST
                             struct err_info *info);
 
 /* Checks what came first on a connection. ERR_PROTOCOL (no hello, not decodable), ERR_VERSION,
- * ERR_WRONG_CLUSTER, ERR_INVALID (meant for another node), ERR_WRONG_DISK (the cluster knows this
- * node by another disk), all with text. */
+ * ERR_WRONG_CLUSTER, ERR_INVALID (meant for another node), ERR_WRONG_DISK (the one who says hello
+ * knows this node by another disk: a matter of this node, not of the other), all with text. */
 enum err hello_check(const struct identity *identity, const struct frame *frame,
                      struct hello *ret_hello, struct err_info *info);
 

@@ -255,11 +255,19 @@ enum err identity_adopt(struct identity *self, const struct config *config,
     return write_new(self, config, info);
 }
 
+static enum err write_disk(const struct identity *self, const char *group_dir,
+                           struct err_info *info)
+{
+    char text[DISK_FILE_SIZE + 1];
+
+    disk_encode(self->disk_id, text);
+    return io_replace_file(self->io, group_dir, "disk", text, DISK_FILE_SIZE, info);
+}
+
 enum err identity_open_disk(struct identity *self, const char *group_dir, uint64_t fresh,
                             struct err_info *info)
 {
     char path[IO_PATH_SIZE];
-    char text[DISK_FILE_SIZE + 1];
     struct buf data;
     enum err err = io_path(path, group_dir, "disk", info);
 
@@ -270,11 +278,14 @@ enum err identity_open_disk(struct identity *self, const char *group_dir, uint64
     buf_init(&data, IDENTITY_FILE_SIZE_MAX + 1);
     err = io_read_file(self->io, path, IDENTITY_FILE_SIZE_MAX, &data, info);
     if (err == ERR_NOT_FOUND) {
-        disk_encode(fresh, text);
         self->disk_id = fresh;
-        err = io_replace_file(self->io, group_dir, "disk", text, DISK_FILE_SIZE, info);
+        err = write_disk(self, group_dir, info);
     } else if (err == ERR_OK) {
         err = disk_decode(path, data.data, data.size, &self->disk_id, info);
+        if (err == ERR_OK && data.size == DISK_FILE_SIZE_OLD) {
+            err = write_disk(self, group_dir, info); /* As renew(): also on a full disk. */
+            err = err == ERR_NOSPACE ? ERR_OK : err;
+        }
     }
     buf_fini(&data);
     return err;

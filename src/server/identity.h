@@ -46,7 +46,8 @@ void identity_close(struct identity *self);
 enum err identity_adopt(struct identity *self, const struct config *config,
                         enum identity_origin origin, const char *cluster_id, struct err_info *info);
 
-/* Reads group_dir/disk, or makes it with the id `fresh` (not 0). ERR_CORRUPT, ERR_IO. */
+/* Reads group_dir/disk, or makes it with the id `fresh` (not 0); one of an older program gets its
+ * checksum. ERR_CORRUPT, ERR_IO, ERR_NOSPACE (it could not be made). */
 enum err identity_open_disk(struct identity *self, const char *group_dir, uint64_t fresh,
                             struct err_info *info);
 

@@ -457,6 +457,9 @@ static void greet(struct session *self, const struct frame *frame)
     failure.info.code = hello_check(&node->identity, frame, &hello, &failure.info);
     if (failure.info.code == ERR_WRONG_DISK) {
         node_disk_refused(node, &failure.info);
+        /* To the one who dials it is as if it had reached another node: by this code it would be
+         * told that its own disk is the wrong one, and it would end. */
+        failure.info.code = ERR_INVALID;
     } else if (failure.info.code == ERR_OK && hello.node_id != 0) {
         failure.info.code =
             group_check_node(node->group, hello.node_id, hello.disk_id, &failure.info);

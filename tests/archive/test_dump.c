@@ -142,13 +142,15 @@ END_TEST
 
 START_TEST(the_snapshot_has_members_topics_and_nodes)
 {
-    char topic[128];
+    char topic[160];
 
     dump(NODE_DIR_GROUP "/snapshot", (struct dump_options){0});
     assert_told("snapshot index=28 term=3 members_index=1\n");
     assert_told("member id=2 address=n2:7437 role=voter\n");
     assert_told("manifest index=28");
-    snprintf(topic, sizeof topic, "name=a start=0 end=%" PRIu64 " ", dir.a_end);
+    snprintf(topic, sizeof topic,
+             "name=a start=0 end=%" PRIu64 " log_start=0 clean_to=0 tombstones_below=0 created=",
+             dir.a_end);
     assert_told(topic);
     assert_told("node id=1 disk=0123456789abcdef\n");
 }

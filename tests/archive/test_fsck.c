@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "archive/identity_file.h"
 #include "archive/node_dir.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -278,16 +279,30 @@ START_TEST(every_flipped_bit_that_counts_in_the_journal_is_found)
 }
 END_TEST
 
-START_TEST(a_flipped_bit_in_the_disks_id_is_found_through_the_snapshot)
+START_TEST(a_flipped_bit_in_the_disks_file_is_found)
 {
     node_dir_make(&dir, THREE, 1);
-    for (uint64_t at = 0; at < 24; at++) {
+    for (uint64_t at = 0; at < DISK_FILE_SIZE; at++) {
         node_dir_flip(&dir, NODE_DIR_GROUP "/disk", at, 0);
         check_dir();
         assert_said("act");
         assert_said("group-1/disk");
         node_dir_flip(&dir, NODE_DIR_GROUP "/disk", at, 0);
     }
+    node_dir_fini(&dir);
+}
+END_TEST
+
+START_TEST(another_disks_file_is_found_through_the_snapshot)
+{
+    char text[DISK_FILE_SIZE + 1];
+
+    node_dir_make(&dir, THREE, 1);
+    disk_encode(NODE_DIR_DISK + 1, text);
+    node_dir_write(&dir, NODE_DIR_GROUP "/disk", text, DISK_FILE_SIZE_OLD);
+    check_dir();
+    assert_said("act");
+    assert_said("group-1/disk");
     node_dir_fini(&dir);
 }
 END_TEST
@@ -808,7 +823,8 @@ static Suite *suite(void)
     tcase_add_loop_test(flips, every_flipped_bit_is_found_and_its_file_named, 0,
                         sizeof kinds / sizeof kinds[0]);
     tcase_add_test(flips, every_flipped_bit_that_counts_in_the_journal_is_found);
-    tcase_add_test(flips, a_flipped_bit_in_the_disks_id_is_found_through_the_snapshot);
+    tcase_add_test(flips, a_flipped_bit_in_the_disks_file_is_found);
+    tcase_add_test(flips, another_disks_file_is_found_through_the_snapshot);
     tcase_add_test(flips, both_slots_of_the_ballot_are_needed_by_nobody_but_one_is);
     tcase_add_loop_test(flips, a_start_with_a_flipped_bit_does_what_was_said, 0, PLACES);
     suite_add_tcase(suite, flips);

@@ -20,7 +20,14 @@ OPTIONS = ["--scrub-rate", f"{SCRUB_MIB}M", "--segment-size", "1M", "--snapshot-
            "--journal-segment-size", "4M", "--inflight-size", "2M", "--disk-reserve", "24M"]
 BROKEN = re.compile(r"assertion failed|Sanitizer|runtime error:|stack smashing|corrupted size")
 EVENT = re.compile(r"^\S+ (ERROR|WARN|INFO|DEBUG) node=\d+ mod=\S+ event=(\S+)(.*)$")
+TEXT = re.compile(r'\btext=(?:"((?:[^"\\]|\\.)*)"|(\S+))')
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+
+
+def reason(fields):
+    """What an event gives as its text."""
+    found = TEXT.search(fields)
+    return (found.group(1) or found.group(2)) if found else "for no reason that it tells"
 
 
 class Node:
@@ -303,7 +310,9 @@ class NemesisCluster:
             self.see_leader(rest)
         elif event == "damage_found":
             self.count("damage found")
-        if level == "ERROR":
+        if event == "node_failed" and node.handled:
+            node.refusal = reason(rest)  # It had started, and was told by the others.
+        elif level == "ERROR":
             if time.monotonic() > node.allowed.get(event, 0):
                 self.fail_of(node, event, f"unexpected: {line}")
 

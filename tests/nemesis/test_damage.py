@@ -10,6 +10,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
 
 import damage  # pylint: disable=wrong-import-position
+import nodes  # pylint: disable=wrong-import-position
 
 
 def batch(segment, sequence, size):
@@ -80,6 +81,14 @@ class DamageTest(unittest.TestCase):
                 ("node 2 refused: the id of node 1 belongs to another disk: a node", "replace"),
                 ("listen: 127.0.0.1:1: address already in use", None)):
             self.assertEqual(damage.instruction(text), action, text)
+
+    def test_what_a_started_node_ends_with_is_understood_as_well(self):
+        fields = (' reason=WRONG_DISK text="node 1 refused: the id of node 7 belongs to another disk: '
+                  'a \\"node\\"" next="empty the directory"')
+        self.assertEqual(damage.instruction(nodes.reason(fields)), "replace")
+        self.assertTrue(nodes.reason(fields).endswith('a \\"node\\"'))
+        self.assertEqual(nodes.reason(" text=short"), "short")
+        self.assertIn("no reason", nodes.reason(" reason=IO"))
 
 
 if __name__ == "__main__":

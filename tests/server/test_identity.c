@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/runner.h"
@@ -269,10 +270,18 @@ START_TEST(who_joins_learns_the_cluster_and_keeps_it)
 }
 END_TEST
 
+static void write_disk(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
 START_TEST(a_disk_keeps_its_id)
 {
     struct identity identity;
-    FILE *file;
     char path[CONFIG_TEXT_SIZE + 16];
 
     ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
@@ -281,11 +290,49 @@ START_TEST(a_disk_keeps_its_id)
     ck_assert_int_eq(identity_open_disk(&identity, config.data, 0xdef, &info), ERR_OK);
     ck_assert_uint_eq(identity.disk_id, 0xabc);
     snprintf(path, sizeof path, "%s/disk", config.data);
-    file = fopen(path, "w");
-    ck_assert_ptr_nonnull(file);
-    fputs("disk = 0000000000000abg\n", file);
-    ck_assert_int_eq(fclose(file), 0);
+    write_disk(path, "disk = 0000000000000abg\n");
     ck_assert_int_eq(identity_open_disk(&identity, config.data, 0xdef, &info), ERR_CORRUPT);
+    identity_close(&identity);
+}
+END_TEST
+
+START_TEST(a_flipped_bit_of_the_disks_file_is_damage)
+{
+    struct identity identity;
+    char path[CONFIG_TEXT_SIZE + 16];
+    char bytes[DISK_FILE_SIZE + 1] = "";
+
+    ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
+    ck_assert_int_eq(identity_open_disk(&identity, config.data, 0xabc, &info), ERR_OK);
+    snprintf(path, sizeof path, "%s/disk", config.data);
+    disk_encode(0xabc, bytes);
+    for (unsigned bit = 0; bit < DISK_FILE_SIZE * 8; bit++) {
+        bytes[bit / 8] ^= (char)(1 << bit % 8);
+        if (bytes[bit / 8] != '\0') { /* write_disk() writes text. */
+            write_disk(path, bytes);
+            ck_assert_int_eq(identity_open_disk(&identity, config.data, 0xdef, &info), ERR_CORRUPT);
+        }
+        bytes[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    identity_close(&identity);
+}
+END_TEST
+
+START_TEST(a_disks_file_without_a_checksum_is_read_and_gets_one)
+{
+    struct identity identity;
+    struct stat found;
+    char path[CONFIG_TEXT_SIZE + 16];
+
+    ck_assert_int_eq(identity_open(&identity, io_real(), &config, &info), ERR_OK);
+    snprintf(path, sizeof path, "%s/disk", config.data);
+    write_disk(path, "disk = 0000000000000abc\n");
+    ck_assert_int_eq(identity_open_disk(&identity, config.data, 0xdef, &info), ERR_OK);
+    ck_assert_uint_eq(identity.disk_id, 0xabc);
+    ck_assert_int_eq(stat(path, &found), 0);
+    ck_assert_int_eq(found.st_size, DISK_FILE_SIZE);
+    ck_assert_int_eq(identity_open_disk(&identity, config.data, 0xdef, &info), ERR_OK);
+    ck_assert_uint_eq(identity.disk_id, 0xabc);
     identity_close(&identity);
 }
 END_TEST
@@ -331,6 +378,8 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_parent_that_is_missing_is_told);
     tcase_add_test(tcase, who_joins_learns_the_cluster_and_keeps_it);
     tcase_add_test(tcase, a_disk_keeps_its_id);
+    tcase_add_test(tcase, a_flipped_bit_of_the_disks_file_is_damage);
+    tcase_add_test(tcase, a_disks_file_without_a_checksum_is_read_and_gets_one);
     tcase_add_test(tcase, an_existing_directory_is_opened_whatever_its_cluster);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -117,6 +117,28 @@ START_TEST(a_hello_that_does_not_fit_is_refused_with_the_reason)
 }
 END_TEST
 
+/* WRONG_DISK is what ends a node that dials: it says that the dialler is not who it was. */
+START_TEST(who_knows_this_node_by_another_disk_is_not_told_that_its_own_is_wrong)
+{
+    Quorlog__Hello message = hello();
+    struct wire wire = wire_client(&lab);
+
+    wire_create(&wire, "t"); /* A node that has applied nothing would believe it. */
+    wire_close(&wire);
+    ck_assert_uint_ne(lab.node->identity.disk_id, 0);
+    message.cluster_id = lab.node->identity.cluster_id;
+    message.node_id = 2;
+    message.to_node_id = 1;
+    message.disk_id = 77;
+    message.to_disk_id = lab.node->identity.disk_id + 1;
+    message.kind = QUORLOG__CONNECTION_KIND__CONNECTION_PEER;
+    expect_refused(&message, ERR_INVALID, "knows node 1 by another disk");
+    message.kind = QUORLOG__CONNECTION_KIND__CONNECTION_NODE;
+    expect_refused(&message, ERR_INVALID, "knows node 1 by another disk");
+    expect_alive();
+}
+END_TEST
+
 START_TEST(anything_before_the_hello_ends_the_connection)
 {
     struct wire wire = wire_open(&lab);
@@ -415,6 +437,7 @@ static Suite *suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_hello_is_answered_with_who_is_here);
     tcase_add_test(tcase, a_hello_that_does_not_fit_is_refused_with_the_reason);
+    tcase_add_test(tcase, who_knows_this_node_by_another_disk_is_not_told_that_its_own_is_wrong);
     tcase_add_test(tcase, anything_before_the_hello_ends_the_connection);
     tcase_add_test(tcase, a_second_hello_ends_the_connection);
     tcase_add_test(tcase, who_says_nothing_is_sent_away);

@@ -99,7 +99,7 @@ def ratio_table(ratios):
             return "-"
         return f"at {'most' if one.at_most else 'least'} {number(one.limit, one.unit)}"
 
-    return table(("against the targets", "is", "middle half of the rounds", "target", ""),
+    return table(("ratio", "is", "middle half of the rounds", "target", ""),
                  [(one.name, number(one.value, one.unit),
                    f"± {number(one.spread / 2)}" if len(one.found) > 1 else "-", target(one), one.verdict())
                   for one in ratios])

@@ -61,6 +61,7 @@ static int load(const struct invocation *invocation, struct config *config)
         }
     }
     if (err == ERR_OK) {
+        memory_shares_settle(config);
         err = config_validate(config, &info);
     }
     return err == ERR_OK ? EXIT_OK : usage("%s", info.text);

@@ -38,6 +38,8 @@ struct key_find {
     bool more; /* there may be others behind them */
 };
 
+enum { KEY_TABLE_ENTRY_SIZE = sizeof(struct key_entry) + 2 * sizeof(uint32_t) };
+
 struct key_table {
     struct key_entry *entries; /* owned */
     uint32_t *before;          /* owned: an entry's next older one in its bucket, + 1; 0: none */

@@ -65,6 +65,8 @@ struct lookup_options {
     uint64_t check_ms;    /* how often a file is checked; 0: a day */
     unsigned interval_ms; /* how long it may sleep though nobody wakes it; 0: a second */
     unsigned table_max;   /* keys in memory; 0: LOOKUP_TABLE_MAX */
+    size_t memory;        /* bytes that keys and hashes in memory take, of all topics: topics get
+                             equal shares, down to a few KiB; 0: whatever the bounds of one give */
     uint64_t part_max;    /* bytes of log that a file of keys begins with; 0: 64 MiB */
 };
 

@@ -16,7 +16,10 @@
 #include "lookup/lookup_internal.h"
 #include "record/batch_records.h"
 
-enum { STEP_SIZE = 1024 * 1024 };
+enum {
+    STEP_SIZE = 1024 * 1024,
+    KEYS_LEAST = 256, /* in a file, however many topics there are */
+};
 
 /* One step. */
 struct step {
@@ -72,6 +75,31 @@ static bool find_work(struct step *step)
     return lowest < end;
 }
 
+/* Half of a topic's share for each of the two. Those that grow by doubling may take twice what they
+ * hold. */
+static size_t share_of(const struct lookup *self, size_t item_size, size_t least, size_t most)
+{
+    size_t topics = HASH_COUNT(self->topics); /* The worker is the one that changes it. */
+    size_t count = self->options.memory / 2 / (topics > 0 ? topics : 1) / (2 * item_size);
+
+    least = least < most ? least : most;
+    ASSERT(least > 0 && most <= BLOOM_KEYS_MAX);
+    if (self->options.memory == 0 || count > most) {
+        return most;
+    }
+    return count > least ? count : least;
+}
+
+size_t lookup_keys_max(const struct lookup *self)
+{
+    return share_of(self, KEY_TABLE_ENTRY_SIZE, KEYS_LEAST, self->options.table_max);
+}
+
+size_t lookup_hashes_max(const struct lookup *self)
+{
+    return share_of(self, sizeof(uint64_t), KEYS_LEAST, BLOOM_KEYS_MAX);
+}
+
 static bool is_full(const struct step *step, enum part_kind kind)
 {
     const struct topic_indexes *indexes = step->indexes;
@@ -82,10 +110,11 @@ static bool is_full(const struct step *step, enum part_kind kind)
     case PART_TIME:
         return segment_ended || !fresh->exact;
     case PART_KEYS:
-        return indexes->keys.count >= step->lookup->options.table_max ||
+        return indexes->keys.count >= lookup_keys_max(step->lookup) ||
                fresh->size >= step->lookup->options.part_max || !fresh->exact;
     case PART_BLOOM:
-        return segment_ended || indexes->hash_count >= BLOOM_KEYS_MAX || !fresh->exact;
+        return segment_ended || indexes->hash_count >= lookup_hashes_max(step->lookup) ||
+               !fresh->exact;
     case PART_KIND_COUNT:
         break;
     }

@@ -6,6 +6,8 @@
 #include "lookup/key_merge.h"
 #include "lookup/lookup_internal.h"
 
+enum { KEYS_KEPT = 1024 }; /* room for so many, in a table that is empty again */
+
 static int compare_entries(const void *a, const void *b)
 {
     return key_entry_compare(a, b);
@@ -68,6 +70,17 @@ static enum err write_kind(struct lookup *self, const struct topic_indexes *inde
     return ERR_INVALID;
 }
 
+/* A large table is given back: another topic may be the one that fills the next. */
+static void forget_keys(struct key_table *keys)
+{
+    if (keys->capacity > KEYS_KEPT) {
+        key_table_fini(keys);
+        key_table_init(keys);
+    } else {
+        key_table_clear(keys);
+    }
+}
+
 void lookup_forget(struct topic_indexes *indexes, enum part_kind kind)
 {
     topic_indexes_lock(indexes);
@@ -75,9 +88,12 @@ void lookup_forget(struct topic_indexes *indexes, enum part_kind kind)
     if (kind == PART_TIME) {
         time_table_clear(&indexes->times);
     } else if (kind == PART_KEYS) {
-        key_table_clear(&indexes->keys);
+        forget_keys(&indexes->keys);
     } else {
+        free(indexes->hashes); /* It is given back: the next one may be of another topic. */
+        indexes->hashes = NULL;
         indexes->hash_count = 0;
+        indexes->hash_capacity = 0;
     }
     topic_indexes_unlock(indexes);
 }

@@ -83,6 +83,10 @@ void lookup_check(struct lookup *self, struct topic_indexes *indexes, bool *ret_
 void lookup_damaged(struct lookup *self, struct topic_indexes *indexes, struct part *part,
                     const struct err_info *info);
 
+/* How many keys, and hashes for a Bloom filter, a topic may have in memory. */
+size_t lookup_keys_max(const struct lookup *self);
+size_t lookup_hashes_max(const struct lookup *self);
+
 /* The next piece of the log. *ret_busy: there was one. */
 enum err lookup_build(struct lookup *self, struct topic_indexes *indexes, bool *ret_busy,
                       struct err_info *info);

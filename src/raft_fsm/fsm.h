@@ -131,6 +131,9 @@ const struct nodes *fsm_nodes(const struct fsm *self); /* borrowed while the fsm
 enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb, void *arg,
                    struct err_info *info);
 
+/* How much was applied since opening (work.h). */
+uint64_t fsm_work(const struct fsm *self);
+
 /* Whether so many files are kept open by what was not synced that a snapshot is due (file_cache.h).
  */
 bool fsm_is_crowded(const struct fsm *self);

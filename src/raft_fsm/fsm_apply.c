@@ -448,6 +448,14 @@ static enum err apply_command(struct fsm *self, struct step *step)
     return ERR_CORRUPT;
 }
 
+static void count_work(struct fsm *self, const struct command_view *command)
+{
+    bool writes = command->type == COMMAND_PRODUCE;
+
+    work_add(&self->work, command->type, writes ? command->produce.topic_id : 0,
+             writes ? command->produce.header.size : 0);
+}
+
 static enum err apply_commands(struct fsm *self, const struct entry *entry, fsm_result_cb cb,
                                void *arg, struct err_info *info)
 {
@@ -470,6 +478,7 @@ static enum err apply_commands(struct fsm *self, const struct entry *entry, fsm_
         step.result = (struct fsm_result){0};
         err = fsm_ease_files(self, NULL, info);
         err = err == ERR_OK ? apply_command(self, &step) : err;
+        count_work(self, &step.command);
         if (err != ERR_OK) {
             return err;
         }
@@ -491,6 +500,7 @@ enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb
     if (info != NULL) {
         *info = (struct err_info){0};
     }
+    self->work.sum += WORK_CALL;
     if (entry->type == ENTRY_COMMAND) {
         err = apply_commands(self, entry, cb, arg, info);
     }
@@ -503,6 +513,11 @@ enum err fsm_apply(struct fsm *self, const struct entry *entry, fsm_result_cb cb
     }
     self->applied_index = entry->index;
     return ERR_OK;
+}
+
+uint64_t fsm_work(const struct fsm *self)
+{
+    return self->work.sum;
 }
 
 uint64_t fsm_alterations(const struct fsm *self)

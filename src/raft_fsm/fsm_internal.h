@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "raft_fsm/fsm.h"
+#include "raft_fsm/work.h"
 
 /* A topic that is no longer in the catalog, but whose files a snapshot may still promise. */
 struct deleted_topic {
@@ -43,6 +44,7 @@ struct fsm {
     uint64_t applied_index;
     int64_t time_us;
     uint64_t records_applied;
+    struct work work;              /* since open */
     uint64_t alterations;          /* of settings, since open */
     struct deleted_topic *deleted; /* owned list */
     bool holes_allowed;

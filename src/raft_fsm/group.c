@@ -370,6 +370,11 @@ static void arm(struct group *self)
     uint64_t wait_ms = deadline > now ? deadline - now : 0;
     int rv;
 
+    if (wait_ms == 0) {
+        /* After what the sockets have by then: a timer would come before it, and again before it. */
+        waker_wake(&self->waker);
+        return;
+    }
     if (self->state == GROUP_RESIGNING && wait_ms > 10) {
         wait_ms = 10;
     }

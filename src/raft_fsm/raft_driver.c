@@ -89,7 +89,8 @@ void raft_driver_free(struct raft_driver *self)
 
 /* ---- time ---- */
 
-uint64_t raft_driver_deadline_ms(const struct raft_driver *self)
+/* When something is due by the clock. */
+static uint64_t clock_deadline_ms(const struct raft_driver *self)
 {
     uint64_t deadline = raft_timeout(&self->core);
     uint64_t beat = self->timeout_ms + self->options.heartbeat_ms;
@@ -107,6 +108,17 @@ uint64_t raft_driver_deadline_ms(const struct raft_driver *self)
         deadline = self->round_ms;
     }
     return self->news_ms != 0 && self->news_ms < deadline ? self->news_ms : deadline;
+}
+
+/* Whether the host is to be asked again to apply. */
+static bool apply_is_due(const struct raft_driver *self)
+{
+    return self->apply_waits && !self->core.snapshot.installing;
+}
+
+uint64_t raft_driver_deadline_ms(const struct raft_driver *self)
+{
+    return apply_is_due(self) ? self->now_ms : clock_deadline_ms(self);
 }
 
 /*
@@ -136,7 +148,7 @@ static enum err lead_alone(struct raft_driver *self)
 enum err raft_driver_tick(struct raft_driver *self, uint64_t now_ms)
 {
     struct raft_event event = {.type = RAFT_TIMEOUT};
-    enum err err;
+    enum err err = ERR_OK;
 
     ASSERT(self->started);
     ASSERT(now_ms >= self->now_ms);
@@ -150,10 +162,18 @@ enum err raft_driver_tick(struct raft_driver *self, uint64_t now_ms)
     if (self->round_ms != 0 && now_ms >= self->round_ms) {
         raft_driver_send_confirms(self);
     }
+    if (apply_is_due(self)) {
+        self->apply_waits = false;
+        err = raft_driver_settle(self);
+    }
+    /* What is due by the clock does not wait for all to be applied. */
+    if (err != ERR_OK) {
+        return err;
+    }
     if (self->barrier_due) {
         err = raft_driver_settle(self);
-    } else if (now_ms < raft_driver_deadline_ms(self)) {
-        return ERR_OK;
+    } else if (now_ms < clock_deadline_ms(self)) {
+        err = ERR_OK;
     } else if (is_sole_voter(self)) {
         err = lead_alone(self);
     } else {
@@ -232,7 +252,8 @@ static unsigned trailing(const struct raft_driver *self, uint64_t index)
 
     for (; index >= self->log.first; index--) {
         size += entry_frame_size(raft_driver_log_get(&self->log, index)->size);
-        if (count >= self->options.trailing_min && size > self->options.trailing_size) {
+        if ((count >= self->options.trailing_min && size > self->options.trailing_size) ||
+            (self->options.trailing_size_max > 0 && size > self->options.trailing_size_max)) {
             break;
         }
         count++;
@@ -270,7 +291,10 @@ enum err raft_driver_compact(struct raft_driver *self, uint64_t now_ms,
     raft_driver_snapshot_copy(&self->snapshot, snapshot);
     err = raft_driver_run(self, &event);
     if (err == ERR_OK) {
+        size_t size = self->log.size;
+
         raft_driver_log_drop_prefix(&self->log, self->core.trail.offset);
+        self->applied_size -= size - self->log.size; /* All of them were. */
     }
     raft_driver_tell(self);
     return err;
@@ -296,7 +320,9 @@ enum err raft_driver_installed(struct raft_driver *self, uint64_t now_ms)
     self->membership = self->snapshot.membership;
     self->membership_index = self->snapshot.membership_index;
     raft_driver_log_reset(&self->log, self->snapshot.index + 1);
+    self->applied_size = 0;
     self->applied = self->commit = self->stored = self->snapshot.index;
+    self->apply_waits = false;
     event.persisted_snapshot.metadata.index = self->snapshot.index;
     event.persisted_snapshot.metadata.term = self->snapshot.term;
     event.persisted_snapshot.metadata.configuration = self->install_members;
@@ -447,7 +473,13 @@ bool raft_driver_installing(const struct raft_driver *self)
 
 size_t raft_driver_memory(const struct raft_driver *self)
 {
-    return self->log.size;
+    return self->log.size + self->log.count * RAFT_DRIVER_LOG_OVERHEAD;
+}
+
+size_t raft_driver_unapplied_size(const struct raft_driver *self)
+{
+    ASSERT(self->applied_size <= self->log.size);
+    return self->log.size - self->applied_size;
 }
 
 const struct entry *raft_driver_entry(const struct raft_driver *self, uint64_t index)
@@ -474,6 +506,7 @@ void raft_driver_check(const struct raft_driver *self)
     ASSERT(self->snapshot.index <= self->applied);
     ASSERT(self->snapshot.index == 0 || end >= self->snapshot.index);
     ASSERT(self->membership_index <= self->applied);
+    ASSERT((self->applied_size == self->log.size) == (self->applied == end));
     ASSERT((self->install.index != 0) == self->core.snapshot.installing);
     ASSERT(IMPLIES(self->install_failed, self->core.snapshot.installing));
     if (self->core.snapshot.installing) {
@@ -482,7 +515,7 @@ void raft_driver_check(const struct raft_driver *self)
     }
     ASSERT(last == end);
     ASSERT(self->core.last_stored == self->stored);
-    ASSERT(self->applied == self->commit);
+    ASSERT(self->applied == self->commit || self->apply_waits); /* D2 */
     ASSERT(IMPLIES(self->appends.count == 0, self->stored == end));
     ASSERT(self->core.trail.snapshot.index == self->snapshot.index);
     ASSERT(self->core.trail.offset == self->log.first - 1);

@@ -18,7 +18,8 @@
  * Invariants:
  *   D1  Term and vote are durable (save_ballot) before anything else of a step is done.
  *   D2  Entries are applied once each, in order, only when committed, never while a snapshot
- *       installs; the commit index the owner sees never goes down.
+ *       installs; the commit index the owner sees never goes down. All that is committed is applied
+ *       before a call returns, unless the host said that it waits.
  *   D3  A message that says "I have entries up to i" leaves only after append reported i durable.
  *   D4  In memory: every entry from first_index to last_index, and the newest snapshot.
  *   D5  No message of an older term reaches the core; no rejection or success that libraft invents
@@ -46,22 +47,23 @@ struct raft_driver;
 enum raft_role { RAFT_ROLE_FOLLOWER, RAFT_ROLE_CANDIDATE, RAFT_ROLE_LEADER };
 
 struct raft_driver_options {
-    uint64_t id;             /* > 0; bound to this disk for ever (R17) */
-    const char *address;     /* in, copied: "host:port" */
-    uint64_t seed;           /* of the core's own random timeouts */
-    unsigned heartbeat_ms;   /* 0: 50 */
-    unsigned election_ms;    /* timeouts are drawn from [election_ms, 2 × election_ms]; 0: 300 */
-    unsigned news_ms;        /* a leader with nothing else to say tells of a new commit index
-                                after this time; 0: its next heartbeat does */
-    unsigned install_ms;     /* before a snapshot is sent again; 0: 60 000 */
-    unsigned inflight_max;   /* entries sent to a peer and not yet answered; 0: 256 */
-    size_t message_size_max; /* bytes of entries in one message; 0: 1 MiB (one larger entry is
-                                sent alone) */
-    size_t trailing_size;    /* bytes of entries kept behind a snapshot; 0: 16 MiB */
-    unsigned trailing_min;   /* entries kept behind a snapshot at least; 0: inflight_max + 1 */
-    const struct diag *diag; /* borrowed; may be NULL */
-    unsigned rules_off;      /* bit n: rule Rn is not kept. Only for tests that show that each
-                                rule is needed; 0 everywhere else. */
+    uint64_t id;              /* > 0; bound to this disk for ever (R17) */
+    const char *address;      /* in, copied: "host:port" */
+    uint64_t seed;            /* of the core's own random timeouts */
+    unsigned heartbeat_ms;    /* 0: 50 */
+    unsigned election_ms;     /* timeouts are drawn from [election_ms, 2 × election_ms]; 0: 300 */
+    unsigned news_ms;         /* a leader with nothing else to say tells of a new commit index
+                                 after this time; 0: its next heartbeat does */
+    unsigned install_ms;      /* before a snapshot is sent again; 0: 60 000 */
+    unsigned inflight_max;    /* entries sent to a peer and not yet answered; 0: 256 */
+    size_t message_size_max;  /* bytes of entries in one message; 0: 1 MiB (one larger entry is
+                                 sent alone) */
+    size_t trailing_size;     /* bytes of entries kept behind a snapshot; 0: 16 MiB */
+    unsigned trailing_min;    /* entries kept behind a snapshot at least; 0: inflight_max + 1 */
+    size_t trailing_size_max; /* … as long as they are not more bytes than that; 0: whatever */
+    const struct diag *diag;  /* borrowed; may be NULL */
+    unsigned rules_off;       /* bit n: rule Rn is not kept. Only for tests that show that each
+                                 rule is needed; 0 everywhere else. */
 };
 
 struct raft_driver_host {
@@ -81,7 +83,11 @@ struct raft_driver_host {
     /* Send to message->to; may be lost. borrowed until return; the host takes references. */
     void (*send)(void *arg, const struct message *message);
 
-    /* A committed entry, the next one. Failure stops the process. */
+    /*
+     * A committed entry, the next one. ERR_AGAIN: not now, since enough was applied in this turn:
+     * nothing was done, raft_driver_tick is due at once, and asks again; meanwhile all else goes
+     * on. Any other failure stops the process.
+     */
     enum err (*apply)(void *arg, const struct entry *entry);
 
     /*
@@ -199,7 +205,10 @@ uint64_t raft_driver_first_index(const struct raft_driver *self); /* oldest entr
 uint64_t raft_driver_last_index(const struct raft_driver *self);
 uint64_t raft_driver_stored_index(const struct raft_driver *self); /* durable here */
 bool raft_driver_installing(const struct raft_driver *self);
-size_t raft_driver_memory(const struct raft_driver *self); /* bytes of entries held */
+/* Bytes that the entries held take, and of their frames those that are not applied yet, whoever
+ * proposed them. */
+size_t raft_driver_memory(const struct raft_driver *self);
+size_t raft_driver_unapplied_size(const struct raft_driver *self);
 
 /* Leader only: may begin a round of reads (R20). */
 bool raft_driver_read_ready(const struct raft_driver *self);

@@ -70,9 +70,10 @@ struct raft_driver {
     uint64_t vote;
 
     struct raft_driver_log log;
-    uint64_t commit;  /* R13: our own maximum */
-    uint64_t applied; /* <= commit */
-    uint64_t stored;  /* durable here, and in our log */
+    uint64_t commit;     /* R13: our own maximum */
+    uint64_t applied;    /* <= commit */
+    size_t applied_size; /* bytes of the frames in log that are applied */
+    uint64_t stored;     /* durable here, and in our log */
     struct raft_driver_appends appends;
 
     struct snapshot snapshot;                  /* newest; index 0: none */
@@ -82,6 +83,7 @@ struct raft_driver {
     struct raft_configuration install_members; /* the core's gift, to be given back */
     bool install_failed;                       /* core reset when all appends are answered */
 
+    bool apply_waits;                 /* the host took no more entries: asked in the next tick */
     bool barrier_due;                 /* R14 */
     uint64_t timeout_ms;              /* last RAFT_TIMEOUT (R13) */
     uint64_t quiet_ms;                /* no RAFT_TIMEOUT before (R11) */

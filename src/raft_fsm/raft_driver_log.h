@@ -19,6 +19,12 @@
 #include "base/err.h"
 #include "raft_fsm/entry.h"
 
+enum {
+    /* What an entry takes beside its frame: its place in the ring, twice, since that grows by
+     * doubling, and what the block that holds it alone, at worst, and the heap put before it. */
+    RAFT_DRIVER_LOG_OVERHEAD = 2 * sizeof(struct entry) + sizeof(struct block) + 16,
+};
+
 struct raft_driver_log {
     struct entry *slots; /* owned ring */
     size_t capacity;     /* 0 or a power of two */

@@ -218,6 +218,9 @@ static enum err load(struct raft_driver *self, const struct raft_driver_disk *di
             if (err != ERR_OK) {
                 return raft_driver_fail(self, err);
             }
+            self->applied_size += disk->entries[i].index <= self->applied
+                                      ? entry_frame_size(disk->entries[i].size)
+                                      : 0;
         }
     }
     self->stored = raft_driver_end(self);

@@ -425,10 +425,15 @@ static enum err apply_next(struct raft_driver *self)
 
     ASSERT(entry != NULL); /* D4 */
     err = self->host.apply(self->host.arg, entry);
+    if (err == ERR_AGAIN) {
+        self->apply_waits = true;
+        return ERR_OK;
+    }
     if (err != ERR_OK) {
         return raft_driver_fail(self, err);
     }
     self->applied++;
+    self->applied_size += entry_frame_size(entry->size);
     if (entry->type != ENTRY_CHANGE) {
         return ERR_OK;
     }
@@ -464,7 +469,7 @@ enum err raft_driver_settle(struct raft_driver *self)
     enum err err = ERR_OK;
 
     while (err == ERR_OK && !self->core.snapshot.installing) {
-        if (self->applied < self->commit) {
+        if (self->applied < self->commit && !self->apply_waits) {
             /* One message can end this node's leadership and commit what another leader put in
              * place of its proposals: their outcome is lost first. */
             raft_driver_tell(self);

@@ -99,27 +99,6 @@ static void send_message(void *arg, const struct message *message)
     self->host.send(self->host.arg, &told);
 }
 
-static enum err apply(void *arg, const struct entry *entry)
-{
-    struct replica *self = arg;
-    struct pending *pending = replica_take_pending(self, entry);
-    unsigned step = turns_step(self->host.turns, STEP_APPLY);
-    enum err err;
-
-    err = fsm_apply(self->fsm, entry, pending != NULL ? replica_answer : NULL, pending,
-                    &self->apply_info);
-    if (err != ERR_OK) {
-        self->apply_info.code = err;
-    }
-    if (pending != NULL) {
-        replica_answered(self, pending);
-    }
-    self->size_since_snapshot += entry_frame_size(entry->size);
-    self->changed = true;
-    (void)turns_step(self->host.turns, step); /* The one that ended is ours. */
-    return err;
-}
-
 static void changed(void *arg)
 {
     struct replica *self = arg;
@@ -146,6 +125,8 @@ static void set_defaults(struct replica_options *options)
     options->compact_memory = options->compact_memory != 0 ? options->compact_memory : 32 << 20;
     options->inflight_size_max =
         options->inflight_size_max != 0 ? options->inflight_size_max : 16 << 20;
+    options->apply_work_max = options->apply_work_max != 0 ? options->apply_work_max : 2 << 20;
+    replica_memory_defaults(options);
 }
 
 static enum err make_dirs(const struct replica *self, struct err_info *info)
@@ -303,6 +284,7 @@ static enum err start_driver(struct replica *self, struct journal *journal,
         .news_ms = NEWS_MS,
         .trailing_size = self->options.trailing_size,
         .trailing_min = self->options.trailing_min,
+        .trailing_size_max = self->options.entries_size_max / 2,
         .diag = self->host.diag,
         .rules_off = self->options.rules_off,
     };
@@ -311,7 +293,7 @@ static enum err start_driver(struct replica *self, struct journal *journal,
         .save_ballot = save_ballot,
         .append = append,
         .send = send_message,
-        .apply = apply,
+        .apply = replica_apply,
         .install = replica_install_begin,
         .changed = changed,
     };
@@ -582,6 +564,7 @@ enum err replica_receive(struct replica *self, const struct message *message, st
     if (!replica_cut_growth(self, message, &rest)) {
         return ERR_OK;
     }
+    replica_cut_entries(self, &rest);
     message = &rest;
     switch (message->type) {
     case MESSAGE_CLEANED:

@@ -15,6 +15,7 @@
  *     or lost          leadership went: done with ERR_LEADERSHIP_LOST, outcome unknown
  *
  *     or refused       ERR_NOSPACE: too few disks have room; nothing was proposed (replica_room.c)
+ *     or held back     queued, while what entries take is at its bound (replica_memory.c)
  *
  *   Life of a read index (for a read that must see all that was acknowledged before it):
  *     replica_read        queued
@@ -95,7 +96,11 @@ struct replica_options {
     size_t trailing_size;          /* bytes of entries kept behind one; 0: 32 MiB */
     unsigned trailing_min;         /* entries kept behind one at least; 0: 32 */
     size_t entry_size_max;         /* pack commands up to this many bytes; 0: 512 KiB */
-    size_t inflight_size_max;      /* bytes proposed and not yet applied; 0: 16 MiB */
+    size_t inflight_size_max;      /* bytes in the log and not yet applied; 0: 16 MiB */
+    size_t entries_size_max;       /* bytes that entries held may take (replica_memory.c); 0: what
+                                      the sizes above come to, and some */
+    size_t apply_work_max;         /* work (work.h) in a turn, from one replica_flush to the next:
+                                      an entry that reaches it is the last; 0: 2 MiB */
     uint64_t journal_segment_size; /* 0: 64 MiB */
     uint64_t segment_size_max;     /* of topics; 0: 64 MiB */
     struct file_cache *files;      /* of topics; a reference is taken; NULL: one of its own */

@@ -40,7 +40,8 @@ enum taking_state {
 
 struct taking {
     enum taking_state state;
-    struct snapshot snapshot; /* owns references unless idle */
+    struct snapshot snapshot; /* owns references when it is STORED; until then only its index counts
+                               */
 };
 
 enum installing_state {
@@ -280,6 +281,7 @@ struct replica {
     uint64_t short_since_ms;              /* while it is short */
     uint64_t short_peers[MEMBERSHIP_MAX]; /* those that said so last; 0: free */
 
+    size_t applied_work;          /* in this turn */
     uint64_t size_since_snapshot; /* bytes of frames applied since the last one */
     struct taking taking;
     bool syncing_job; /* one that syncs the logs is under way: a snapshot's, also when the snapshot
@@ -310,6 +312,11 @@ enum err replica_driver_failed(struct replica *self, enum err err, struct err_in
 
 /* Hands a task to the host (or keeps it while opening). */
 void replica_post_task(struct replica *self, struct journal_task *task);
+
+/* replica_apply.c */
+enum err replica_apply(void *arg /* struct replica */, const struct entry *entry);
+/* A turn is over. */
+void replica_apply_more(struct replica *self);
 
 /* replica_propose.c */
 void replica_fail_queue(struct replica *self, enum err err);
@@ -350,6 +357,15 @@ void replica_refuse_growth(struct replica *self);
 /* What of a message can be taken: in *ret_rest, which is a borrowing copy of it. False: nothing. */
 bool replica_cut_growth(const struct replica *self, const struct message *message,
                         struct message *ret_rest);
+
+/* replica_memory.c */
+void replica_memory_defaults(struct replica_options *options);
+/* A leader proposes no more. */
+bool replica_memory_full(const struct replica *self);
+/* A snapshot is due, since it would free memory. */
+bool replica_memory_crowded(const struct replica *self);
+/* Takes off a follower's message, a borrowing copy, the new entries that there is no memory for. */
+void replica_cut_entries(const struct replica *self, struct message *message);
 
 /* replica_snapshot.c */
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info);

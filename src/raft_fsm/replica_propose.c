@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "raft_fsm/replica_internal.h"
+#include "raft_fsm/work.h"
 
 enum {
     /* Commands in one entry: what the state machine's topic ids allow. */
@@ -112,12 +113,16 @@ void replica_answered(struct replica *self, struct pending *pending)
 static unsigned choose(const struct replica *self, struct proposal *first, size_t *ret_size)
 {
     size_t size = COMMAND_PAYLOAD_HEADER_SIZE;
+    struct work work = {0};
     unsigned count = 0;
 
     for (struct proposal *p = first; p != NULL && count < COMMANDS_MAX; p = p->next) {
         size_t more = command_encoded_size(&p->command);
 
-        if (count > 0 && size + more > self->options.entry_size_max) {
+        work_add(&work, p->command.type,
+                 p->command.type == COMMAND_PRODUCE ? p->command.produce.topic_id : 0, more);
+        if (count > 0 &&
+            (size + more > self->options.entry_size_max || work.sum > WORK_ENTRY_MAX)) {
             break;
         }
         size += more;
@@ -182,17 +187,20 @@ static enum err propose_some(struct replica *self)
     struct proposal_block blocks[ENTRIES_MAX];
     struct pending *packed[ENTRIES_MAX];
     int64_t time_us = self->host.clock->wall_us(self->host.clock);
-    size_t size = self->pending_size;
+    size_t size = raft_driver_unapplied_size(self->driver);
+    size_t held = raft_driver_memory(self->driver);
     unsigned count = 0;
     uint64_t first;
     enum err err;
 
-    while (count < ENTRIES_MAX && self->queue != NULL && size < self->options.inflight_size_max) {
+    while (count < ENTRIES_MAX && self->queue != NULL && size < self->options.inflight_size_max &&
+           held < self->options.entries_size_max) {
         packed[count] = pack(self, time_us, &blocks[count]);
         if (packed[count] == NULL) {
             break;
         }
         size += packed[count]->size;
+        held += packed[count]->size;
         count++;
     }
     if (count == 0) {
@@ -215,11 +223,13 @@ enum err replica_flush(struct replica *self, struct err_info *info)
 {
     enum err err = ERR_OK;
 
+    replica_apply_more(self);
     replica_refuse_growth(self);
     while (err == ERR_OK && self->queue != NULL && !replica_handing_over(self)) {
         if (raft_driver_role(self->driver) != RAFT_ROLE_LEADER) {
             replica_fail_queue(self, ERR_NOT_LEADER);
-        } else if (self->pending_size >= self->options.inflight_size_max) {
+        } else if (raft_driver_unapplied_size(self->driver) >= self->options.inflight_size_max ||
+                   replica_memory_full(self)) {
             break;
         } else {
             err = propose_some(self);
@@ -236,6 +246,7 @@ enum err replica_flush(struct replica *self, struct err_info *info)
 
 bool replica_full(const struct replica *self)
 {
-    return replica_handing_over(self) ||
-           self->pending_size + self->queue_size >= self->options.inflight_size_max;
+    return replica_handing_over(self) || replica_memory_full(self) ||
+           raft_driver_unapplied_size(self->driver) + self->queue_size >=
+               self->options.inflight_size_max;
 }

@@ -4,8 +4,9 @@
  *      IDLE ── maybe_snapshot: enough was applied ──► JOB ── finish ──► STORED ── compact ──► IDLE
  *                                                      └── an install began: dropped ──► IDLE
  *
- * The state is copied at once; syncing the logs and writing the file take their time on another
- * thread while entries go on being applied. The journal is trimmed only afterwards (R3).
+ * The state is copied at once; encoding the copy, syncing the logs and writing the file take their
+ * time on another thread while entries go on being applied. The journal is trimmed only afterwards
+ * (R3).
  */
 #include <stdlib.h>
 
@@ -16,7 +17,8 @@
 
 struct taking_job {
     struct job job;
-    struct fsm_sync *sync; /* NULL when nothing was dirty */
+    struct fsm_sync *sync;    /* NULL when nothing was dirty */
+    struct manifest manifest; /* owned, until it is encoded; the snapshot's */
     struct snapshot snapshot;
 };
 
@@ -36,6 +38,14 @@ static void run_taking(struct replica_job *base)
     if (job->sync != NULL) {
         job->job.err = fsm_sync_run(job->sync, &job->job.info);
     }
+    if (job->job.err == ERR_OK) {
+        job->job.err = manifest_encode(&job->manifest, &job->snapshot.manifest);
+        if (job->job.err != ERR_OK) {
+            (void)err_set(&job->job.info, job->job.err, "a snapshot cannot be taken: %s",
+                          err_text(job->job.err));
+        }
+    }
+    manifest_fini(&job->manifest); /* It is large: here, not on the replica's thread. */
     if (job->job.err == ERR_OK) {
         job->job.err = snapshot_save(self->host.io, self->dir, &job->snapshot, &job->job.info);
     }
@@ -72,9 +82,25 @@ static enum err compact(struct replica *self, struct err_info *info)
     return ERR_OK;
 }
 
+/* Whether it is this job's that is being taken: an install may have come in between. */
+static bool is_taken(const struct replica *self, const struct taking_job *job)
+{
+    return self->taking.state == TAKING_JOB && self->taking.snapshot.index == job->snapshot.index;
+}
+
+/* It was not taken since memory was short: the next call tries again. */
+static void give_up(struct replica *self, const struct taking_job *job)
+{
+    if (is_taken(self, job)) {
+        replica_drop_taking(self);
+        self->size_since_snapshot += self->options.snapshot_size;
+    }
+}
+
 static enum err finish_taking(struct replica *self, struct job *base, struct err_info *info)
 {
     struct taking_job *job = (struct taking_job *)base;
+    bool encoded = job->snapshot.manifest.block != NULL;
     enum err err = job->job.err;
 
     ASSERT(self->syncing_job);
@@ -84,27 +110,31 @@ static enum err finish_taking(struct replica *self, struct job *base, struct err
 
         err = err == ERR_OK ? end : err;
     }
-    if (err != ERR_OK) {
+    if (err == ERR_NOMEM && !encoded) {
+        give_up(self, job);
+        err = ERR_OK;
+    } else if (err != ERR_OK) {
         if (info != NULL) {
             *info = job->job.info;
         }
-    } else if (self->taking.state == TAKING_JOB &&
-               self->taking.snapshot.index == job->snapshot.index) {
+    } else if (is_taken(self, job)) {
         self->snapshot_index = job->snapshot.index;
+        snapshot_ref(&job->snapshot, &self->taking.snapshot);
         self->taking.state = TAKING_STORED;
         diag_event(self->host.diag, DIAG_INFO, "raft_fsm", "snapshot_taken", "index=%llu bytes=%zu",
                    (unsigned long long)job->snapshot.index, job->snapshot.manifest.size);
         err = compact(self, info);
     }
+    manifest_fini(&job->manifest); /* Of a job that did not run. */
     snapshot_fini(&job->snapshot);
     free(job);
     return err;
 }
 
-/* The snapshot of the state as it is applied now. */
-static enum err capture(const struct replica *self, struct snapshot *ret_snapshot)
+/* The snapshot of the state as it is applied now, but for its manifest's encoding. */
+static enum err capture(const struct replica *self, struct snapshot *ret_snapshot,
+                        struct manifest *ret_manifest)
 {
-    struct manifest manifest;
     struct slice membership;
     enum err err;
 
@@ -112,12 +142,7 @@ static enum err capture(const struct replica *self, struct snapshot *ret_snapsho
     ASSERT(fsm_applied_index(self->fsm) == ret_snapshot->index);
     raft_driver_snapshot_meta(self->driver, &ret_snapshot->term, &ret_snapshot->membership_index,
                               &membership);
-    err = fsm_manifest(self->fsm, &manifest);
-    if (err != ERR_OK) {
-        return err;
-    }
-    err = manifest_encode(&manifest, &ret_snapshot->manifest);
-    manifest_fini(&manifest);
+    err = fsm_manifest(self->fsm, ret_manifest);
     if (err == ERR_OK) {
         ret_snapshot->membership = membership;
         block_ref(membership.block);
@@ -127,11 +152,23 @@ static enum err capture(const struct replica *self, struct snapshot *ret_snapsho
 
 enum err replica_capture(const struct replica *self, struct snapshot *ret_snapshot)
 {
+    struct manifest manifest;
+    enum err err;
+
     /* Between an install's end and the driver's knowledge of it the two do not fit together. */
     if (self->installing.state != INSTALLING_IDLE || raft_driver_applied_index(self->driver) == 0) {
         return ERR_BUSY;
     }
-    return capture(self, ret_snapshot);
+    err = capture(self, ret_snapshot, &manifest);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = manifest_encode(&manifest, &ret_snapshot->manifest);
+    manifest_fini(&manifest);
+    if (err != ERR_OK) {
+        snapshot_fini(ret_snapshot);
+    }
+    return err;
 }
 
 static enum err begin(struct replica *self)
@@ -142,7 +179,7 @@ static enum err begin(struct replica *self)
     if (job == NULL) {
         return ERR_NOMEM;
     }
-    err = capture(self, &job->snapshot);
+    err = capture(self, &job->snapshot, &job->manifest);
     if (err != ERR_OK) {
         goto err_after_calloc;
     }
@@ -153,7 +190,7 @@ static enum err begin(struct replica *self)
     job->job.job.run = run_taking;
     job->job.replica = self;
     job->job.finish = finish_taking;
-    snapshot_ref(&job->snapshot, &self->taking.snapshot);
+    self->taking.snapshot = (struct snapshot){.index = job->snapshot.index};
     self->taking.state = TAKING_JOB;
     self->syncing_job = true;
     self->size_since_snapshot = 0;
@@ -163,21 +200,23 @@ static enum err begin(struct replica *self)
     return ERR_OK;
 
 err_after_capture:
+    manifest_fini(&job->manifest);
     snapshot_fini(&job->snapshot);
 err_after_calloc:
     free(job);
     return err;
 }
 
-/* Enough was applied; or too many files are open because they were not synced; or the disk is
- * short, or some time has passed, and files that the last snapshot still promises, of a deleted
- * topic or below a start, would go. */
+/* Enough was applied; or it takes too much memory; or too many files are open because they were not
+ * synced; or the disk is short, or some time has passed, and files that the last snapshot still
+ * promises, of a deleted topic or below a start, would go. */
 static bool is_due(const struct replica *self)
 {
     bool newer = raft_driver_applied_index(self->driver) > self->snapshot_index;
 
     return self->size_since_snapshot >= self->options.snapshot_size ||
-           (newer && (fsm_is_crowded(self->fsm) || self->compact_lead.wants_snapshot)) ||
+           (newer && (replica_memory_crowded(self) || fsm_is_crowded(self->fsm) ||
+                      self->compact_lead.wants_snapshot)) ||
            (newer && (replica_is_short(self) || self->retention.wants_snapshot) &&
             fsm_has_deleted(self->fsm));
 }

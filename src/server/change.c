@@ -73,6 +73,10 @@ static void release(struct change *self)
     ASSERT(changes->count > 0 && changes->size >= self->request.size);
     changes->count--;
     changes->size -= self->request.size;
+    if (changes->crowded && changes->size <= front->node->requests_size_max / 2) {
+        changes->crowded = false;
+        pressure_eased(front);
+    }
     block_unref(self->body.block);
     free(self->step);
     free(self->cursor);
@@ -490,9 +494,11 @@ enum err change_new(struct session *session, const struct frame *frame,
         self->body = (struct slice){
             .block = block_ref(frame->block), .data = frame->body, .size = frame->body_size};
     }
-    request_begin(&self->request, session, frame, size);
     front->changes.count++;
     front->changes.size += size;
+    front->changes.crowded =
+        front->changes.crowded || front->changes.size > front->node->requests_size_max / 4 * 3;
+    request_begin(&self->request, session, frame, size);
     *ret_change = self;
     return ERR_OK;
 }

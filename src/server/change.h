@@ -102,6 +102,7 @@ struct changes {
     struct deadline retry;
     uint64_t leader_id; /* when it was last looked at */
     uint64_t size;      /* bytes of all, those without a session too */
+    bool crowded;       /* They are near requests_size_max: sessions that have some are not read. */
     unsigned count;
 };
 

@@ -179,6 +179,7 @@ static void place_text(const struct place *place, const char *name, const char *
         (void)snprintf(buffer, size, "option --%s %.100s", name, value);
         break;
     case CONFIG_DEFAULT:
+    case CONFIG_SHARE:
         (void)snprintf(buffer, size, "default: %s = %.100s", name, value);
         break;
     }
@@ -284,6 +285,16 @@ void config_init(struct config *self)
         enum err err = set(self, i, keys[i].value, &place, NULL);
 
         ASSERT(err == ERR_OK);
+    }
+}
+
+void config_set_share(struct config *self, enum config_number number, uint64_t value)
+{
+    ASSERT(number < CONFIG_COUNT);
+    ASSERT(value >= keys[number].min && value <= keys[number].max);
+    if (self->origins[number].source <= CONFIG_SHARE) {
+        *number_at(self, &keys[number]) = value;
+        self->origins[number].source = CONFIG_SHARE;
     }
 }
 
@@ -635,6 +646,8 @@ static const char *origin_text(const struct config *self, int number, char *buff
         return "environment";
     case CONFIG_FLAG:
         return "option";
+    case CONFIG_SHARE:
+        return "a share of memory";
     case CONFIG_DEFAULT:
         break;
     }

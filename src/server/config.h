@@ -39,6 +39,8 @@ enum {
     X(join, TEXT, "", 0, 4095, "HOST:PORT,...",                                                    \
       "nodes of a running cluster that this new node is to join, instead of bootstrap")            \
     X(cluster, TEXT, "quorlog", 1, 64, "NAME", "name of the cluster, the same on all nodes")       \
+    X(memory, SIZE, "256M", 64 << 20, INT64_C(1) << 44, "bytes",                                   \
+      "resident memory is kept under this: what is not set for itself gets a share of it")         \
     X(threads, NUMBER, "0", 0, 64, "", "threads that serve connections; 0: one a core, up to 4")   \
     X(connections_max, NUMBER, "1024", 1, 65536, "", "connections of clients at a time")           \
     X(connection_requests_max, NUMBER, "1024", 1, 65536, "",                                       \
@@ -47,8 +49,8 @@ enum {
       "bytes of one connection's requests under way; beyond it the node stops reading there")      \
     X(connection_queue_size, SIZE, "4M", 65536, INT64_C(1) << 30, "bytes",                         \
       "bytes waiting to be sent on one connection; beyond it the node stops reading there")        \
-    X(requests_size_max, SIZE, "256M", 1 << 20, INT64_C(1) << 40, "bytes",                         \
-      "bytes of all requests under way; beyond it they are refused as BUSY")                       \
+    X(requests_size_max, SIZE, "32M", 1 << 20, INT64_C(1) << 40, "bytes",                          \
+      "bytes of all requests under way; beyond it they are refused as BUSY (1/8 of memory)")       \
     X(reads_max, NUMBER, "16", 1, 1024, "", "reads of one thread that may be at the disk")         \
     X(hello_timeout_ms, TIME, "5s", 10, 3600000, "ms", "a connection must say hello in this time") \
     X(idle_timeout_ms, TIME, "0", 0, 86400000, "ms",                                               \
@@ -63,14 +65,15 @@ enum {
     X(heartbeat_ms, TIME, "50", 5, 10000, "ms", "the leader is heard from this often")             \
     X(election_ms, TIME, "300", 20, 60000, "ms",                                                   \
       "an election begins when no leader was heard for one to two times so long")                  \
-    X(mailbox_size, SIZE, "64M", 1 << 20, INT64_C(1) << 36, "bytes",                               \
-      "bytes that may wait for the raft thread")                                                   \
+    X(mailbox_size, SIZE, "16M", 1 << 20, INT64_C(1) << 36, "bytes",                               \
+      "bytes that may wait for the raft thread (1/16 of memory)")                                  \
     X(inflight_size, SIZE, "16M", 1 << 20, INT64_C(1) << 36, "bytes",                              \
-      "bytes proposed and not yet applied")                                                        \
-    X(snapshot_size, SIZE, "64M", 1 << 16, INT64_C(1) << 40, "bytes",                              \
-      "bytes of entries between snapshots")                                                        \
-    X(trailing_size, SIZE, "32M", 0, INT64_C(1) << 40, "bytes",                                    \
-      "bytes of entries kept behind a snapshot, for followers that are a little behind")           \
+      "bytes proposed and not yet applied (1/16 of memory)")                                       \
+    X(snapshot_size, SIZE, "32M", 1 << 16, INT64_C(1) << 40, "bytes",                              \
+      "bytes of entries between snapshots (1/8 of memory)")                                        \
+    X(trailing_size, SIZE, "16M", 0, INT64_C(1) << 40, "bytes",                                    \
+      "bytes of entries kept behind a snapshot, for followers that are a little behind (1/16 of "  \
+      "memory)")                                                                                   \
     X(journal_segment_size, SIZE, "64M", 1 << 20, INT64_C(1) << 31, "bytes",                       \
       "size of a journal file")                                                                    \
     X(read_yield_ms, TIME, "1", 0, 1000, "ms",                                                     \
@@ -80,8 +83,8 @@ enum {
       "bytes a second that are read again to find damage; 0: none")                                \
     X(compact_rate, SIZE, "32M", 0, INT64_C(1) << 40, "bytes",                                     \
       "bytes a second that are read and written to compact topics; 0: none")                       \
-    X(compact_memory, SIZE, "32M", 1 << 16, INT64_C(1) << 36, "bytes",                             \
-      "bytes that the keys of a topic that is compacted may take meanwhile")                       \
+    X(compact_memory, SIZE, "24M", 1 << 16, INT64_C(1) << 36, "bytes",                             \
+      "bytes that the keys of a topic that is compacted may take meanwhile (3/32 of memory)")      \
     X(retention_interval_ms, TIME, "10s", 100, 3600000, "ms",                                      \
       "the leader looks this often what the topics' retention deletes")                            \
     X(segment_size, SIZE, "64M", 4096, INT64_C(1) << 31, "bytes", "size of a topic's files")       \
@@ -102,7 +105,7 @@ enum {
     X(direct_io, WORD, "auto", 0, 0, "auto|off",                                                   \
       "write the journal past the page cache where the file system can")
 
-enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG };
+enum config_source { CONFIG_DEFAULT, CONFIG_SHARE, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG };
 
 enum config_number {
 #define CONFIG_NUMBER_OF(name, type, value, min, max, unit, help) CONFIG_##name,
@@ -158,6 +161,9 @@ enum err config_read_environment(struct config *self, char *const *environment,
 
 /* ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE; ERR_INVALID names the line. One file a configuration. */
 enum err config_read_file(struct config *self, const char *path, struct err_info *info);
+
+/* A value that no source gives, and that follows from another one. It is within the key's range. */
+void config_set_share(struct config *self, enum config_number number, uint64_t value);
 
 /* All values together. ERR_INVALID. */
 enum err config_validate(const struct config *self, struct err_info *info);

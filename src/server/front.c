@@ -358,6 +358,7 @@ void front_finish(struct front *self)
     mailbox_fini(&self->answers);
     mailbox_fini(&self->captures);
     mailbox_fini(&self->indexes_answered);
+    pressure_fini(self);
     deadlines_fini(&self->deadlines);
     waker_fini(&self->waker);
     rv = uv_loop_close(&self->loop);
@@ -404,6 +405,7 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
     mailbox_init(&self->captures, SIZE_MAX, wake, self);
     mailbox_init(&self->indexes_answered, SIZE_MAX, wake, self);
     changes_init(self);
+    pressure_init(self);
     read_indexes_init(self);
     rv = uv_thread_create(&self->thread, run, self);
     if (rv == 0) {

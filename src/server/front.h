@@ -24,6 +24,7 @@
 #include "server/deadline.h"
 #include "server/elsewhere.h"
 #include "server/node.h"
+#include "server/pressure.h"
 #include "server/read_index.h"
 #include "server/reading.h"
 #include "server/remote.h"
@@ -69,6 +70,7 @@ struct front {
     atomic_bool published;   /* it did, and nobody here has looked yet */
     struct session *sessions;
     struct deadlines deadlines;
+    struct pressure pressure;
     struct changes changes;
     struct readings readings;
     struct cursor_views cursor_views;

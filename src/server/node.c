@@ -213,6 +213,7 @@ static enum err start_group(struct node *self, struct err_info *info)
                     .retention_interval_ms = (unsigned)config->retention_interval_ms,
                     .trailing_size = config->trailing_size,
                     .inflight_size_max = config->inflight_size,
+                    .entries_size_max = self->shares.entries,
                     .journal_segment_size = config->journal_segment_size,
                     .segment_size_max = config->segment_size,
                     .files = self->files,
@@ -224,6 +225,7 @@ static enum err start_group(struct node *self, struct err_info *info)
         .diag = self->diag,
         .io = self->io,
         .mailbox_size_max = config->mailbox_size,
+        .peer_queue_size_max = self->shares.peer_queue,
         .frame_size_max = config->frame_size_max + FRAME_OVERHEAD,
         .stall_us = config->stall_warn_ms * 1000,
     };
@@ -268,6 +270,7 @@ static enum err start_lookup(struct node *self, struct err_info *info)
         .arg = self,
         .build_rate = self->config->index_build_rate,
         .check_ms = self->config->index_check_ms,
+        .memory = self->shares.keys,
     };
     struct lookup *lookup;
     enum err err = lookup_start(&options, &lookup, info);
@@ -324,6 +327,9 @@ enum err node_start(const struct node_options *options, struct node **ret_node,
     self->io = options->io;
     self->fatal = options->fatal;
     self->arg = options->arg;
+    memory_shares_of(self->config, &self->shares);
+    budget_init(&self->arriving, self->shares.arriving);
+    budget_init(&self->leaving, self->shares.leaving);
     self->clock = clock_real();
     self->started_ms = clock_monotonic_ms(self->clock);
     err = identity_open(&self->identity, self->io, self->config, info);

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/budget.h"
 #include "base/clock.h"
 #include "base/diag.h"
 #include "base/err.h"
@@ -28,6 +29,7 @@
 #include "raft_fsm/group.h"
 #include "server/config.h"
 #include "server/identity.h"
+#include "server/memory_shares.h"
 #include "transport/transport.h"
 
 struct front;
@@ -63,7 +65,10 @@ struct node {
     unsigned front_next;    /* the one that gets the next connection */
     uint64_t started_ms;
     uint64_t requests_size_max; /* bytes, of one front */
-    uint64_t leader_id;         /* last told, and its term; raft thread */
+    struct memory_shares shares;
+    struct budget arriving; /* frames of all sessions that have not come whole */
+    struct budget leaving;  /* answers of all sessions, and what is being read for them */
+    uint64_t leader_id;     /* last told, and its term; raft thread */
     uint64_t leader_term;
     /* The newest entry in the journal at start: before it is applied, what is not found here may be
      * there all the same. */

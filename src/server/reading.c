@@ -452,6 +452,10 @@ struct reading *reading_new(struct session *session, const struct frame *frame,
     self->records_left = request->records_max == 0 ? UINT64_MAX : request->records_max;
     self->bytes_max = request->bytes_max == 0 ? BYTES_DEFAULT : request->bytes_max;
     self->bytes_max = self->bytes_max > BYTES_MAX ? BYTES_MAX : self->bytes_max;
+    if (self->bytes_max > front->node->shares.leaving / 4) {
+        self->bytes_max =
+            (uint32_t)(front->node->shares.leaving / 4); /* One answer is not all of it. */
+    }
     self->wait_ms = request->wait_ms;
     self->deadline_ms = request->deadline_ms == 0 ? DEADLINE_DEFAULT_MS : request->deadline_ms;
     self->at_least = request->at_least;

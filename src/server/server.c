@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -13,6 +14,12 @@
 
 /* Threads that may wait for the disk at a time; uv's own default is 4. */
 #define POOL_SIZE_DEFAULT "16"
+
+enum {
+    HEAP_ARENAS = 2,
+    HEAP_MMAP_SIZE = 256 * 1024,
+    HEAP_TRIM_SIZE = 2 * 1024 * 1024,
+};
 
 struct server {
     uv_loop_t loop;
@@ -109,6 +116,18 @@ static void tell_started(const struct server *self, const struct config *config,
                config->direct_io, node->front_count, files_max);
 }
 
+/* Blocks of entries, frames and answers are freed by other threads than made them, and live for as
+ * long as traffic likes. Each thread's arena would keep the most that it ever had; large blocks go
+ * back to the system at once. Threads are few, and none allocates for each record. */
+static void tune_heap(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_ARENA_MAX, HEAP_ARENAS); /* Without it all works, with more memory. */
+    (void)mallopt(M_MMAP_THRESHOLD, HEAP_MMAP_SIZE);
+    (void)mallopt(M_TRIM_THRESHOLD, HEAP_TRIM_SIZE);
+#endif
+}
+
 static enum err serve(struct server *self, const struct config *config, struct io *io,
                       struct err_info *info)
 {
@@ -151,6 +170,7 @@ enum err server_run(const struct config *config, struct err_info *info)
     }
     known = diag_level_parse(config->log_level, &level);
     ASSERT(known); /* The table allows no other words. */
+    tune_heap();
     diag_init_stderr(&self->diag, level, config->id);
     (void)setenv("UV_THREADPOOL_SIZE", POOL_SIZE_DEFAULT, 0); /* Or it stays at 4. */
     (void)signal(SIGPIPE, SIG_IGN);                           /* Cannot fail. */

@@ -7,6 +7,7 @@
 #include "base/diag.h"
 #include "base/err.h"
 #include "server/config.h"
+#include "server/memory_shares.h"
 #include "server/recover.h"
 
 /*

@@ -24,6 +24,7 @@ enum {
     LINGER_MS = 500,
     NODE_FACTOR = 16, /* A node passes on what many connections ask for. */
     HEADER_ON_STACK = 1024,
+    CROWDED_SIZE = 4096, /* Who has less under way is read whatever others have. */
 };
 
 enum session_state { SESSION_HELLO, SESSION_CLIENT, SESSION_NODE, SESSION_CLOSING };
@@ -36,6 +37,7 @@ struct session {
     bool client;       /* counted in the node's clients */
     bool paused;       /* conn_pause was called */
     bool congested;
+    bool starved;          /* A read found no room in what all sessions may send. */
     size_t queue_size_max; /* bytes, as the connection's limit */
     size_t reserved;       /* bytes that reads under way may bring */
     struct request *requests;
@@ -79,7 +81,8 @@ static void update_pause(struct session *self)
     unsigned factor = self->state == SESSION_NODE ? NODE_FACTOR : 1;
     bool wanted = self->congested ||
                   self->request_count >= config->connection_requests_max * factor ||
-                  self->request_size >= config->connection_requests_size * factor;
+                  self->request_size >= config->connection_requests_size * factor ||
+                  (self->front->changes.crowded && self->request_size > CROWDED_SIZE);
 
     if (self->state == SESSION_CLOSING || wanted == self->paused) {
         return;
@@ -164,7 +167,16 @@ bool session_reserve(struct session *self, size_t size)
         (self->reserved > 0 && (self->reserved >= self->queue_size_max || size > left))) {
         return false;
     }
+    if (self->state == SESSION_NODE) {
+        /* Nodes that ask each other must not wait for each other; and they always read. */
+        budget_take_always(&self->front->node->leaving, size);
+    } else if (!budget_take(&self->front->node->leaving, size)) {
+        self->starved = true;
+        pressure_starved(self->front);
+        return false;
+    }
     self->reserved += size;
+    pressure_watch(self->front);
     return true;
 }
 
@@ -172,6 +184,7 @@ void session_unreserve(struct session *self, size_t size)
 {
     ASSERT(self->reserved >= size);
     self->reserved -= size;
+    budget_give(&self->front->node->leaving, size);
 }
 
 void session_wake(struct session *self)
@@ -188,6 +201,29 @@ void session_wake(struct session *self)
             request->drained(request);
         }
     }
+}
+
+void session_feed(struct session *self)
+{
+    if (self->starved) {
+        self->starved = false;
+        session_wake(self);
+    }
+}
+
+void session_read_on(struct session *self)
+{
+    update_pause(self);
+}
+
+size_t session_unread_size(const struct session *self)
+{
+    return self->state == SESSION_CLOSING ? 0 : conn_queue_size(self->conn);
+}
+
+uint64_t session_stalled_ms(const struct session *self)
+{
+    return self->state == SESSION_CLOSING ? 0 : conn_stalled_ms(self->conn);
 }
 
 /* ---- sending ---- */
@@ -448,7 +484,9 @@ static void greet(struct session *self, const struct frame *frame)
                                  .queue_size_max = config->connection_queue_size,
                                  .idle_ms = config->idle_timeout_ms,
                                  .stall_ms = config->stall_timeout_ms,
-                                 .turns = &self->front->turns};
+                                 .turns = &self->front->turns,
+                                 .arriving = &node->arriving,
+                                 .leaving = &node->leaving};
     uint8_t reply[GROUP_REPLY_SIZE_MAX];
     struct failure failure;
     struct hello hello;
@@ -479,6 +517,10 @@ static void greet(struct session *self, const struct frame *frame)
         limits.idle_ms = 0;  /* Keepalive ends what is dead; a quiet node is no fault. */
         limits.stall_ms = 0; /* Nodes always read. */
         limits.queue_size_max *= NODE_FACTOR;
+    }
+    /* One alone cannot have all. */
+    if (limits.queue_size_max > node->shares.leaving / 4) {
+        limits.queue_size_max = node->shares.leaving / 4;
     }
     self->queue_size_max = limits.queue_size_max;
     conn_established(self->conn, &limits);
@@ -571,6 +613,8 @@ void session_open(struct front *front, int fd)
         .queue_size_max = config->connection_queue_size,
         .hello_ms = config->hello_timeout_ms,
         .turns = &front->turns,
+        .arriving = &front->node->arriving,
+        .leaving = &front->node->leaving,
     };
     struct session *self = calloc(1, sizeof *self);
     enum err err = ERR_NOMEM;

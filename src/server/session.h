@@ -13,7 +13,9 @@
  *            no hello, a wrong one, too many clients
  *
  * Backpressure: over connection_requests_max or connection_requests_size under way, or over half
- * of connection_queue_size waiting to be sent, the session stops reading.
+ * of connection_queue_size waiting to be sent, the session stops reading; so it does, having more
+ * than a little under way, when requests of all are near requests_size_max. Reads also wait for
+ * room in what all sessions together may send (pressure.h).
  *
  * A request is owned by whoever carries it out; the session lists it until request_end.
  */
@@ -79,6 +81,13 @@ bool session_reserve(struct session *self, size_t size);
 void session_unreserve(struct session *self, size_t size);
 /* Lets those go on for whom there was no room. */
 void session_wake(struct session *self);
+/* As session_wake, if it was for want of room for all sessions together. */
+void session_feed(struct session *self);
+/* There is room for more requests. */
+void session_read_on(struct session *self);
+/* What waits to be sent, and for how long the other side has taken nothing of it. */
+size_t session_unread_size(const struct session *self);
+uint64_t session_stalled_ms(const struct session *self);
 /* The request of this type and id; NULL: none. */
 struct request *session_find(const struct session *self, uint16_t type, uint64_t id);
 

@@ -92,6 +92,12 @@ static void draw_sizes(struct sim_cluster *self)
     self->replica.retention_interval_ms = 250;
     self->compaction = prng_mix(self->oracle.seed + 77) % 2 == 0;
     self->replica.compact_rate = 200000;
+    if (prng_mix(self->oracle.seed + 78) % 2 == 0) {
+        /* Less than the entries between two snapshots, in some: all sizes of them meet the bound.
+         */
+        self->replica.inflight_size_max = 16384;
+        self->replica.entries_size_max = (size_t)24 << (10 + prng_mix(self->oracle.seed + 79) % 3);
+    }
     self->replica.retention_by_wall_clock = (self->options.broken & SIM_BREAK_WALL_AGE) != 0;
     self->lies = sim_may(self, SIM_FAULT_LIE) && prng_percent(prng, 20)
                      ? (unsigned)prng_range(prng, 1, 60)

@@ -38,11 +38,18 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/budget.h"
 #include "base/turns.h"
 #include "transport/conn_internal.h"
 #include "transport/socket.h"
 
-enum { CONN_MAGIC = 0x6e6f4351, CONN_HANDLES = 3 };
+enum {
+    CONN_MAGIC = 0x6e6f4351,
+    CONN_HANDLES = 3,
+    ARRIVING_MS = 2000,
+    LOOK_MS = 500,   /* whether memory has become scarce */
+    STARVED_MS = 10, /* whether there is some */
+};
 
 enum conn_event { EVENT_READABLE, EVENT_WRITABLE, EVENT_PUMP, EVENT_DEADLINE, EVENT_CLOSED };
 
@@ -146,11 +153,19 @@ static void set_poll(struct conn *self, int events)
     ASSERT(rv == 0); /* Fails only for a closing handle or a descriptor with two handles. */
 }
 
+static void drop_kept(struct conn *self)
+{
+    free(self->kept);
+    self->kept = NULL;
+    budget_give(self->limits.arriving, self->kept_size);
+    self->kept_size = 0;
+}
+
 /* Makes handles and memory follow from the state; called after anything that may have changed it,
  * but once for a step and all that its callbacks did. */
 static void settle(struct conn *self)
 {
-    bool reads = self->state == CONN_OPEN && self->pauses == 0;
+    bool reads = self->state == CONN_OPEN && self->pauses == 0 && !self->starved;
     bool waits = self->write_blocked && self->queue.size > 0;
     bool pumps;
     int events = 0;
@@ -163,8 +178,7 @@ static void settle(struct conn *self)
         self->unparsed.size = 0;
     }
     if (self->unparsed.size == 0) {
-        free(self->kept);
-        self->kept = NULL;
+        drop_kept(self);
     }
     if ((reads && self->unparsed.size == 0) || self->state == CONN_DRAINING) {
         events |= UV_READABLE;
@@ -204,9 +218,10 @@ static void finish(struct conn *self)
 {
     conn_move(self, CONN_CLOSED);
     self->events.closed(self, self->arg);
+    budget_give(self->limits.leaving, self->queue.size);
     send_queue_fini(&self->queue);
     frame_parser_fini(&self->parser);
-    free(self->kept);
+    drop_kept(self);
     self->magic = 0;
     free(self);
 }
@@ -250,12 +265,35 @@ static uint64_t next_deadline_ms(const struct conn *self, bool *ret_is_hello)
     return *ret_is_hello ? hello_ms : idle_ms;
 }
 
+/* When nothing will have come of the rest of a frame for too long, if memory is scarce then. */
+static uint64_t rest_deadline_ms(const struct conn *self)
+{
+    uint64_t arriving_ms = self->limits.arriving_ms > 0 ? self->limits.arriving_ms : ARRIVING_MS;
+
+    return self->parser.taken > 0 && self->pauses == 0 ? self->heard_ms + arriving_ms : UINT64_MAX;
+}
+
+/* When the timer is due; in any case not at once for what is only looked at. */
+static uint64_t timer_ms(const struct conn *self, uint64_t now_ms)
+{
+    bool is_hello;
+    uint64_t deadline_ms = next_deadline_ms(self, &is_hello);
+    uint64_t rest_ms = rest_deadline_ms(self);
+
+    if (rest_ms <= now_ms) {
+        rest_ms = now_ms + LOOK_MS;
+    }
+    if (self->starved && self->pauses == 0) {
+        rest_ms = now_ms + STARVED_MS;
+    }
+    return rest_ms < deadline_ms ? rest_ms : deadline_ms;
+}
+
 /* The timer is not moved with every read: it fires at what was the deadline once and looks. */
 static void arm_timer(struct conn *self)
 {
     uint64_t now_ms = uv_now(self->timer.loop);
-    bool is_hello;
-    uint64_t deadline_ms = next_deadline_ms(self, &is_hello);
+    uint64_t deadline_ms = timer_ms(self, now_ms);
     int rv;
 
     ASSERT(self->state == CONN_OPEN);
@@ -267,10 +305,52 @@ static void arm_timer(struct conn *self)
     ASSERT(rv == 0); /* The handle is not closing. */
 }
 
+void conn_arm_timer(struct conn *self)
+{
+    ASSERT(self->state == CONN_OPEN);
+    if (self->starved || !uv_is_active((uv_handle_t *)&self->timer)) {
+        arm_timer(self);
+    }
+}
+
+/* The frame that waits for memory asks again. That it was not read is not the other side's doing.
+ */
+static void feed(struct conn *self)
+{
+    self->starved = false;
+    self->heard_ms = uv_now(self->timer.loop);
+    conn_deliver(self);
+}
+
+/* Those who wait for memory would wait for ever for one who does not go on. */
+static void give_up_rest(struct conn *self)
+{
+    struct err_info info;
+
+    (void)err_set(&info, ERR_TIMEOUT,
+                  "memory for frames is scarce, and nothing came of the rest of one of %zu bytes "
+                  "for %" PRIu64 " ms",
+                  self->parser.frame_size, uv_now(self->timer.loop) - self->heard_ms); /* Used. */
+    conn_fail(self, CONN_FAILED, ERR_TIMEOUT, info.text);
+}
+
 static void check_deadlines(struct conn *self)
 {
     struct err_info info;
     bool is_hello;
+
+    if (self->starved && self->pauses == 0) {
+        feed(self);
+    } else if (rest_deadline_ms(self) <= uv_now(self->timer.loop) &&
+               budget_scarce(self->limits.arriving)) {
+        conn_read(self); /* As below. */
+        if (self->state == CONN_OPEN && rest_deadline_ms(self) <= uv_now(self->timer.loop)) {
+            give_up_rest(self);
+        }
+    }
+    if (self->state != CONN_OPEN) {
+        return;
+    }
 
     if (next_deadline_ms(self, &is_hello) <= uv_now(self->timer.loop)) {
         /* Timers run before sockets are looked at: when it was this loop that was late, what it
@@ -300,7 +380,7 @@ static void step_open(struct conn *self, enum conn_event event)
     } else if (event == EVENT_DEADLINE) {
         check_deadlines(self);
     } else {
-        if (self->unparsed.size > 0 && self->pauses == 0) {
+        if (self->unparsed.size > 0 && self->pauses == 0 && !self->starved) {
             conn_deliver(self);
         }
         if (conn_writes(self)) {
@@ -398,6 +478,7 @@ enum err conn_open(uv_loop_t *loop, int fd, const struct conn_limits *limits,
     self->events = *events;
     self->arg = arg;
     frame_parser_init(&self->parser, limits->frame_size_max);
+    frame_parser_set_budget(&self->parser, limits->arriving);
     send_queue_init(&self->queue);
     err = init(self, loop);
     if (err != ERR_OK) {
@@ -406,6 +487,7 @@ enum err conn_open(uv_loop_t *loop, int fd, const struct conn_limits *limits,
     socket_peer(fd, self->peer);
     uv_update_time(loop); /* The loop may not have run for longer than hello_ms. */
     self->opened_ms = uv_now(loop);
+    self->taken_ms = self->opened_ms;
     self->heard_ms = self->opened_ms;
     arm_timer(self);
     settle(self);
@@ -433,10 +515,14 @@ enum err conn_send(struct conn *self, const struct frame_out *frame, bool always
         self->drain_owed = true;
         return ERR_BUSY;
     }
+    if (self->queue.size == 0) {
+        self->taken_ms = uv_now(self->timer.loop);
+    }
     err = send_queue_push(&self->queue, frame);
     if (err != ERR_OK) {
         return err;
     }
+    budget_take_always(self->limits.leaving, size);
     if (self->queue.size > size_max / 2) {
         self->drain_owed = true;
     }
@@ -503,6 +589,8 @@ enum err conn_release(struct conn *self, int *ret_fd)
 void conn_established(struct conn *self, const struct conn_limits *limits)
 {
     ASSERT(self->magic == CONN_MAGIC);
+    /* They are those of the node from the beginning, or none. */
+    ASSERT(self->limits.arriving == limits->arriving && self->limits.leaving == limits->leaving);
     frame_parser_set_size_max(&self->parser, limits->frame_size_max);
     self->limits = *limits;
     self->established = true;
@@ -522,6 +610,12 @@ size_t conn_queue_size(const struct conn *self)
 {
     ASSERT(self->magic == CONN_MAGIC);
     return self->queue.size;
+}
+
+uint64_t conn_stalled_ms(const struct conn *self)
+{
+    ASSERT(self->magic == CONN_MAGIC);
+    return self->queue.size == 0 ? 0 : uv_now(self->timer.loop) - self->taken_ms;
 }
 
 void *conn_arg(const struct conn *self)

@@ -37,12 +37,15 @@ struct conn {
     bool drain_owed;    /* `drained` follows when the queue is empty. */
     uint64_t opened_ms;
     uint64_t heard_ms; /* When the last byte arrived, or reading went on after a pause. */
+    uint64_t taken_ms; /* When the other side last took something of the queue, or it was empty. */
     struct conn_limits limits;
     struct conn_events events;
     void *arg;
     struct frame_parser parser;
     struct slice unparsed; /* What was read and is still to be parsed. */
     uint8_t *kept;         /* owned; where unparsed is between two events, or NULL */
+    size_t kept_size;      /* bytes, taken from the budget */
+    bool starved;          /* The frame that begins waits for memory. */
     struct send_queue queue;
     char peer[TRANSPORT_ADDRESS_SIZE];
 };
@@ -59,6 +62,9 @@ void conn_fail(struct conn *self, enum conn_state next, enum err err, const char
 void conn_fail_with_errno(struct conn *self, const char *verb, int number);
 
 void conn_begin_closing(struct conn *self);
+
+/* Sees to it that the connection's next deadline is kept. */
+void conn_arm_timer(struct conn *self);
 
 /* ---- conn_io.c ---- */
 

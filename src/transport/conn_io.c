@@ -12,6 +12,7 @@
 
 enum {
     READ_BUFFER_SIZE = 65536,
+    READ_SIZE_SCARCE = 4096, /* … while memory for what arrives is scarce */
     DIRECT_READ_MIN =
         16384,        /* From so much on the block is read into; below it, with what follows */
     READS_MAX = 16,   /* Reads of one connection before the others have their turn. */
@@ -29,7 +30,11 @@ void conn_deliver(struct conn *self)
 
     do {
         err = frame_parser_parse(&self->parser, &self->unparsed, &frame, &info);
-        if (err == ERR_AGAIN) {
+        if (err == ERR_AGAIN || err == ERR_BUSY) {
+            self->starved = err == ERR_BUSY;
+            if (self->starved || self->parser.taken > 0) {
+                conn_arm_timer(self);
+            }
             return;
         }
         if (err != ERR_OK) {
@@ -65,6 +70,8 @@ static void keep_unparsed(struct conn *self)
     }
     memcpy(self->kept, self->unparsed.data, self->unparsed.size);
     self->unparsed.data = self->kept;
+    self->kept_size = self->unparsed.size;
+    budget_take_always(self->limits.arriving, self->kept_size);
 }
 
 /* Returns whether it is worth while to read again at once. */
@@ -79,7 +86,8 @@ static bool read_once(struct conn *self)
     ASSERT(self->unparsed.size == 0);
     if (!direct) {
         room = buffer;
-        size = sizeof buffer;
+        /* What is read must be kept if the owner pauses, or a frame has to wait. */
+        size = budget_scarce(self->limits.arriving) ? READ_SIZE_SCARCE : sizeof buffer;
     }
     n = socket_read(self->fd, room, size);
     if (n < 0 && errno == EAGAIN) {
@@ -103,12 +111,12 @@ static bool read_once(struct conn *self)
     if (!direct) {
         keep_unparsed(self);
     }
-    return (size_t)n == size && self->state == CONN_OPEN && self->pauses == 0;
+    return (size_t)n == size && self->state == CONN_OPEN && self->pauses == 0 && !self->starved;
 }
 
 void conn_read(struct conn *self)
 {
-    if (self->pauses > 0 || self->unparsed.size > 0) {
+    if (self->pauses > 0 || self->starved || self->unparsed.size > 0) {
         return; /* Paused since the event was taken from the kernel. */
     }
     for (unsigned i = 0; i < READS_MAX && read_once(self); i++) {
@@ -168,7 +176,11 @@ void conn_write(struct conn *self)
             write_failed(self, errno);
             return;
         }
-        send_queue_consume(&self->queue, n < 0 ? 0 : (size_t)n);
+        if (n > 0) {
+            send_queue_consume(&self->queue, (size_t)n);
+            budget_give(self->limits.leaving, (size_t)n);
+            self->taken_ms = uv_now(self->timer.loop);
+        }
         if (n < (ssize_t)size) {
             self->write_blocked = true;
             return;

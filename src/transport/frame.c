@@ -51,6 +51,7 @@ void frame_parser_init(struct frame_parser *self, size_t size_max)
 void frame_parser_fini(struct frame_parser *self)
 {
     block_unref(self->block);
+    budget_give(self->budget, self->taken);
     *self = (struct frame_parser){.failed = true};
 }
 
@@ -58,6 +59,12 @@ void frame_parser_set_size_max(struct frame_parser *self, size_t size_max)
 {
     ASSERT(size_max >= FRAME_PREFIX_SIZE);
     self->size_max = size_max;
+}
+
+void frame_parser_set_budget(struct frame_parser *self, struct budget *budget)
+{
+    ASSERT(self->taken == 0);
+    self->budget = budget;
 }
 
 /* Needs the first four bytes only, so that a stranger who sends fewer than 24 is told as well. */
@@ -77,11 +84,26 @@ static enum err check_size(const struct frame_parser *self, struct err_info *inf
     return ERR_OK;
 }
 
-/* The prefix is complete: the remaining sizes, then the memory. */
-static enum err begin_frame(struct frame_parser *self, struct err_info *info)
+/* Takes what a frame needs whose rest is not there yet. False: it has to wait. */
+static bool take_memory(struct frame_parser *self, size_t size, size_t there)
+{
+    ASSERT(self->taken == 0);
+    if (self->budget == NULL || size <= FRAME_UNCOUNTED_MAX || size <= there) {
+        return true;
+    }
+    if (!budget_take(self->budget, size)) {
+        return false;
+    }
+    self->taken = size; /* I5 */
+    return true;
+}
+
+/* The prefix is complete: the remaining sizes, then the memory. there: bytes that follow it. */
+static enum err begin_frame(struct frame_parser *self, size_t there, struct err_info *info)
 {
     size_t frame_size = (size_t)bytes_get_u32(self->prefix) + SIZE_SIZE;
     size_t header_size = bytes_get_u32(self->prefix + HEADER_SIZE_POSITION);
+    size_t rest = frame_size - FRAME_PREFIX_SIZE;
 
     ASSERT(self->position == FRAME_PREFIX_SIZE && self->block == NULL);
     ASSERT(frame_size >= FRAME_PREFIX_SIZE && frame_size <= self->size_max);
@@ -89,11 +111,19 @@ static enum err begin_frame(struct frame_parser *self, struct err_info *info)
         return err_set(info, ERR_TOO_LARGE, "a frame header of %zu bytes is over the limit of %d%s",
                        header_size, FRAME_HEADER_SIZE_MAX, hint(self->prefix));
     }
-    if (header_size > frame_size - FRAME_PREFIX_SIZE) {
+    if (header_size > rest) {
         return err_set(info, ERR_PROTOCOL, "a frame of %zu bytes claims a header of %zu%s",
                        frame_size, header_size, hint(self->prefix));
     }
-    self->block = block_new(pad_size(header_size) + frame_size - FRAME_PREFIX_SIZE); /* I1 */
+    if (self->budget != NULL && rest > self->budget->size_max) {
+        return err_set(info, ERR_TOO_LARGE,
+                       "a frame of %zu bytes is over the %zu of memory that there is for frames",
+                       frame_size, self->budget->size_max);
+    }
+    if (!take_memory(self, rest, there)) {
+        return ERR_BUSY;
+    }
+    self->block = block_new(pad_size(header_size) + rest); /* I1 */
     if (self->block == NULL) {
         return err_set(info, ERR_NOMEM, "no memory for a frame of %zu bytes", frame_size);
     }
@@ -132,7 +162,7 @@ static enum err take_prefix(struct frame_parser *self, struct slice *bytes, stru
     if (err != ERR_OK) {
         return err;
     }
-    return self->position < FRAME_PREFIX_SIZE ? ERR_AGAIN : begin_frame(self, info);
+    return self->position < FRAME_PREFIX_SIZE ? ERR_AGAIN : begin_frame(self, bytes->size, info);
 }
 
 /* As soon as the header is there: what a body of megabytes would be waited for must be true. */
@@ -171,6 +201,8 @@ static void finish_frame(struct frame_parser *self, struct frame *ret_frame)
     ASSERT((uintptr_t)ret_frame->body % BODY_ALIGNMENT == 0);
     self->block = NULL;
     self->position = 0;
+    budget_give(self->budget, self->taken); /* Who keeps it, counts it. */
+    self->taken = 0;
 }
 
 static enum err parse(struct frame_parser *self, struct slice *bytes, struct frame *ret_frame,
@@ -210,7 +242,7 @@ enum err frame_parser_parse(struct frame_parser *self, struct slice *bytes, stru
     ASSERT(!self->failed);
     err = parse(self, bytes, ret_frame, info);
     ASSERT(IMPLIES(err == ERR_AGAIN, bytes->size == 0));
-    self->failed = err != ERR_OK && err != ERR_AGAIN;
+    self->failed = err != ERR_OK && err != ERR_AGAIN && err != ERR_BUSY;
     return err;
 }
 
@@ -237,8 +269,10 @@ void frame_parser_check(const struct frame_parser *self)
     if (self->failed) {
         return;
     }
-    ASSERT((self->block == NULL) == (self->position < FRAME_PREFIX_SIZE)); /* I2 */
+    ASSERT(self->block == NULL ? self->position <= FRAME_PREFIX_SIZE
+                               : self->position >= FRAME_PREFIX_SIZE); /* I2 */
     if (self->block == NULL) {
+        ASSERT(self->taken == 0);
         return;
     }
     ASSERT(self->block->size ==

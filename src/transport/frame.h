@@ -11,9 +11,12 @@
  *
  * Invariants
  * I1  No memory is taken for a frame before its sizes were found to be within size_max.
- * I2  prefix holds the first min(position, 24) bytes of the frame; block is NULL iff position < 24.
+ * I2  prefix holds the first min(position, 24) bytes of the frame; block is NULL iff position < 24,
+ *     or the frame waits for memory, at 24.
  * I3  Between calls, position >= 24 + header_size implies that the checksum matched.
  * I4  position < frame_size while block is not NULL: a whole frame leaves the parser at once.
+ * I5  A frame of more than FRAME_UNCOUNTED_MAX that is waited for is taken from the budget, whole,
+ *     before its block is: so each of those that wait for their rest can have it.
  */
 #ifndef QUORLOG_TRANSPORT_FRAME_H
 #define QUORLOG_TRANSPORT_FRAME_H
@@ -23,17 +26,24 @@
 #include <stdint.h>
 
 #include "base/block.h"
+#include "base/budget.h"
 #include "base/err.h"
 #include "transport/transport.h"
 
+/* Frames up to so much need no budget: what asks for little is served whoever sends much. As many
+ * as there are connections. */
+enum { FRAME_UNCOUNTED_MAX = 4096 };
+
 struct frame_parser {
-    size_t size_max;     /* Bytes of a frame, prefix included; checked when a frame begins. */
-    size_t position;     /* Bytes of the present frame that are there. */
-    size_t frame_size;   /* Bytes of the present frame; known once block is not NULL. */
-    size_t header_size;  /* Likewise. */
-    struct block *block; /* owned */
-    bool verified;       /* The checksum of the present frame matched. */
-    bool failed;         /* An error was returned; nothing after it can be a frame. */
+    size_t size_max;       /* Bytes of a frame, prefix included; checked when a frame begins. */
+    size_t position;       /* Bytes of the present frame that are there. */
+    size_t frame_size;     /* Bytes of the present frame; known once block is not NULL. */
+    size_t header_size;    /* Likewise. */
+    struct block *block;   /* owned */
+    bool verified;         /* The checksum of the present frame matched. */
+    bool failed;           /* An error was returned; nothing after it can be a frame. */
+    struct budget *budget; /* borrowed; memory of frames that come in pieces; may be NULL */
+    size_t taken;          /* Bytes of the present frame that were taken from it. */
     uint8_t prefix[FRAME_PREFIX_SIZE];
 };
 
@@ -44,10 +54,14 @@ void frame_parser_fini(struct frame_parser *self);
 /* Holds from the next frame on. */
 void frame_parser_set_size_max(struct frame_parser *self, size_t size_max);
 
+/* Likewise. */
+void frame_parser_set_budget(struct frame_parser *self, struct budget *budget);
+
 /*
  * Takes bytes from the front of `bytes` (whose block member is ignored) up to the end of a frame.
  * ERR_OK: *ret_frame is a frame and its block's reference the caller's; there may be bytes left.
- * ERR_AGAIN: all bytes are used up, and more are needed. ERR_NOMEM. A malformed frame is
+ * ERR_AGAIN: all bytes are used up, and more are needed. ERR_BUSY: the budget has nothing left for
+ * this frame; call again with the bytes that are left, later. ERR_NOMEM. A malformed frame is
  * ERR_PROTOCOL, ERR_TOO_LARGE or ERR_CHECKSUM with text; the parser is of no use afterwards.
  */
 enum err frame_parser_parse(struct frame_parser *self, struct slice *bytes, struct frame *ret_frame,

@@ -57,6 +57,7 @@ struct frame_out {
     size_t body_count;
 };
 
+struct budget;
 struct conn;
 struct turns;
 
@@ -68,6 +69,13 @@ struct conn_limits {
     uint64_t stall_ms;     /* fail when what was sent is not taken for that long: the other side is
                               gone, or does not read; 0: 10 s */
     struct turns *turns;   /* borrowed, of the loop: events of the socket begin one; may be NULL */
+    /* Shared with other connections; borrowed; NULL: no bound. Memory of frames that have not come
+     * whole: one that gets none is not read on until it does. And of what waits to be sent: that
+     * is only counted. */
+    struct budget *arriving;
+    struct budget *leaving;
+    uint64_t arriving_ms; /* fail when nothing of a frame's rest comes for that long while memory
+                             for frames is scarce; 0: 2 s */
 };
 
 struct conn_events {
@@ -75,9 +83,10 @@ struct conn_events {
     void (*frame)(struct conn *conn, void *arg, const struct frame *frame);
     /*
      * The connection failed, once, and no more frames come: ERR_CLOSED (the other side ended it),
-     * ERR_PROTOCOL, ERR_TOO_LARGE, ERR_CHECKSUM (a malformed frame; text says what), ERR_TIMEOUT
-     * (hello_ms, idle_ms, or the peer's TCP does not answer), ERR_NOMEM, ERR_IO. May send a last
-     * frame (ERR_CLOSED where the socket is of no use any more); then calls conn_close.
+     * ERR_PROTOCOL, ERR_TOO_LARGE (also: than all of `arriving`), ERR_CHECKSUM (a malformed frame;
+     * text says what), ERR_TIMEOUT
+     * (hello_ms, idle_ms, arriving_ms, or the peer's TCP does not answer), ERR_NOMEM, ERR_IO. May
+     * send a last frame (ERR_CLOSED where the socket is of no use any more); then calls conn_close.
      */
     void (*failed)(struct conn *conn, void *arg, enum err err, const char *text);
     /* The queue, once past half of queue_size_max, is empty again. May be NULL. */
@@ -121,6 +130,9 @@ void conn_established(struct conn *self, const struct conn_limits *limits);
 /* The address of the other side, "10.0.0.7:41234" or "[::1]:41234". */
 const char *conn_peer(const struct conn *self);
 size_t conn_queue_size(const struct conn *self);
+/* Milliseconds for which the other side has taken nothing of what waits to be sent; 0: nothing
+ * does. */
+uint64_t conn_stalled_ms(const struct conn *self);
 void *conn_arg(const struct conn *self);
 
 /* ---- listener ---- */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/runner.h"
+#include "lookup/key_table.h"
 #include "lookup/lookup_lab.h"
 
 static struct lab lab;
@@ -292,6 +293,19 @@ START_TEST(times_of_a_compacted_log_are_found)
 }
 END_TEST
 
+START_TEST(what_topics_have_in_memory_is_bounded_for_all_together)
+{
+    bool bounded = _i == 1;
+
+    lab.options.memory = bounded ? (size_t)1000 * 2 * 2 * KEY_TABLE_ENTRY_SIZE : 0;
+    append(300, 10, 20);
+    start_with(TOPIC_INDEX_BTREE);
+    /* Of 3000 keys, a thousand or two were written to make room for the next. */
+    ck_assert((count_files(".keys") > 0) == bounded);
+    (void)check_all(20);
+}
+END_TEST
+
 /* Up to where a file of an index is what compaction left. */
 static bool is_small(uint64_t keys_size, unsigned times)
 {
@@ -547,6 +561,7 @@ int main(void)
     tcase_add_test(tcase, a_tree_tells_the_offsets_of_a_key);
     tcase_add_test(tcase, a_key_of_100000_records_costs_a_few_pages);
     tcase_add_test(tcase, a_filter_rules_out_segments);
+    tcase_add_loop_test(tcase, what_topics_have_in_memory_is_bounded_for_all_together, 0, 2);
     tcase_add_test(tcase, times_are_found_between_two_batches);
     tcase_add_test(tcase, what_is_stopped_goes_on_where_it_was);
     tcase_add_test(tcase, a_set_that_is_dropped_leaves_nothing);

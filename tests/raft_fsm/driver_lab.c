@@ -50,6 +50,10 @@ static enum err on_apply(void *arg, const struct entry *entry)
     if (self->apply_err != ERR_OK) {
         return self->apply_err;
     }
+    if (self->apply_bounded && self->apply_left == 0) {
+        return ERR_AGAIN;
+    }
+    self->apply_left -= self->apply_bounded ? 1 : 0;
     ck_assert_uint_lt(self->applied_count, LAB_MAX);
     self->changed_when_applied = self->changed_count;
     self->applied[self->applied_count++] = entry->index;

@@ -36,6 +36,8 @@ struct lab {
     unsigned changed_when_applied; /* changed_count, as of the entry applied last */
     unsigned diag_count;           /* ERROR events */
     struct diag diag;
+    bool apply_bounded; /* host.apply takes apply_left entries … */
+    unsigned apply_left;
     enum err apply_err; /* what host.apply and save_ballot return */
     enum err ballot_err;
 };

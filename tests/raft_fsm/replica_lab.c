@@ -99,6 +99,8 @@ void lab_start(unsigned id)
         .retention_interval_ms = lab.retention_interval_ms,
         .retention_by_wall_clock = lab.retention_by_wall_clock,
         .fill_chunk_size = 4000,
+        .inflight_size_max = self->inflight_size_max,
+        .entries_size_max = self->entries_size_max,
     };
     const struct replica_host host = {
         .arg = self,
@@ -199,7 +201,7 @@ static bool node_step(struct lab_node *self)
         self->tasks_tail = &self->tasks;
         ck_assert_int_eq(journal_perform(self->journal, tasks, NULL), ERR_OK);
         err = replica_journal_done(self->replica, tasks, &info);
-    } else if (job != NULL) {
+    } else if (job != NULL && !self->jobs_held) {
         self->jobs = job->next;
         self->jobs_tail = self->jobs == NULL ? &self->jobs : self->jobs_tail;
         job->run(job);

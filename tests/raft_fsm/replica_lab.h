@@ -21,7 +21,10 @@ struct lab_node {
     struct replica_job *jobs;
     struct replica_job **jobs_tail;
     struct diag diag;
-    bool cut; /* from the network */
+    bool cut;       /* from the network */
+    bool jobs_held; /* they take as long as this is set */
+    size_t inflight_size_max;
+    size_t entries_size_max;
 };
 
 /* What is on its way; false: it is lost. May change the message. */

@@ -3,6 +3,7 @@
 
 #include "driver_lab.h"
 #include "lib/runner.h"
+#include "raft_fsm/raft_driver_log.h"
 
 #define RULE(number) (1u << (number))
 
@@ -82,6 +83,90 @@ START_TEST(three_nodes_commit_with_a_majority)
     ck_assert_int_eq(lab_receive_result(&lab, 3, 2, 0, 3), ERR_OK);
     ck_assert_uint_eq(raft_driver_commit_index(lab.driver), 3);
     ck_assert_uint_eq(lab.applied[lab.applied_count - 1], 3);
+}
+END_TEST
+
+START_TEST(what_the_host_does_not_take_is_asked_again_in_the_next_tick)
+{
+    uint64_t first;
+
+    lab_bootstrap(&lab, 1, 1, 0);
+    lab_tick(&lab);
+    lab_answer_appends(&lab);
+    ck_assert_uint_eq(lab.applied_count, 2);
+    lab.apply_bounded = true;
+    lab.apply_left = 3;
+    ck_assert_int_eq(lab_propose(&lab, 8, 100, &first), ERR_OK);
+    lab_answer_appends(&lab);
+    ck_assert_uint_eq(raft_driver_commit_index(lab.driver), 10);
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 5);
+    ck_assert_uint_le(raft_driver_deadline_ms(lab.driver), lab.now_ms);
+    lab.apply_left = 3;
+    ck_assert_int_eq(lab_propose(&lab, 1, 100, &first), ERR_OK); /* It waits for the tick. */
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 5);
+    lab_tick(&lab);
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 8);
+    ck_assert_uint_le(raft_driver_deadline_ms(lab.driver), lab.now_ms);
+    lab.apply_left = 3;
+    lab_answer_appends(&lab);
+    lab_tick(&lab);
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 11);
+    ck_assert_uint_gt(raft_driver_deadline_ms(lab.driver), lab.now_ms);
+    for (unsigned i = 0; i < lab.applied_count; i++) {
+        ck_assert_uint_eq(lab.applied[i], i + 1);
+    }
+}
+END_TEST
+
+START_TEST(heartbeats_do_not_wait_for_what_the_host_does_not_take)
+{
+    uint64_t first;
+
+    lab_bootstrap(&lab, 1, 3, 0);
+    lab_lead(&lab, 3);
+    ck_assert_int_eq(lab_receive_result(&lab, 2, 2, 0, 2), ERR_OK);
+    lab.apply_bounded = true;
+    ck_assert_int_eq(lab_propose(&lab, 1, 10, &first), ERR_OK);
+    lab_answer_appends(&lab);
+    ck_assert_int_eq(lab_receive_result(&lab, 2, 2, 0, 3), ERR_OK);
+    ck_assert_int_eq(lab_receive_result(&lab, 3, 2, 0, 3), ERR_OK);
+    ck_assert_uint_eq(raft_driver_commit_index(lab.driver), 3);
+    lab_forget(&lab);
+    for (unsigned i = 0; i < 3; i++) {
+        lab.now_ms += LAB_HEARTBEAT_MS;
+        lab_tick(&lab);
+    }
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 2);
+    ck_assert_uint_ge(lab_count(&lab, MESSAGE_APPEND), 2 * 2); /* peers, heartbeats */
+    lab.apply_left = 1;
+    lab_tick(&lab);
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 3);
+}
+END_TEST
+
+START_TEST(what_waits_is_not_applied_any_more_when_a_snapshot_takes_its_place)
+{
+    struct membership members = lab_members(3, 0);
+    struct snapshot snapshot = lab_snapshot(50, 3, 1, &members);
+    struct message message = {
+        .type = MESSAGE_SNAPSHOT, .from = 2, .to = 1, .term = 3, .snapshot = snapshot};
+
+    lab_bootstrap(&lab, 1, 3, 0);
+    lab.apply_bounded = true;
+    lab.apply_left = 1;
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, 2, 1, 1, 5, 5), ERR_OK);
+    lab_answer_appends(&lab);
+    ck_assert_uint_eq(raft_driver_commit_index(lab.driver), 5);
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 2);
+    ck_assert_int_eq(lab_receive(&lab, message), ERR_OK);
+    ck_assert(raft_driver_installing(lab.driver));
+    ck_assert_uint_gt(raft_driver_deadline_ms(lab.driver), lab.now_ms);
+    lab.apply_left = 9;
+    lab_tick(&lab);
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 2); /* D2 */
+    ck_assert_int_eq(raft_driver_installed(lab.driver, lab.now_ms), ERR_OK);
+    ck_assert_uint_eq(raft_driver_applied_index(lab.driver), 50);
+    lab_snapshot_fini(&snapshot);
 }
 END_TEST
 
@@ -351,9 +436,48 @@ START_TEST(a_snapshot_keeps_what_followers_may_still_need_by_bytes)
     ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 40, 1, 40, 0), ERR_OK);
     compact(20); /* keeps 16 … 20, and what follows */
     ck_assert_uint_eq(raft_driver_first_index(lab.driver), 16);
-    ck_assert_uint_eq(raft_driver_memory(lab.driver), 25 * entry_frame_size(8));
+    ck_assert_uint_eq(raft_driver_memory(lab.driver),
+                      25 * (entry_frame_size(8) + RAFT_DRIVER_LOG_OVERHEAD));
     compact(10); /* older: ignored */
     ck_assert_uint_eq(raft_driver_first_index(lab.driver), 16);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), 0);
+}
+END_TEST
+
+START_TEST(entries_that_are_large_are_not_kept_for_their_number)
+{
+    struct membership members = lab_members(3, 0);
+    struct entry change = lab_change(1, 1, &members);
+    struct raft_driver_disk disk = {.term = 1, .first_index = 1, .entries = &change, .count = 1};
+    bool reset;
+
+    lab_init(&lab, 1);
+    lab.options.trailing_min = 10;
+    lab.options.trailing_size = entry_frame_size(8);
+    lab.options.trailing_size_max = 4 * entry_frame_size(8);
+    ck_assert_int_eq(lab_start(&lab, &disk, &reset), ERR_OK);
+    entry_unref(&change);
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 1, 1, 1, 39), ERR_OK);
+    lab_answer_appends(&lab);
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 40, 1, 40, 0), ERR_OK);
+    compact(20);
+    ck_assert_uint_eq(raft_driver_first_index(lab.driver), 17);
+}
+END_TEST
+
+START_TEST(what_is_not_applied_is_counted_whoever_proposed_it)
+{
+    size_t size = entry_frame_size(8);
+
+    follow(5);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), 0);
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 5, 1, 5, 3), ERR_OK);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), 3 * size);
+    ck_assert_int_eq(lab_receive_commands(&lab, 2, 1, 8, 1, 7, 0), ERR_OK);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), size);
+    /* Another leader has another one in its place, and one more. */
+    ck_assert_int_eq(lab_receive_commands(&lab, 3, 2, 7, 1, 7, 2), ERR_OK);
+    ck_assert_uint_eq(raft_driver_unapplied_size(lab.driver), 2 * size);
 }
 END_TEST
 
@@ -533,6 +657,9 @@ int main(void)
     tcase_add_test(begin, r10_without_it_a_sole_voter_leads_again_in_the_term_it_has);
     tcase_add_test(begin, a_single_node_commits_what_it_has_stored);
     tcase_add_test(begin, three_nodes_commit_with_a_majority);
+    tcase_add_test(begin, what_the_host_does_not_take_is_asked_again_in_the_next_tick);
+    tcase_add_test(begin, heartbeats_do_not_wait_for_what_the_host_does_not_take);
+    tcase_add_test(begin, what_waits_is_not_applied_any_more_when_a_snapshot_takes_its_place);
     tcase_add_test(begin, a_restart_finds_its_entries_and_its_vote);
     tcase_add_test(begin, a_restart_begins_at_its_snapshot);
     tcase_add_test(begin, entries_right_behind_the_snapshot_are_kept);
@@ -549,6 +676,8 @@ int main(void)
     suite_add_tcase(suite, begin);
     tcase_add_checked_fixture(snapshots, NULL, teardown);
     tcase_add_test(snapshots, a_snapshot_keeps_what_followers_may_still_need_by_bytes);
+    tcase_add_test(snapshots, entries_that_are_large_are_not_kept_for_their_number);
+    tcase_add_test(snapshots, what_is_not_applied_is_counted_whoever_proposed_it);
     tcase_add_test(snapshots, a_snapshot_may_stand_where_all_is_applied_and_durable);
     tcase_add_test(snapshots, an_installed_snapshot_replaces_log_state_and_members);
     tcase_add_test(snapshots, a_snapshot_of_what_we_have_is_not_installed);

@@ -3,6 +3,7 @@
  * several do together is the simulators'.
  */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "lib/runner.h"
 #include "raft_fsm/manifest.h"
 #include "raft_fsm/replica.h"
+#include "raft_fsm/work.h"
 #include "sim/mem_io.h"
 
 struct host {
@@ -131,6 +133,8 @@ static void pump(void)
             host.jobs_tail = host.jobs == NULL ? &host.jobs : host.jobs_tail;
             job->run(job);
             ck_assert_int_eq(replica_job_done(host.replica, job, &info), ERR_OK);
+        } else if (replica_deadline_ms(host.replica) <= host.now_ns / 1000000) {
+            ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
         } else {
             break;
         }
@@ -387,6 +391,118 @@ START_TEST(what_is_in_flight_is_bounded_and_the_rest_waits)
         ck_assert(asked[i].done);
         ck_assert_uint_eq(asked[i].proposal.result.base_offset, 2 * i);
     }
+}
+END_TEST
+
+static unsigned count_done(const struct asked *asked, unsigned count)
+{
+    unsigned done = 0;
+
+    while (done < count && asked[done].done) {
+        done++;
+    }
+    for (unsigned i = done; i < count; i++) {
+        ck_assert(!asked[i].done); /* In order. */
+    }
+    return done;
+}
+
+/* What was committed at once; turn by turn, how many of them were done. */
+static unsigned turns_to_apply(struct asked *asked, unsigned count, unsigned most)
+{
+    struct journal_task *tasks = host.tasks;
+    struct err_info info = {0};
+    unsigned before = 0;
+    unsigned turns = 0;
+
+    host.tasks = NULL;
+    host.tasks_tail = &host.tasks;
+    ck_assert_ptr_nonnull(tasks);
+    ck_assert_int_eq(journal_perform(host.journal, tasks, &info), ERR_OK);
+    ck_assert_int_eq(replica_journal_done(host.replica, tasks, &info), ERR_OK);
+    for (;;) {
+        unsigned done = count_done(asked, count);
+
+        turns++;
+        ck_assert_uint_gt(done, before);
+        ck_assert_uint_le(done - before, most);
+        replica_check(host.replica);
+        if (done == count) {
+            return turns;
+        }
+        before = done;
+        ck_assert_int_eq(replica_flush(host.replica, &info), ERR_OK);
+        ck_assert_uint_le(replica_deadline_ms(host.replica), host.now_ns / 1000000);
+        ck_assert_int_eq(replica_tick(host.replica, &info), ERR_OK);
+    }
+}
+
+START_TEST(a_turn_applies_a_bounded_part_of_what_is_committed_at_once)
+{
+    enum { COUNT = 10000, MOST = (2 << 20) / WORK_CALL + WORK_ENTRY_MAX / WORK_CALL };
+    uint64_t topic_id = make_topic("t");
+    struct asked *asked = calloc(COUNT, sizeof *asked);
+
+    ck_assert_ptr_nonnull(asked);
+    for (unsigned i = 0; i < COUNT; i++) {
+        propose_batch(&asked[i], topic_id, 20);
+    }
+    flush();
+    ck_assert_uint_ge(turns_to_apply(asked, COUNT, MOST), COUNT / MOST);
+    pump();
+    for (unsigned i = 0; i < COUNT; i++) {
+        ck_assert_int_eq(asked[i].proposal.result.err, ERR_OK);
+        ck_assert_uint_eq(asked[i].proposal.result.base_offset, 2 * i);
+    }
+    free(asked);
+}
+END_TEST
+
+START_TEST(a_turn_makes_the_files_of_a_few_topics)
+{
+    enum { COUNT = 100, MOST = (2 << 20) / WORK_MAKE + WORK_ENTRY_MAX / WORK_MAKE };
+    static struct asked asked[COUNT];
+
+    for (unsigned i = 0; i < COUNT; i++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof name, "t%u", i); /* Fits. */
+        propose_topic(&asked[i], COMMAND_TOPIC_CREATE, name);
+    }
+    flush();
+    ck_assert_uint_ge(turns_to_apply(asked, COUNT, MOST), COUNT / MOST);
+    ck_assert_uint_eq(catalog_count(replica_catalog(host.replica)), COUNT);
+}
+END_TEST
+
+START_TEST(a_snapshot_may_be_taken_of_a_part_of_what_is_committed)
+{
+    enum { COUNT = 3000 };
+    uint64_t topic_id;
+    struct asked *asked = calloc(COUNT, sizeof *asked);
+    struct replica_status status;
+
+    ck_assert_ptr_nonnull(asked);
+    close_replica();
+    open_replica(64 * 1024);
+    pump();
+    topic_id = make_topic("t");
+    for (unsigned i = 0; i < COUNT; i++) {
+        propose_batch(&asked[i], topic_id, 20);
+    }
+    flush();
+    (void)turns_to_apply(asked, COUNT, COUNT); /* Its first turns are under test here: */
+    pump();                                    /* the snapshot was begun in one of them. */
+    replica_status(host.replica, &status);
+    ck_assert_uint_gt(status.snapshot_index, 0);
+    ck_assert_uint_le(status.snapshot_index, status.applied_index);
+    close_replica();
+    open_replica(64 * 1024);
+    pump();
+    replica_status(host.replica, &status);
+    ck_assert_uint_eq(log_end(catalog_peek_id(replica_catalog(host.replica), topic_id)->log),
+                      2 * COUNT);
+    free(asked);
 }
 END_TEST
 
@@ -666,6 +782,9 @@ static Suite *suite(void)
     tcase_add_test(proposals, what_waits_is_packed_into_one_entry_and_answered_in_order);
     tcase_add_test(proposals, large_commands_get_entries_of_their_own);
     tcase_add_test(proposals, what_is_in_flight_is_bounded_and_the_rest_waits);
+    tcase_add_test(proposals, a_turn_applies_a_bounded_part_of_what_is_committed_at_once);
+    tcase_add_test(proposals, a_turn_makes_the_files_of_a_few_topics);
+    tcase_add_test(proposals, a_snapshot_may_be_taken_of_a_part_of_what_is_committed);
     tcase_add_test(proposals, what_a_client_causes_is_a_result);
     tcase_add_test(proposals,
                    reads_share_an_index_that_covers_what_was_acknowledged_and_write_nothing);

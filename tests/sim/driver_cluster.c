@@ -92,7 +92,7 @@ static void init(struct cluster *self, const struct cluster_options *options,
     prng_init(prng, options->seed);
     events_init(&self->events);
     oracle_init(&self->oracle, options->seed, &self->now_ms);
-    self->oracle.any_applier = (options->rules_off & (1u << 9)) != 0;
+    self->oracle.any_applier = options->lazy || (options->rules_off & (1u << 9)) != 0;
     net_init(&self->net, prng, !options->reorder, options->long_stalls);
     voters = prng_percent(prng, 10) ? 1 : prng_percent(prng, 60) ? 3 : 5;
     self->election_ms = prng_percent(prng, 90) ? 1000 : 400;

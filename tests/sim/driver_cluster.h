@@ -54,6 +54,7 @@ struct cluster_options {
     bool long_stalls;
     bool reads;         /* linearizable ones, all the time */
     bool deaf;          /* see above */
+    bool lazy;          /* hosts put off applying, now and then */
     unsigned news_ms;   /* as in raft_driver_options */
     unsigned rules_off; /* as in raft_driver_options */
     bool trace;         /* to stdout */

@@ -312,6 +312,9 @@ static enum err host_apply(void *arg, const struct entry *entry)
     struct node *self = arg;
 
     observe(self);
+    if (self->cluster->options.lazy && prng_percent(&self->cluster->prng, 40)) {
+        return ERR_AGAIN;
+    }
     if (entry->index != self->applied + 1 || self->installing) {
         oracle_violation(&self->cluster->oracle, "node %u applies %llu after %llu", self->id,
                          U(entry->index), U(self->applied));

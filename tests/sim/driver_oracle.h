@@ -55,7 +55,7 @@ struct oracle {
     size_t values_count;
     size_t values_capacity;
     bool any_applier; /* O4's second half is not checked: a leader that removes itself applies the
-                         rest as a follower */
+                         rest as a follower, and one that is lazy may lead no more */
     uint64_t seed;
     const uint64_t *now_ms; /* borrowed */
 };

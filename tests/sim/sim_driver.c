@@ -1,6 +1,6 @@
 /*
  * sim_driver --seed N [--count K] [--jobs J] [--fifo|--reorder] [--long-stalls] [--news] [--reads]
- *            [--deaf] [--rules-off R5,R8] [--trace] [--stats]
+ *            [--deaf] [--lazy] [--rules-off R5,R8] [--trace] [--stats]
  *
  * Runs the seeds N … N+K-1, each a whole history of a cluster (cluster_driver.h), in J processes. A
  * seed that fails says what was violated and how to run it again, with a trace. Exit code 0 when
@@ -31,10 +31,11 @@ struct arguments {
 
 static void usage(void)
 {
-    (void)fputs("usage: sim_driver --seed N [--count K] [--jobs J] [--fifo|--reorder] "
-                "[--long-stalls] [--news] [--reads] [--deaf] [--rules-off R5,R8] [--trace] "
-                "[--stats]\n",
-                stderr);
+    (void)fputs(
+        "usage: sim_driver --seed N [--count K] [--jobs J] [--fifo|--reorder] "
+        "[--long-stalls] [--news] [--reads] [--deaf] [--lazy] [--rules-off R5,R8] [--trace] "
+        "[--stats]\n",
+        stderr);
     exit(2);
 }
 
@@ -84,6 +85,8 @@ static struct arguments parse(int argc, char **argv)
             self.cluster.reads = true;
         } else if (strcmp(argv[i], "--deaf") == 0) {
             self.cluster.deaf = true;
+        } else if (strcmp(argv[i], "--lazy") == 0) {
+            self.cluster.lazy = true;
         } else if (strcmp(argv[i], "--trace") == 0) {
             self.cluster.trace = true;
         } else if (strcmp(argv[i], "--stats") == 0) {
@@ -138,12 +141,13 @@ int main(int argc, char **argv)
     double seconds;
     uint64_t bad;
 
-    (void)snprintf(command, sizeof command, "sim_driver %s%s%s%s%s%s%s", /* Cut is still a hint. */
-                   cluster->reorder ? "--reorder" : "--fifo",
-                   cluster->long_stalls ? " --long-stalls" : "",
-                   cluster->news_ms > 0 ? " --news" : "", cluster->reads ? " --reads" : "",
-                   cluster->deaf ? " --deaf" : "", arguments.rules != NULL ? " --rules-off " : "",
-                   arguments.rules != NULL ? arguments.rules : "");
+    (void)snprintf(
+        command, sizeof command, "sim_driver %s%s%s%s%s%s%s%s", /* Cut is still a hint. */
+        cluster->reorder ? "--reorder" : "--fifo", cluster->long_stalls ? " --long-stalls" : "",
+        cluster->news_ms > 0 ? " --news" : "", cluster->reads ? " --reads" : "",
+        cluster->deaf ? " --deaf" : "", cluster->lazy ? " --lazy" : "",
+        arguments.rules != NULL ? " --rules-off " : "",
+        arguments.rules != NULL ? arguments.rules : "");
     bad = campaign_run(&campaign, &stats, &seconds);
     if (arguments.stats) {
         print_stats(&stats, seconds);

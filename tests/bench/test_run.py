@@ -59,8 +59,9 @@ def found_for(key):
     if key == "deliver":
         return {"planned_to_acknowledged": latency, "acknowledged_to_delivered": latency,
                 "planned_to_delivered": latency}
-    if key == "stopped":
-        return {"seconds": 1, "records_per_s": 1e5, "before": {"peaks": [1, 2, 3]}, "peaks": [4, 5, 6]}
+    if key.startswith("stopped"):
+        return {"seconds": 1, "records_per_s": 1e5, "before": {"peaks": [1 << 20] * 3},
+                "peaks": [3 << 20, 5 << 20, 4 << 20], "owns": [1 << 20] * 3}
     return a_load()
 
 
@@ -297,7 +298,7 @@ class Sections(unittest.TestCase):
         limits = {"produce 100 leader": 0.40, "produce 1024 follower": 0.70, "produce latency": 1.5,
                   "produce half 100": 10, "produce half 1024": 10, "forward ms 100": 0.15, "forward share 1024": 10,
                   "raft turn": 10, "raft turns": 0, "cpu": 2.5, "consume": 0.80, "deliver 1000": 5,
-                  "beside cold": 1.5, "memory memory": 256, "memory produce": 256,
+                  "beside cold": 1.5, "memory stopped": 256, "memory stopped 128M": 128, "memory produce": 256,
                   "growth topics records_per_s": 0.8, "growth connections p99_ms": 1.2, "growth log p99_ms": 1.2}
         self.assertEqual({key: found[key].limit for key in limits}, limits)
 
@@ -336,9 +337,11 @@ class Sections(unittest.TestCase):
         rounds = [{"memory memory": {"peaks": [300 << 20], "owns": [1]}, "memory consume": {"peaks": [1 << 20], "owns": [1]}}]
         options = options_of()
         self.assertEqual([one.key for one in run.measure_memory.ratios(rounds, options)], ["memory consume"])
-        rounds[0]["stopped"] = found_for("stopped")
+        rounds += [{"stopped 128M": {**found_for("stopped"), "peaks": [100 << 20, 300 << 20]}}]
         found = {one.key: one for one in run.measure_memory.ratios(rounds, options)}
-        self.assertEqual((found["memory memory"].value, found["memory memory"].verdict()), (300, figures.MISSED))
+        self.assertEqual(set(found), {"memory consume", "memory stopped 128M"})
+        self.assertEqual((found["memory stopped 128M"].value, found["memory stopped 128M"].verdict()),
+                         (300, figures.MISSED))
 
     def test_whatever_is_missing_the_rest_is_told(self):
         options = options_of("--rounds", "1")

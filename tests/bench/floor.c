@@ -4,7 +4,8 @@
  *      floor disk       payload bytes a second of one of N writers, both writes counted
  *      floor latency    one durable write of a small entry, N writers side by side
  *      floor loopback   a round trip of a small frame, and a stream, over TCP on loopback
- *      floor read       reading a file from the page cache
+ *      floor read       reading a file from the disk and from the page cache, one piece after the
+ * other floor core       entries a second of three raft cores in one process, without I/O
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "floor_core.h"
 #include "floor_disk.h"
 
 enum {
@@ -32,6 +34,7 @@ enum {
 
 struct settings {
     struct floor_load load;
+    unsigned propose_size; /* entries in a proposal */
     bool json;
 };
 
@@ -77,7 +80,7 @@ static int run_latency(const struct settings *settings)
     double p99;
 
     load.batch_size = load.record_size;
-    load.topics = false;
+    load.second = FLOOR_SECOND_NONE;
     if (!floor_disk(&load, &result)) {
         return 1;
     }
@@ -257,30 +260,69 @@ static int make_file(const char *dir, uint8_t *data)
     return fd;
 }
 
-static int run_read(const struct settings *settings)
+/* Bytes a second, for so long; or of one pass, when seconds is 0. */
+static double read_file(int fd, uint8_t *data, double seconds)
 {
-    uint8_t *data = calloc(1, READ_SIZE);
+    double begin = now_s();
     double bytes = 0;
     size_t at = 0;
-    double begin;
-    double rate;
-    int fd;
 
-    ASSERT(data != NULL);
-    fd = make_file(settings->load.dir, data);
-    begin = now_s();
-    while (now_s() < begin + settings->load.seconds) {
+    do {
         if (pread(fd, data, READ_SIZE, (off_t)at) != READ_SIZE) {
             die("floor: read");
         }
         bytes += READ_SIZE;
         at = (at + READ_SIZE) % READ_FILE_SIZE;
+    } while (seconds > 0 ? now_s() < begin + seconds : at != 0);
+    return bytes / (now_s() - begin);
+}
+
+/* Only what is clean leaves the page cache. */
+static void forget(int fd)
+{
+    if (fdatasync(fd) != 0) {
+        die("floor: sync");
     }
-    rate = bytes / (now_s() - begin);
+    if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0) {
+        die("floor: page cache");
+    }
+}
+
+static int run_read(const struct settings *settings)
+{
+    uint8_t *data = calloc(1, READ_SIZE);
+    double cold;
+    double rate;
+    int fd;
+
+    ASSERT(data != NULL);
+    fd = make_file(settings->load.dir, data);
+    forget(fd);
+    cold = read_file(fd, data, 0);
+    rate = read_file(fd, data, settings->load.seconds);
     (void)close(fd);
     free(data);
-    printf(settings->json ? "{\"bytes_per_s\": %.0f}\n" : "%.0f bytes/s from the page cache\n",
-           rate);
+    printf(settings->json ? "{\"cold_bytes_per_s\": %.0f, \"bytes_per_s\": %.0f}\n"
+                          : "%.0f bytes/s from the disk, %.0f from the page cache\n",
+           cold, rate);
+    return 0;
+}
+
+/* ---- core ---- */
+
+static int run_core(const struct settings *settings)
+{
+    struct floor_core_load load = {.seconds = settings->load.seconds / 2,
+                                   .entry_size = settings->load.record_size,
+                                   .propose_size = settings->propose_size};
+    double together = floor_core(&load);
+    double one;
+
+    load.propose_size = 1;
+    one = floor_core(&load);
+    printf(settings->json ? "{\"entries_per_s\": %.0f, \"one_at_a_time_per_s\": %.0f}\n"
+                          : "%.0f entries/s proposed together, %.0f one at a time\n",
+           together, one);
     return 0;
 }
 
@@ -290,18 +332,18 @@ static const struct {
     const char *name;
     int (*run)(const struct settings *settings);
 } modes[] = {
-    {"disk", run_disk},
-    {"latency", run_latency},
-    {"loopback", run_loopback},
-    {"read", run_read},
+    {"disk", run_disk}, {"latency", run_latency}, {"loopback", run_loopback},
+    {"read", run_read}, {"core", run_core},
 };
 
 static int usage(void)
 {
-    (void)fputs("usage: floor disk|latency|loopback|read [--dir D] [--seconds S] [--writers N]\n"
-                "             [--record-size R] [--batch-bytes B] [--client-batch-bytes C]\n"
-                "             [--no-topics] [--json]\n",
-                stderr);
+    (void)fputs(
+        "usage: floor disk|latency|loopback|read|core [--dir D] [--seconds S] [--writers N]\n"
+        "             [--record-size R] [--batch-bytes B] [--client-batch-bytes C]\n"
+        "             [--second none|buffered|chunked|direct|memory] [--propose N]\n"
+        "             [--json]\n",
+        stderr);
     return 2;
 }
 
@@ -323,7 +365,8 @@ static bool parse(int argc, char **argv, struct settings *settings)
         {"record-size", required_argument, NULL, 'r'},
         {"batch-bytes", required_argument, NULL, 'b'},
         {"client-batch-bytes", required_argument, NULL, 'c'},
-        {"no-topics", no_argument, NULL, 'n'},
+        {"second", required_argument, NULL, '2'},
+        {"propose", required_argument, NULL, 'p'},
         {"json", no_argument, NULL, 'j'},
         {NULL, 0, NULL, 0},
     };
@@ -350,8 +393,13 @@ static bool parse(int argc, char **argv, struct settings *settings)
         case 'c':
             load->client_batch_size = number_of(optarg, 16 << 20);
             break;
-        case 'n':
-            load->topics = false;
+        case '2':
+            if (!floor_second_of(optarg, &load->second)) {
+                return false;
+            }
+            break;
+        case 'p':
+            settings->propose_size = (unsigned)number_of(optarg, FLOOR_CORE_PROPOSE_MAX);
             break;
         case 'j':
             settings->json = true;
@@ -361,7 +409,8 @@ static bool parse(int argc, char **argv, struct settings *settings)
         }
     }
     return optind == argc && load->writers > 0 && load->record_size > 0 && load->batch_size > 0 &&
-           load->client_batch_size > 0 && load->seconds > 0 && load->seconds < 3600;
+           load->client_batch_size > 0 && settings->propose_size > 0 && load->seconds > 0 &&
+           load->seconds < 3600;
 }
 
 int main(int argc, char **argv)
@@ -373,7 +422,8 @@ int main(int argc, char **argv)
                  .record_size = 100,
                  .batch_size = 256 << 10,
                  .client_batch_size = 256 << 10,
-                 .topics = true},
+                 .second = FLOOR_SECOND_BUFFERED},
+        .propose_size = 64,
     };
 
     if (argc < 2 || !parse(argc - 1, argv + 1, &settings)) {

@@ -20,10 +20,9 @@
 #include "raft_fsm/journal_segment.h"
 
 enum {
-    SEGMENT_SIZE = 64 << 20, /* of the journal and of topics */
+    SEGMENT_SIZE = 64 << 20, /* of the journal */
     SEGMENT_COUNT = 2,       /* of the journal; used again in turn */
     FILL_SIZE = 1 << 20,
-    WRITE_BACK_SIZE = 4 << 20,
     ENTRY_SIZE = 512 << 10,
     INFLIGHT_SIZE = 16 << 20, /* payload that the topics may be behind the journal */
 };
@@ -54,12 +53,9 @@ struct writer {
     uint8_t *data; /* what is written, aligned */
     int segments[SEGMENT_COUNT];
     unsigned segment;
-    uint64_t position; /* in the current segment */
-    int store;
-    uint64_t store_number;
-    uint64_t store_size;
-    uint64_t write_back_from;
-    pthread_mutex_t lock; /* Guards what follows. */
+    uint64_t position;          /* in the current segment */
+    struct floor_topics topics; /* of the topics' thread */
+    pthread_mutex_t lock;       /* Guards what follows. */
     pthread_cond_t changed;
     uint64_t journaled; /* batches */
     uint64_t stored;    /* batches that the topics have, too */
@@ -69,12 +65,6 @@ struct writer {
 static uint64_t now_ns(void)
 {
     return clock_real()->monotonic_ns(clock_real());
-}
-
-_Noreturn static void die(const char *what, const char *path, int result)
-{
-    (void)fprintf(stderr, "floor: %s '%s': %s\n", what, path, strerror(-result)); /* Last words. */
-    _exit(1);
 }
 
 /* ---- sizes ---- */
@@ -130,6 +120,12 @@ static struct shape shape_of(const struct floor_load *load)
     };
 }
 
+/* What the topics write of one journal write. */
+static uint64_t topics_size(const struct shape *shape)
+{
+    return (uint64_t)(shape->topic_writes - 1) * shape->topic_write + shape->last_topic_size;
+}
+
 /* ---- files ---- */
 
 static void write_all(struct writer *self, int fd, size_t size, uint64_t position, int flags)
@@ -138,24 +134,8 @@ static void write_all(struct writer *self, int fd, size_t size, uint64_t positio
     ssize_t n = self->io->pwritev(self->io, fd, &part, 1, position, flags);
 
     if (n != (ssize_t)size) {
-        die("write in", self->dir, n < 0 ? (int)n : -EIO);
+        floor_die("write in", self->dir, n < 0 ? (int)n : -EIO);
     }
-}
-
-static int open_file(struct writer *self, const char *kind, uint64_t number, int flags)
-{
-    char path[IO_PATH_SIZE + 64];
-    int fd;
-
-    (void)snprintf(path, sizeof path, "%s/%s%llu", self->dir, kind, (unsigned long long)number);
-    fd = self->io->open(self->io, path, O_RDWR | O_CREAT | O_TRUNC | flags, 0640);
-    if (fd == -EINVAL) { /* No O_DIRECT here: the journal, too, does without. */
-        fd = self->io->open(self->io, path, O_RDWR | O_CREAT | O_TRUNC, 0640);
-    }
-    if (fd < 0) {
-        die("open", path, fd);
-    }
-    return fd;
 }
 
 /* Segments as the journal has them: written before they are used. */
@@ -164,20 +144,19 @@ static void prepare(struct writer *self)
     int rv = self->io->mkdir(self->io, self->dir, 0750);
 
     if (rv < 0) {
-        die("make", self->dir, rv);
+        floor_die("make", self->dir, rv);
     }
     for (unsigned i = 0; i < SEGMENT_COUNT; i++) {
-        self->segments[i] = open_file(self, "journal", i, O_DIRECT);
+        self->segments[i] = floor_open(self->io, self->dir, "journal", i, true);
         for (uint64_t at = 0; at < SEGMENT_SIZE; at += FILL_SIZE) {
             write_all(self, self->segments[i], FILL_SIZE, at, 0);
         }
         rv = self->io->fdatasync(self->io, self->segments[i]);
         if (rv < 0) {
-            die("sync files in", self->dir, rv);
+            floor_die("sync files in", self->dir, rv);
         }
     }
     self->position = JOURNAL_HEADER_SIZE;
-    self->store = -1;
 }
 
 static void write_journal(struct writer *self)
@@ -193,35 +172,6 @@ static void write_journal(struct writer *self)
     write_all(self, self->segments[self->segment], self->shape.extent, self->position, RWF_DSYNC);
     histogram_add(&self->share->latency, now_ns() - begin_ns);
     self->position += self->shape.extent;
-}
-
-static void write_back(struct writer *self)
-{
-    int rv = self->io->write_back(self->io, self->store, self->write_back_from,
-                                  self->store_size - self->write_back_from);
-
-    if (rv < 0) {
-        die("write back in", self->dir, rv);
-    }
-    self->write_back_from = self->store_size;
-}
-
-static void write_topic(struct writer *self, size_t size)
-{
-    if (self->store < 0 || self->store_size + size > SEGMENT_SIZE) {
-        if (self->store >= 0) {
-            write_back(self);
-            io_close(self->io, &self->store);
-        }
-        self->store = open_file(self, "store", self->store_number++, 0);
-        self->store_size = 0;
-        self->write_back_from = 0;
-    }
-    write_all(self, self->store, size, self->store_size, 0);
-    self->store_size += size;
-    if (self->store_size - self->write_back_from >= WRITE_BACK_SIZE) {
-        write_back(self);
-    }
 }
 
 /* ---- one writer ---- */
@@ -270,14 +220,20 @@ static void *topics_main(void *arg)
 
     while (take_batch(self)) {
         for (unsigned i = 0; i + 1 < self->shape.topic_writes; i++) {
-            write_topic(self, self->shape.topic_write);
+            floor_topics_write(&self->topics, self->shape.topic_write);
         }
-        write_topic(self, self->shape.last_topic_size);
+        floor_topics_write(&self->topics, self->shape.last_topic_size);
         lock(self);
         self->stored++;
         unlock(self);
     }
+    floor_topics_flush(&self->topics);
     return NULL;
+}
+
+static bool has_topics(const struct writer *self)
+{
+    return self->load->second != FLOOR_SECOND_NONE;
 }
 
 static void journal_main(struct writer *self, uint64_t until_ns)
@@ -286,7 +242,7 @@ static void journal_main(struct writer *self, uint64_t until_ns)
         write_journal(self);
         lock(self);
         self->journaled++;
-        while (self->load->topics &&
+        while (has_topics(self) &&
                (self->journaled - self->stored) * self->shape.payload > INFLIGHT_SIZE) {
             wait_for_change(self);
         }
@@ -304,15 +260,16 @@ static void run(struct writer *self)
     pthread_t topics;
     int rv = 0;
 
-    if (self->load->topics) {
+    if (has_topics(self)) {
         rv = pthread_create(&topics, NULL, topics_main, self);
         ASSERT(rv == 0);
     }
     journal_main(self, until_ns);
-    if (self->load->topics) {
+    if (has_topics(self)) {
         rv = pthread_join(topics, NULL);
         ASSERT(rv == 0);
         ASSERT(self->stored == self->journaled);
+        ASSERT(self->topics.written == self->stored * topics_size(&self->shape));
     }
     self->share->bytes_per_s =
         (double)(self->journaled * self->shape.payload) * 1e9 / (double)(now_ns() - begin_ns);
@@ -336,6 +293,7 @@ _Noreturn static void writer_main(const struct floor_load *load, unsigned number
     rv = pthread_cond_init(&self.changed, NULL);
     ASSERT(rv == 0);
     prepare(&self);
+    floor_topics_init(&self.topics, load->second, self.io, self.dir, self.data);
     for (size_t i = 0; i < size; i += sizeof(uint64_t)) {
         bytes_put_u64(self.data + i, i * UINT64_C(0x9e3779b97f4a7c15)); /* Not all zeros. */
     }
@@ -344,6 +302,7 @@ _Noreturn static void writer_main(const struct floor_load *load, unsigned number
         (void)usleep(1000);
     }
     run(&self);
+    floor_topics_fini(&self.topics);
     _exit(0);
 }
 

@@ -6,8 +6,9 @@
  *      journal thread:  batch ──► pwritev2(RWF_DSYNC), O_DIRECT, 512-byte boundary ──┐
  *      topics thread:             pwritev of header and body of each client's batch ◄┘ ──► counted
  *
- * with the sizes, flags and files of src/raft_fsm/journal.c and src/log/store.c, and no raft,
- * network, checksum or copy. A payload byte counts when both writes of it are done.
+ * with the sizes, flags and files of src/raft_fsm/journal.c and src/log/store.c (and of other ways
+ * to make the second write: floor_topics.h), and no raft, network, checksum or copy. A payload byte
+ * counts when both writes of it are done.
  */
 #ifndef QUORLOG_TESTS_BENCH_FLOOR_DISK_H
 #define QUORLOG_TESTS_BENCH_FLOOR_DISK_H
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "cli/histogram.h"
+#include "floor_topics.h"
 
 enum { FLOOR_WRITERS_MAX = 16 };
 
@@ -26,7 +28,7 @@ struct floor_load {
     uint64_t record_size;       /* bytes of a record's value */
     uint64_t batch_size;        /* payload bytes of one journal write, at least a record */
     uint64_t client_batch_size; /* bytes of what one client sends at once */
-    bool topics;                /* The second write, too. */
+    enum floor_second second;   /* how topics are written, or that they are not */
 };
 
 struct floor_disk_result {

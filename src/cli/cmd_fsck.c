@@ -86,12 +86,13 @@ static void print_summary(const char *dir, const struct fsck_summary *summary)
     uint64_t repaired = summary->counts[FSCK_REPAIRED];
 
     printf("node %" PRIu64 " in '%s': %" PRIu64 " topics, %" PRIu64 " records in %" PRIu64
-           " batches, %" PRIu64 " files, %s; ",
+           " batches, %" PRIu64 " files, ",
            summary->node_id, dir, summary->topics, summary->records, summary->batches,
-           summary->files, human_size(size, summary->bytes));
+           summary->files);
     if (summary->index_files > 0) {
-        printf("%" PRIu64 " of them indexes of times and keys; ", summary->index_files);
+        printf("%" PRIu64 " of them indexes of times and keys, ", summary->index_files);
     }
+    printf("%s; ", human_size(size, summary->bytes));
     if (summary->holes > 0) {
         printf("%" PRIu64 " holes of %" PRIu64 " records; ", summary->holes, summary->missing);
     }

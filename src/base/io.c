@@ -97,10 +97,10 @@ static int real_reserve(struct io *self, int fd, uint64_t position, uint64_t siz
     return rv < 0 ? -errno : 0;
 }
 
-static int real_advise_sequential(struct io *self, int fd)
+static int real_advise_random(struct io *self, int fd)
 {
     (void)self;
-    return -posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    return -posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 }
 
 static int real_size(struct io *self, int fd, uint64_t *ret_size)
@@ -235,13 +235,14 @@ struct io *io_real(void)
         .open = real_open,
         .close = real_close,
         .pread = real_pread,
+        .pread_forward = real_pread,
         .pwritev = real_pwritev,
         .fdatasync = real_fdatasync,
         .write_back = real_write_back,
         .truncate = real_truncate,
         .allocate = real_allocate,
         .reserve = real_reserve,
-        .advise_sequential = real_advise_sequential,
+        .advise_random = real_advise_random,
         .size = real_size,
         .map = real_map,
         .unmap = real_unmap,
@@ -286,13 +287,16 @@ void io_close(struct io *io, int *fd)
     }
 }
 
-enum err io_read(struct io *io, int fd, const char *path, void *data, size_t size,
-                 uint64_t position, size_t *ret_size, struct err_info *info)
+typedef ssize_t (*pread_fn)(struct io *self, int fd, void *data, size_t size, uint64_t position);
+
+static enum err read_with(pread_fn pread_some, struct io *io, int fd, const char *path,
+                          struct iovec *to, uint64_t position, struct err_info *info)
 {
     size_t done = 0;
 
-    while (done < size) {
-        ssize_t n = io->pread(io, fd, (uint8_t *)data + done, size - done, position + done);
+    while (done < to->iov_len) {
+        size_t left = to->iov_len - done;
+        ssize_t n = pread_some(io, fd, (uint8_t *)to->iov_base + done, left, position + done);
 
         if (n < 0) {
             return io_error((int)n, "read", path, info);
@@ -300,11 +304,35 @@ enum err io_read(struct io *io, int fd, const char *path, void *data, size_t siz
         if (n == 0) {
             break;
         }
-        ASSERT((size_t)n <= size - done);
+        ASSERT((size_t)n <= left);
         done += (size_t)n;
     }
-    *ret_size = done;
+    to->iov_len = done;
     return ERR_OK;
+}
+
+enum err io_read(struct io *io, int fd, const char *path, void *data, size_t size,
+                 uint64_t position, size_t *ret_size, struct err_info *info)
+{
+    struct iovec to = {.iov_base = data, .iov_len = size};
+    enum err err = read_with(io->pread, io, fd, path, &to, position, info);
+
+    if (err == ERR_OK) {
+        *ret_size = to.iov_len;
+    }
+    return err;
+}
+
+enum err io_read_forward(struct io *io, int fd, const char *path, void *data, size_t size,
+                         uint64_t position, size_t *ret_size, struct err_info *info)
+{
+    struct iovec to = {.iov_base = data, .iov_len = size};
+    enum err err = read_with(io->pread_forward, io, fd, path, &to, position, info);
+
+    if (err == ERR_OK) {
+        *ret_size = to.iov_len;
+    }
+    return err;
 }
 
 /* Skips `done` bytes of the parts from *at, *skip into the first; updates both. */

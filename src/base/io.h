@@ -26,6 +26,9 @@ struct io {
     int (*open)(struct io *self, const char *path, int flags, mode_t mode);
     int (*close)(struct io *self, int fd);
     ssize_t (*pread)(struct io *self, int fd, void *data, size_t size, uint64_t position);
+    /* The same, of somebody who goes on behind it next: it may be read ahead, or wait for others
+     * who are in a hurry (base/disk_yield.h); it may return less than asked. */
+    ssize_t (*pread_forward)(struct io *self, int fd, void *data, size_t size, uint64_t position);
     /* pwritev2(2): may write less than asked. rwf_flags: 0 or RWF_DSYNC. */
     ssize_t (*pwritev)(struct io *self, int fd, const struct iovec *parts, int count,
                        uint64_t position, int rwf_flags);
@@ -38,8 +41,9 @@ struct io {
     /* fallocate(2), FALLOC_FL_KEEP_SIZE: there is space, as far as can be told; the size stays. A
      * truncate to the size gives back what lies behind it. */
     int (*reserve)(struct io *self, int fd, uint64_t position, uint64_t size);
-    /* posix_fadvise(2), POSIX_FADV_SEQUENTIAL: the file will be read forward. Promises nothing. */
-    int (*advise_sequential)(struct io *self, int fd);
+    /* posix_fadvise(2), POSIX_FADV_RANDOM: the kernel is not to read ahead by itself. Promises
+     * nothing. */
+    int (*advise_random)(struct io *self, int fd);
     int (*size)(struct io *self, int fd, uint64_t *ret_size);
     /* mmap(2), shared; the whole of [0, size). */
     int (*map)(struct io *self, int fd, size_t size, bool writable, void **ret_address);
@@ -78,6 +82,8 @@ void io_close(struct io *io, int *fd);
 /* Reads up to size bytes, short only at the end of the file. */
 enum err io_read(struct io *io, int fd, const char *path, void *data, size_t size,
                  uint64_t position, size_t *ret_size, struct err_info *info);
+enum err io_read_forward(struct io *io, int fd, const char *path, void *data, size_t size,
+                         uint64_t position, size_t *ret_size, struct err_info *info);
 
 /* Writes all parts, going on after short writes. After an error the bytes in
  * [position, position + total) are undefined. Writes at most IOV_MAX parts a call; count is free.

@@ -1,40 +1,63 @@
 /*
- * quorlog bench produce and consume: what this cluster does, measured from here.
- *
- * One thread drives all connections, closed loop: each keeps a fixed number of records under way.
- * Latency is that of a record, from handing it to the producer to its acknowledgement. What the
- * nodes spent (CPU, journal writes) is the difference of their status before and after.
+ * quorlog bench produce, end-to-end and consume: what this cluster does, measured from here. The
+ * commands and their options; one thread drives all connections (bench_run.h).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "cli/bench_run.h"
+#include "cli/bench_stamp.h"
 #include "cli/caller.h"
 #include "cli/commands.h"
-#include "cli/histogram.h"
 #include "cli/json.h"
 #include "log/batch.h"
-#include "quorlog.pb-c.h"
 
 enum {
-    CONNECTIONS_MAX = 256,
-    INFLIGHT_MAX = 65536,
-    WORDS_SIZE = 4 << 20, /* more than what a codec looks back on */
-    VALUE_STEP = 7919,    /* a prime: values do not begin where others did */
+    SECONDS_MAX = 86400,
+    SIZE_MAX_BYTES = 8 << 20,
+    TOPIC_SIZE_MAX = 200,     /* of a topic's name, by the protocol */
+    END_TO_END_RATE = 10000,  /* by default */
+    STREAM_CONNECTIONS = 128, /* by default, at most */
+    LOOKED_AT_PER_S = 200000, /* by default: so many records decoded a second */
 };
+
+#define LOAD_OPTIONS                                                                               \
+    {"topic", 't', "TOPIC", false, "created if missing; default bench"},                           \
+        {"topics", 0, "N", false,                                                                  \
+         "spread over N topics, TOPIC-0 to TOPIC-(N-1); default 1: TOPIC"},                        \
+        {"size", 0, "BYTES", false, "of a record's value; default 100"},                           \
+        {"seconds", 0, "N", false, "how long; default 5, after one second that does not count"},   \
+        {"connections", 'C', "N", false, "that records are written on; default 1"},                \
+        {"batch-size", 0, "BYTES", false, "largest batch; default 256K"},                          \
+    {                                                                                              \
+        "compression", 0, "none|lz4|zstd", false, "of the batches; values are words then"          \
+    }
 
 static const struct option_spec produce_options[] = {
     CALLER_OPTIONS,
-    {"topic", 't', "TOPIC", false, "created if missing; default bench"},
-    {"size", 0, "BYTES", false, "of a record's value; default 100"},
-    {"seconds", 0, "N", false, "how long; default 5, after one second that does not count"},
-    {"inflight", 'i', "N", false, "records under way on each connection; default 256"},
-    {"connections", 'C', "N", false, "default 1"},
-    {"batch-size", 0, "BYTES", false, "largest batch; default 256K"},
-    {"compression", 0, "none|lz4|zstd", false, "of the batches; values are words then"},
+    LOAD_OPTIONS,
+    {"inflight", 'i', "N", false,
+     "records under way on each connection, at least one for each topic; default 256, with "
+     "--rate 65536"},
+    {"rate", 'r', "N", false, "open loop: N records a second, on all connections together"},
+    {"json", 0, NULL, false, "print an object"},
+    {NULL, 0, NULL, false, NULL},
+};
+
+static const struct option_spec end_to_end_options[] = {
+    CALLER_OPTIONS,
+    LOAD_OPTIONS,
+    {"inflight", 'i', "N", false,
+     "at most so many records under way on each connection; default 65536"},
+    {"rate", 'r', "N", false, "records a second, on all connections together; default 10000"},
+    {"streams", 'S', "N", false, "followed streams, 1 to 4096; default 1"},
+    {"stream-connections", 0, "N", false,
+     "connections that they share; default one each, at most 128"},
+    {"sample", 0, "K", false,
+     "streams of which each record is decoded; default as many as make 200000 a second"},
     {"json", 0, NULL, false, "print an object"},
     {NULL, 0, NULL, false, NULL},
 };
@@ -49,465 +72,152 @@ static const struct option_spec consume_options[] = {
     {NULL, 0, NULL, false, NULL},
 };
 
-static uint64_t now_ns(void)
+/* ---- produce and end-to-end ---- */
+
+static const char *servers_of(const struct invocation *invocation)
 {
-    return clock_real()->monotonic_ns(clock_real());
+    const char *servers = option_value(invocation, "server");
+
+    servers = servers != NULL ? servers : getenv("QUORLOG_SERVER");
+    return servers != NULL && servers[0] != '\0' ? servers : "127.0.0.1:7437";
 }
 
-/* ---- the nodes before and after ---- */
-
-struct cost {
-    uint64_t id;
-    uint64_t cpu_us;
-    uint64_t memory;
-};
-
-struct costs {
-    struct cost nodes[16];
-    size_t count;
-    uint64_t leader_id;
-    uint64_t journal_writes; /* of the leader */
-};
-
-static int ask_costs(struct client *client, struct costs *ret_costs)
+/* The last topic's name is the longest. */
+static int check_topic(const struct load_options *load)
 {
-    struct call call = {0};
-    Quorlog__StatusReply *status;
-    int code = caller_wait(client, client_status(client, false, caller_on_reply, &call), &call);
+    char name[LOAD_TOPIC_SIZE_MAX];
+    size_t size = strlen(load->topic);
 
+    if (size > 0 && size <= TOPIC_SIZE_MAX) {
+        load_topic_name(load->topic, load->topics, load->topics - 1, name);
+        size = strlen(name);
+    }
+    return size > 0 && size <= TOPIC_SIZE_MAX
+               ? EXIT_OK
+               : usage("option '--topic': a topic's name has 1 to %d characters%s", TOPIC_SIZE_MAX,
+                       load->topics > 1 ? ", its number included" : "");
+}
+
+/* What both have. size_min: of a value. */
+static int parse_load(const struct invocation *invocation, uint64_t size_min,
+                      struct load_options *load)
+{
+    const char *topic = option_value(invocation, "topic");
+    const char *compression = option_value(invocation, "compression");
+    struct {
+        const char *name;
+        uint64_t absent;
+        uint64_t min;
+        uint64_t max;
+        uint64_t *ret_number;
+    } const numbers[] = {
+        {"topics", 1, 1, LOAD_TOPICS_MAX, &load->topics},
+        {"size", 100, size_min, SIZE_MAX_BYTES, &load->size},
+        {"seconds", 5, 1, SECONDS_MAX, &load->seconds},
+        {"connections", 1, 1, LOAD_CONNECTIONS_MAX, &load->connections},
+        {"batch-size", 256 << 10, 1024, SIZE_MAX_BYTES, &load->batch_size},
+        {"rate", load->rate, 1, PACE_RATE_MAX, &load->rate},
+    };
+    struct err_info info;
+    int code = caller_timeout(invocation, &load->timeout_ms);
+
+    for (size_t i = 0; code == EXIT_OK && i < sizeof numbers / sizeof numbers[0]; i++) {
+        if (option_number(invocation, numbers[i].name, numbers[i].absent, numbers[i].min,
+                          numbers[i].max, numbers[i].ret_number, &info) != ERR_OK) {
+            code = usage("%s", info.text);
+        }
+    }
     if (code != EXIT_OK) {
         return code;
     }
-    status = quorlog__status_reply__unpack(NULL, call.reply_size, call.reply);
-    free(call.reply);
-    if (status == NULL) {
-        return fail("the server's answer cannot be read");
+    if (option_number(invocation, "inflight", load->rate > 0 ? LOAD_INFLIGHT_MAX : 256, 1,
+                      LOAD_INFLIGHT_MAX, &load->inflight, &info) != ERR_OK) {
+        return usage("%s", info.text);
     }
-    *ret_costs = (struct costs){.leader_id = status->leader_id};
-    for (size_t i = 0; i < status->n_nodes && i < 16; i++) {
-        const Quorlog__NodeStatus *node = status->nodes[i];
-
-        ret_costs->nodes[ret_costs->count++] =
-            (struct cost){.id = node->id, .cpu_us = node->cpu_us, .memory = node->memory};
-        if (node->id == status->leader_id) {
-            ret_costs->journal_writes = node->journal_writes;
-        }
-    }
-    quorlog__status_reply__free_unpacked(status, NULL);
-    return EXIT_OK;
-}
-
-/* ---- produce ---- */
-
-struct bench;
-
-struct lane {
-    struct bench *bench;
-    struct client *client;
-    struct producer *producer;
-    uint64_t *sent_ns; /* ring of INFLIGHT_MAX, by number of the record */
-    uint64_t sent;
-    uint64_t reported;
-};
-
-struct bench {
-    const struct invocation *invocation;
-    char topic[256];
-    uint64_t size;
-    uint64_t seconds;
-    uint64_t inflight;
-    uint64_t connections;
-    uint64_t batch_size;
-    enum client_compression compression;
-    uv_loop_t loop;
-    uv_timer_t ticker; /* keeps the loop turning */
-    struct lane lanes[CONNECTIONS_MAX];
-    uint8_t *values;      /* a value is `size` bytes of them, from any place in the first … */
-    uint64_t value_count; /* … so many */
-    bool counting;
-    bool stopping;
-    uint64_t records;
-    uint64_t plain_bytes; /* of batches … */
-    uint64_t sent_bytes;  /* … as they were sent */
-    uint64_t first_ns;
-    uint64_t last_ns;
-    struct histogram latency;
-    char failure[512];
-};
-
-static void fill(struct lane *lane)
-{
-    struct bench *bench = lane->bench;
-    struct record record = {.value_size = bench->size};
-
-    while (!bench->stopping && lane->sent - lane->reported < bench->inflight) {
-        enum err err;
-
-        record.value = bench->values + lane->sent * VALUE_STEP % bench->value_count;
-        lane->sent_ns[lane->sent % INFLIGHT_MAX] = now_ns();
-        err = producer_send(lane->producer, &record);
-        if (err == ERR_BUSY) {
-            return; /* No room: the next report goes on. */
-        }
-        if (err != ERR_OK) {
-            (void)snprintf(bench->failure, sizeof bench->failure, /* fits */
-                           "a record of %llu bytes: %s; --batch-size bounds it, and "
-                           "batch_size_max of the nodes",
-                           (unsigned long long)bench->size, err_text(err));
-            bench->stopping = true;
-            return;
-        }
-        lane->sent++;
-    }
-}
-
-static void on_report(void *arg, const struct producer_report *report)
-{
-    struct lane *lane = arg;
-    struct bench *bench = lane->bench;
-    uint64_t now = now_ns();
-
-    ASSERT(report->first == lane->reported);
-    for (uint32_t i = 0; i < report->count; i++) {
-        uint64_t sent = lane->sent_ns[(report->first + i) % INFLIGHT_MAX];
-
-        if (bench->counting && report->error->err == ERR_OK && sent >= bench->first_ns) {
-            histogram_add(&bench->latency, now - sent);
-        }
-    }
-    lane->reported += report->count;
-    if (report->error->err != ERR_OK) {
-        (void)snprintf(bench->failure, sizeof bench->failure, "%s", report->error->text);
-        bench->stopping = true;
-    } else if (bench->counting) {
-        bench->records += report->count;
-        bench->plain_bytes += report->plain_size;
-        bench->sent_bytes += report->sent_size;
-    }
-    fill(lane);
-}
-
-static int open_lanes(struct bench *bench)
-{
-    const char *servers = option_value(bench->invocation, "server");
-    struct err_info info;
-
-    servers = servers != NULL ? servers : getenv("QUORLOG_SERVER");
-    servers = servers != NULL && servers[0] != '\0' ? servers : "127.0.0.1:7437";
-    for (uint64_t i = 0; i < bench->connections; i++) {
-        struct lane *lane = &bench->lanes[i];
-        const struct client_options options = {.servers = servers, .name = "quorlog-bench"};
-        const struct producer_options producer_options = {
-            .topic = bench->topic,
-            .batch_size_max = bench->batch_size,
-            .inflight_max = 16,
-            .compression = bench->compression,
-        };
-
-        lane->bench = bench;
-        lane->sent_ns = calloc(INFLIGHT_MAX, sizeof *lane->sent_ns);
-        if (lane->sent_ns == NULL ||
-            client_new(&options, &bench->loop, &lane->client, &info) != ERR_OK ||
-            producer_new(lane->client, &producer_options, on_report, lane, &lane->producer) !=
-                ERR_OK) {
-            return fail("connection %llu cannot be made: out of memory or of file descriptors "
-                        "(ulimit -n)",
-                        (unsigned long long)i);
-        }
-    }
-    return EXIT_OK;
-}
-
-static void close_lanes(struct bench *bench)
-{
-    for (uint64_t i = 0; i < bench->connections; i++) {
-        struct lane *lane = &bench->lanes[i];
-
-        if (lane->producer != NULL) {
-            producer_free(lane->producer);
-        }
-        if (lane->client != NULL) {
-            client_close(lane->client, NULL, NULL);
-        }
-    }
-    (void)uv_run(&bench->loop, UV_RUN_DEFAULT); /* Until all is closed. */
-    for (uint64_t i = 0; i < bench->connections; i++) {
-        free(bench->lanes[i].sent_ns);
-    }
-}
-
-static void on_tick(uv_timer_t *timer)
-{
-    (void)timer; /* Only wakes the loop. */
-}
-
-/* Runs the loop until `until_ns`, showing the rate on a terminal. */
-static void run_until(struct bench *bench, uint64_t until_ns)
-{
-    uint64_t shown_ns = now_ns();
-    uint64_t shown_records = bench->records;
-
-    while (!bench->stopping && now_ns() < until_ns) {
-        uint64_t now;
-
-        (void)uv_run(&bench->loop, UV_RUN_ONCE); /* The ticking timer keeps it alive. */
-        now = now_ns();
-        if (bench->counting && isatty(STDERR_FILENO) && now - shown_ns > 500000000) {
-            (void)fprintf(stderr, "\r%12.0f records/s  ",
-                          (double)(bench->records - shown_records) * 1e9 /
-                              (double)(now - shown_ns)); /* Decoration. */
-            shown_ns = now;
-            shown_records = bench->records;
-        }
-    }
-}
-
-static double ms(uint64_t ns)
-{
-    return (double)ns / 1e6;
-}
-
-static double cpu_per_million(const struct bench *bench, const struct costs *before,
-                              const struct costs *after, uint64_t id)
-{
-    uint64_t from = 0;
-    uint64_t to = 0;
-
-    for (size_t i = 0; i < before->count; i++) {
-        from = before->nodes[i].id == id ? before->nodes[i].cpu_us : from;
-    }
-    for (size_t i = 0; i < after->count; i++) {
-        to = after->nodes[i].id == id ? after->nodes[i].cpu_us : to;
-    }
-    return to <= from || bench->records == 0 ? 0 : (double)(to - from) / (double)bench->records;
-}
-
-static double compression_ratio(const struct bench *bench)
-{
-    return bench->sent_bytes == 0 ? 1 : (double)bench->plain_bytes / (double)bench->sent_bytes;
-}
-
-static void print_result(const struct bench *bench, const struct costs *before,
-                         const struct costs *after)
-{
-    double seconds = (double)(bench->last_ns - bench->first_ns) / 1e9;
-    double rate = (double)bench->records / seconds;
-    uint64_t writes =
-        after->leader_id == before->leader_id ? after->journal_writes - before->journal_writes : 0;
-    const struct histogram *h = &bench->latency;
-    json_t *nodes = json_array();
-
-    if (option_given(bench->invocation, "json")) {
-        for (size_t i = 0; i < after->count; i++) {
-            (void)json_array_append_new(/* Out of memory: json_print aborts. */
-                                        nodes,
-                                        json_pack("{s:o,s:f,s:o}", "id",
-                                                  json_number(after->nodes[i].id),
-                                                  "cpu_s_per_million",
-                                                  cpu_per_million(bench, before, after,
-                                                                  after->nodes[i].id),
-                                                  "memory", json_number(after->nodes[i].memory)));
-        }
-        json_print(json_pack(
-            "{s:s,s:o,s:f,s:o,s:o,s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o,s:o}", "durability",
-            "fsync on a majority", "records", json_number(bench->records), "seconds", seconds,
-            "size", json_number(bench->size), "inflight", json_number(bench->inflight),
-            "connections", json_number(bench->connections), "records_per_s", rate, "mb_per_s",
-            rate * (double)bench->size / 1e6, "p50_ms", ms(histogram_quantile(h, 0.5)), "p99_ms",
-            ms(histogram_quantile(h, 0.99)), "p999_ms", ms(histogram_quantile(h, 0.999)), "max_ms",
-            ms(h->max), "records_per_journal_write",
-            writes > 0 ? (double)bench->records / (double)writes : 0, "compression_ratio",
-            compression_ratio(bench), "leader", json_number(after->leader_id), "nodes", nodes));
-        return;
-    }
-    json_decref(nodes);
-    printf("durability   fsync on a majority\n"
-           "load         %llu-byte records, %llu connection%s × %llu in flight, %.1f s\n"
-           "throughput   %.0f records/s, %.2f MB/s\n"
-           "latency      p50 %.3f  p99 %.3f  p99.9 %.3f  max %.3f ms\n",
-           (unsigned long long)bench->size, (unsigned long long)bench->connections,
-           bench->connections == 1 ? "" : "s", (unsigned long long)bench->inflight, seconds, rate,
-           rate * (double)bench->size / 1e6, ms(histogram_quantile(h, 0.5)),
-           ms(histogram_quantile(h, 0.99)), ms(histogram_quantile(h, 0.999)), ms(h->max));
-    if (bench->compression != CLIENT_COMPRESSION_DEFAULT) {
-        printf("compression  %.2f: %llu bytes of records were sent as %llu\n",
-               compression_ratio(bench), (unsigned long long)bench->plain_bytes,
-               (unsigned long long)bench->sent_bytes);
-    }
-    if (writes > 0) {
-        printf("journal      %.1f records per durable write of the leader\n",
-               (double)bench->records / (double)writes);
-    }
-    for (size_t i = 0; i < after->count; i++) {
-        char size[24];
-
-        printf("node %llu       %.2f CPU s per million records, %s%s\n",
-               (unsigned long long)after->nodes[i].id,
-               cpu_per_million(bench, before, after, after->nodes[i].id),
-               human_size(size, after->nodes[i].memory),
-               after->nodes[i].id == after->leader_id ? " (leader)" : "");
-    }
-}
-
-static int measure(struct bench *bench, struct client *control)
-{
-    struct costs before;
-    struct costs after;
-    int code;
-
-    (void)uv_timer_init(&bench->loop, &bench->ticker); /* Never fails. */
-    (void)uv_timer_start(&bench->ticker, on_tick, 50, 50);
-    for (uint64_t i = 0; i < bench->connections; i++) {
-        fill(&bench->lanes[i]);
-    }
-    run_until(bench, now_ns() + 1000000000); /* Warm-up. */
-    code = ask_costs(control, &before);
-    bench->first_ns = now_ns();
-    bench->counting = true;
-    run_until(bench, bench->first_ns + bench->seconds * 1000000000);
-    bench->last_ns = now_ns();
-    bench->counting = false;
-    if (code == EXIT_OK) {
-        code = ask_costs(control, &after);
-    }
-    bench->stopping = true;
-    uv_close((uv_handle_t *)&bench->ticker, NULL);
-    if (isatty(STDERR_FILENO)) {
-        (void)fprintf(stderr, "\r%30s\r", ""); /* Decoration. */
-    }
-    if (bench->failure[0] != '\0') {
-        return fail("%s", bench->failure);
-    }
-    if (code == EXIT_OK && bench->records == 0) {
-        return fail("no record was acknowledged in %llu s", (unsigned long long)bench->seconds);
-    }
-    if (code == EXIT_OK) {
-        print_result(bench, &before, &after);
-    }
-    return code;
-}
-
-static int parse_produce(struct bench *bench)
-{
-    const struct invocation *invocation = bench->invocation;
-    const char *topic = option_value(invocation, "topic");
-    const char *compression = option_value(invocation, "compression");
-    struct err_info info;
-    enum err err;
-
-    if (compression != NULL && !client_compression_parse(compression, &bench->compression)) {
+    if (compression != NULL && !client_compression_parse(compression, &load->compression)) {
         return usage("option '--compression': '%s' is none of none, lz4 and zstd", compression);
     }
-    (void)snprintf(bench->topic, sizeof bench->topic, "%s", topic != NULL ? topic : "bench");
-    err = option_number(invocation, "size", 100, 1, 8 << 20, &bench->size, &info);
-    if (err == ERR_OK) {
-        err = option_number(invocation, "seconds", 5, 1, 86400, &bench->seconds, &info);
-    }
-    if (err == ERR_OK) {
-        err = option_number(invocation, "inflight", 256, 1, INFLIGHT_MAX, &bench->inflight, &info);
-    }
-    if (err == ERR_OK) {
-        err = option_number(invocation, "connections", 1, 1, CONNECTIONS_MAX, &bench->connections,
-                            &info);
-    }
-    if (err == ERR_OK) {
-        err = option_number(invocation, "batch-size", 256 << 10, 1024, 8 << 20, &bench->batch_size,
-                            &info);
-    }
-    return err == ERR_OK ? EXIT_OK : usage("%s", info.text);
+    load->topic = topic != NULL ? topic : "bench";
+    load->servers = servers_of(invocation);
+    load->warm_s = BENCH_WARM_S;
+    return check_topic(load);
 }
 
-/* Bytes that do not compress; a call for each eight, as it is a system call. */
-static void fill_random(struct bench *bench)
+static int parse_follow(const struct invocation *invocation, const struct load_options *load,
+                        struct follow_options *follow)
 {
-    for (uint64_t i = 0; i < bench->size; i += sizeof(uint64_t)) {
-        uint64_t some = clock_real()->random(clock_real());
-        uint64_t left = bench->size - i;
+    uint64_t connections = STREAM_CONNECTIONS;
+    uint64_t sample = LOOKED_AT_PER_S / load->rate;
+    struct err_info info;
+    enum err err =
+        option_number(invocation, "streams", 1, 1, FOLLOW_STREAMS_MAX, &follow->streams, &info);
 
-        memcpy(bench->values + i, &some, left < sizeof some ? left : sizeof some);
+    if (err == ERR_OK) {
+        connections = connections < follow->streams ? connections : follow->streams;
+        err = option_number(invocation, "stream-connections", connections, 1,
+                            follow->streams < FOLLOW_CONNECTIONS_MAX ? follow->streams
+                                                                     : FOLLOW_CONNECTIONS_MAX,
+                            &follow->connections, &info);
     }
-}
-
-/* Words of a language of 4096 of them, as what is logged is. */
-static void fill_words(struct bench *bench, uint64_t size)
-{
-    uint64_t state = clock_real()->random(clock_real());
-
-    for (uint64_t i = 0; i < size; i++) {
-        uint64_t word = state >> 52;
-
-        state = i % 8 == 7 ? state * UINT64_C(6364136223846793005) + 1 : state;
-        bench->values[i] =
-            i % 8 == 7 ? ' ' : (uint8_t)('a' + (word * UINT64_C(0x9e3779b1) >> i % 8 * 4) % 26);
+    if (err == ERR_OK) {
+        sample = sample > 0 ? sample : 1;
+        sample = sample < follow->streams ? sample : follow->streams;
+        err =
+            option_number(invocation, "sample", sample, 1, follow->streams, &follow->sample, &info);
     }
-}
-
-/* Without compression each record has the same value. */
-static void fill_values(struct bench *bench)
-{
-    bool words = bench->compression != CLIENT_COMPRESSION_DEFAULT;
-    uint64_t size = bench->size + (words ? WORDS_SIZE : 0);
-
-    bench->value_count = words ? WORDS_SIZE : 1;
-    bench->values = malloc(size);
-    ASSERT(bench->values != NULL);
-    if (words) {
-        fill_words(bench, size);
-    } else {
-        fill_random(bench);
-    }
-}
-
-static int ensure_topic(struct client *control, const char *topic)
-{
-    struct call call = {0};
-    enum err err = client_topic_create(control, topic, caller_on_reply, &call);
-
     if (err != ERR_OK) {
-        return fail("%s", err_text(err));
+        return usage("%s", info.text);
     }
-    client_wait(control, &call.done);
-    free(call.reply);
-    return call.err == ERR_OK || call.err == ERR_TOPIC_EXISTS ? EXIT_OK : fail("%s", call.text);
+    if (follow->streams < load->topics) {
+        return usage(
+            "option '--streams': %llu streams do not follow %llu topics; at least one each",
+            (unsigned long long)follow->streams, (unsigned long long)load->topics);
+    }
+    follow->servers = load->servers;
+    follow->topic = load->topic;
+    follow->topics = load->topics;
+    follow->timeout_ms = load->timeout_ms;
+    return EXIT_OK;
+}
+
+static int run_load(const struct invocation *invocation, const struct bench_options *options)
+{
+    struct client *control;
+    int code = caller_open(invocation, &control);
+
+    return code == EXIT_OK ? bench_run(options, control) : code;
 }
 
 static int run_produce(const struct invocation *invocation)
 {
-    struct bench *bench = calloc(1, sizeof *bench);
-    struct client *control;
-    int code;
+    struct bench_options options = {.json = option_given(invocation, "json")};
+    int code = parse_load(invocation, 1, &options.load);
 
-    ASSERT(bench != NULL);
-    bench->invocation = invocation;
-    code = parse_produce(bench);
-    if (code != EXIT_OK) {
-        free(bench);
-        return code;
-    }
-    fill_values(bench);
-    code = caller_open(invocation, &control);
-    if (code != EXIT_OK) {
-        free(bench->values);
-        free(bench);
-        return code;
-    }
-    (void)uv_loop_init(&bench->loop); /* Fails only without descriptors; connecting tells. */
-    code = ensure_topic(control, bench->topic);
+    return code == EXIT_OK ? run_load(invocation, &options) : code;
+}
+
+static int run_end_to_end(const struct invocation *invocation)
+{
+    struct bench_options options = {
+        .json = option_given(invocation, "json"),
+        .end_to_end = true,
+        .load = {.rate = END_TO_END_RATE, .stamped = true},
+    };
+    int code = parse_load(invocation, BENCH_STAMP_SIZE, &options.load);
+
+    options.load.run = (uint32_t)clock_real()->random(clock_real());
     if (code == EXIT_OK) {
-        code = open_lanes(bench);
+        code = parse_follow(invocation, &options.load, &options.follow);
     }
-    if (code == EXIT_OK) {
-        code = measure(bench, control);
-    }
-    close_lanes(bench);
-    (void)uv_loop_close(&bench->loop); /* Nothing is open. */
-    caller_close(control);
-    free(bench->values);
-    free(bench);
-    return code;
+    return code == EXIT_OK ? run_load(invocation, &options) : code;
 }
 
 /* ---- consume ---- */
+
+static uint64_t now_ns(void)
+{
+    return clock_real()->monotonic_ns(clock_real());
+}
 
 struct reading {
     uint64_t records;
@@ -605,11 +315,72 @@ const struct command_spec command_bench_produce = {
     .name = "bench produce",
     .synopsis = "",
     .summary = "measure writing: throughput, latency, cost",
-    .details = "Keeps a fixed number of records under way on each connection (closed loop).\n",
+    .details =
+        "Closed loop, without --rate: each connection keeps a fixed number of records under way, "
+        "and\n"
+        "hands in a new one when an old one is acknowledged. That finds out how much a cluster "
+        "takes.\n"
+        "While it stalls it is asked for less, so a stall is in few latencies.\n"
+        "\n"
+        "Open loop, with --rate: each record has its planned time, whatever became of those "
+        "before\n"
+        "it, and its latency counts from then. One that does not fit, as too many are under way, "
+        "is\n"
+        "handed in late and counts from its planned time, too; so a stall is in the latencies of "
+        "all\n"
+        "records that it met. At the end what is still under way is waited for, 10 s at most; "
+        "records\n"
+        "without an answer count with the time that they have waited. 'rate kept' says whether "
+        "the\n"
+        "cluster kept up; if it did not, the latencies say little. However far it falls behind, "
+        "at\n"
+        "most 256 MiB of records wait in memory (two batches for each topic and connection at "
+        "least).\n"
+        "\n"
+        "Ctrl-C ends it early, with the figures so far; a second one does not wait for answers.\n"
+        "Exit code 1: records failed.\n"
+        "\n"
+        "  quorlog bench produce -i 4096 -C 4        how much it takes\n"
+        "  quorlog bench produce --rate 20000        how long a record takes at that rate\n",
     .options = produce_options,
     .arguments_min = 0,
     .arguments_max = 0,
     .run = run_produce,
+};
+
+const struct command_spec command_bench_end_to_end = {
+    .name = "bench end-to-end",
+    .synopsis = "",
+    .summary = "measure delivery: from writing to many followed streams",
+    .details =
+        "Writes at a fixed rate, as 'bench produce --rate' does, and follows the topic with many\n"
+        "streams; each gets each record of its topic. Three latencies are told: from the planned\n"
+        "time to the acknowledgement, from there to the delivery (0 where that came first), and "
+        "from\n"
+        "the planned time to the delivery. They are of all streams together.\n"
+        "\n"
+        "Streams are spread over the nodes given with -s, followers where there are any: give all "
+        "of\n"
+        "them. They share --stream-connections connections.\n"
+        "\n"
+        "One thread cannot decode each record of thousands of streams. On --sample streams all\n"
+        "records are decoded; on the others batches are verified and counted, and the first record "
+        "of\n"
+        "each is decoded. It says which records the batch holds, and so when each was planned and\n"
+        "acknowledged: all deliveries are in the figures, to a sixteenth of a batch. The table "
+        "says\n"
+        "how many records were decoded. The sample is by default as many streams as make 200000\n"
+        "records a second. 'this program' near 100 % of a CPU means that it bounds the figures "
+        "itself.\n"
+        "\n"
+        "Ctrl-C ends it early, with the figures so far; a second one does not wait for answers.\n"
+        "Exit code 1: records failed, streams ended, or records did not come within 10 s.\n"
+        "\n"
+        "  quorlog bench end-to-end -s n1:7437,n2:7437,n3:7437 --streams 1000\n",
+    .options = end_to_end_options,
+    .arguments_min = 0,
+    .arguments_max = 0,
+    .run = run_end_to_end,
 };
 
 const struct command_spec command_bench_consume = {

@@ -17,6 +17,13 @@ static const struct option_spec options[] = {
     {NULL, 0, NULL, false, NULL},
 };
 
+static const struct option_spec status_options[] = {
+    CALLER_OPTIONS,
+    {"timings", 0, NULL, false, "also how long turns of the threads' loops, and the journal, took"},
+    {"json", 0, NULL, false, "print an object"},
+    {NULL, 0, NULL, false, NULL},
+};
+
 /* The cluster as one node sees it. Not EXIT_OK: call->text, or stderr for EXIT_USAGE, says why. */
 static int ask(const struct invocation *invocation, struct call *call,
                Quorlog__StatusReply **ret_reply)
@@ -101,6 +108,34 @@ static void add_disk(json_t *to, const Quorlog__NodeStatus *node)
     (void)json_object_set_new(to, "disk_critical", json_boolean(node->disk_critical));
 }
 
+static json_t *delays_json(const Quorlog__Delays *delays)
+{
+    json_t *octaves = json_array();
+
+    for (size_t i = 0; i < delays->n_octaves; i++) {
+        (void)json_array_append_new(octaves, json_number(delays->octaves[i])); /* As above. */
+    }
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "count", json_number(delays->count),
+                     "p50_us", json_number(delays->p50_us), "p99_us", json_number(delays->p99_us),
+                     "max_us", json_number(delays->max_us), "long_count",
+                     json_number(delays->long_count), "stalls", json_number(delays->stalls),
+                     "longest", json_text(delays->longest), "octaves", octaves);
+}
+
+/* How long its threads' turns, and its journal, took; as above. */
+static void add_timings(json_t *to, const Quorlog__NodeStatus *node)
+{
+    if (node->raft_turns != NULL) {
+        (void)json_object_set_new(to, "raft_turns", delays_json(node->raft_turns));
+    }
+    if (node->front_turns != NULL) {
+        (void)json_object_set_new(to, "front_turns", delays_json(node->front_turns));
+    }
+    if (node->journal_delays != NULL) {
+        (void)json_object_set_new(to, "journal_delays", delays_json(node->journal_delays));
+    }
+}
+
 static void print_json(const Quorlog__StatusReply *status)
 {
     json_t *nodes = json_array();
@@ -112,6 +147,7 @@ static void print_json(const Quorlog__StatusReply *status)
         add_compaction(node, status->nodes[i]);
         add_disk(node, status->nodes[i]);
         add_files(node, status->nodes[i]);
+        add_timings(node, status->nodes[i]);
         (void)json_array_append_new(nodes, node); /* json_print aborts. */
     }
     json_print(json_pack("{s:o,s:o,s:o,s:o}", "cluster", json_text(status->cluster_id), "leader",
@@ -175,6 +211,49 @@ static void print_table(const Quorlog__StatusReply *status)
     }
 }
 
+/* "12 us", "3.4 ms", "5.6 s". Returns buffer. */
+static const char *human_delay(char buffer[24], uint64_t us)
+{
+    if (us < 1000) {
+        (void)snprintf(buffer, 24, "%u us", (unsigned)us); /* fits, as the next ones */
+    } else if (us < 1000000) {
+        (void)snprintf(buffer, 24, "%.1f ms", (double)us / 1e3);
+    } else {
+        (void)snprintf(buffer, 24, "%.1f s", (double)us / 1e6);
+    }
+    return buffer;
+}
+
+/* A row of the second table. NULL: the node does not tell. */
+static void print_delays(uint64_t id, const char *what, const Quorlog__Delays *delays)
+{
+    char p50[24];
+    char p99[24];
+    char max[24];
+
+    if (delays == NULL) {
+        return;
+    }
+    printf("%4llu  %-8s %12llu %9s %9s %9s %8llu %8llu  %s\n", (unsigned long long)id, what,
+           (unsigned long long)delays->count, human_delay(p50, delays->p50_us),
+           human_delay(p99, delays->p99_us), human_delay(max, delays->max_us),
+           (unsigned long long)delays->long_count, (unsigned long long)delays->stalls,
+           delays->longest[0] != '\0' ? delays->longest : "-");
+}
+
+static void print_timings(const Quorlog__StatusReply *status)
+{
+    printf("\n%4s  %-8s %12s %9s %9s %9s %8s %8s  %s\n", "ID", "LOOP", "TURNS", "P50", "P99", "MAX",
+           ">10 MS", "STALLS", "LONGEST IN");
+    for (size_t i = 0; i < status->n_nodes; i++) {
+        const Quorlog__NodeStatus *node = status->nodes[i];
+
+        print_delays(node->id, "raft", node->raft_turns);
+        print_delays(node->id, "fronts", node->front_turns);
+        print_delays(node->id, "journal", node->journal_delays);
+    }
+}
+
 static int run_status(const struct invocation *invocation)
 {
     struct call call = {0};
@@ -188,6 +267,9 @@ static int run_status(const struct invocation *invocation)
         print_json(status);
     } else {
         print_table(status);
+        if (option_given(invocation, "timings")) {
+            print_timings(status);
+        }
     }
     quorlog__status_reply__free_unpacked(status, NULL);
     return EXIT_OK;
@@ -269,7 +351,7 @@ const struct command_spec command_cluster_status = {
     .synopsis = "",
     .summary = "show the nodes: who leads, who lags",
     .details = NULL,
-    .options = options,
+    .options = status_options,
     .arguments_min = 0,
     .arguments_max = 0,
     .run = run_status,

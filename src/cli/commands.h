@@ -36,6 +36,7 @@ extern const struct command_spec command_cluster_replace;
 extern const struct command_spec command_cluster_transfer;
 extern const struct command_spec command_recover;
 extern const struct command_spec command_bench_produce;
+extern const struct command_spec command_bench_end_to_end;
 extern const struct command_spec command_bench_consume;
 extern const struct command_spec command_config_show;
 extern const struct command_spec command_version;

@@ -30,11 +30,20 @@ static uint64_t bucket_top(size_t bucket)
 
 void histogram_add(struct histogram *self, uint64_t value)
 {
+    histogram_add_many(self, value, 1);
+}
+
+void histogram_add_many(struct histogram *self, uint64_t value, uint64_t count)
+{
     size_t bucket = bucket_of(value);
 
     ASSERT(bucket < HISTOGRAM_BUCKETS);
-    self->counts[bucket]++;
-    self->total++;
+    ASSERT(self->total <= UINT64_MAX - count);
+    if (count == 0) {
+        return;
+    }
+    self->counts[bucket] += count;
+    self->total += count;
     self->max = value > self->max ? value : self->max;
 }
 

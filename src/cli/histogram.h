@@ -16,6 +16,9 @@ struct histogram {
 
 void histogram_add(struct histogram *self, uint64_t value);
 
+/* The same value `count` times; 0: nothing. */
+void histogram_add_many(struct histogram *self, uint64_t value, uint64_t count);
+
 /* The value below or at which `share` (0 … 1) of all values lie; 0 when there are none. */
 uint64_t histogram_quantile(const struct histogram *self, double share);
 

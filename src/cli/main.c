@@ -45,6 +45,7 @@ const struct command_spec *const commands[] = {
     &command_backup,
     &command_restore,
     &command_bench_produce,
+    &command_bench_end_to_end,
     &command_bench_consume,
     &command_config_show,
     &command_version,

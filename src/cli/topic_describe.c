@@ -204,10 +204,14 @@ static void print_compaction_next(const Quorlog__CompactionState *state)
                (unsigned long long)state->clean_to);
         break;
     case QUORLOG__COMPACTION_NEXT__COMPACTION_NEXT_DIRTY:
-        printf("next      offsets %llu…%llu are cleaned when they take half of the topic, or in %s "
-               "at the latest\n",
-               (unsigned long long)state->clean_to, (unsigned long long)state->to - 1,
-               human_duration(text, state->in_ms));
+        printf("next      offsets %llu…%llu are cleaned ", (unsigned long long)state->clean_to,
+               (unsigned long long)state->to - 1);
+        if (state->in_ms == 0) {
+            printf("now\n");
+        } else {
+            printf("when they take half of the topic, or in %s at the latest\n",
+                   human_duration(text, state->in_ms));
+        }
         break;
     case QUORLOG__COMPACTION_NEXT__COMPACTION_NEXT_SEALED:
         printf("next      what is dirty is cleaned when its file is full (segment-bytes), or old "

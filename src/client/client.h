@@ -315,6 +315,10 @@ void producer_flush(struct producer *self);
 /* Records accepted and not yet reported. */
 uint64_t producer_pending(const struct producer *self);
 
+/* Tries of batches that failed so and were, or will be, followed by another one. ERR_OK: with codes
+ * that this program does not know. */
+uint64_t producer_retries(const struct producer *self, enum err err);
+
 /* Unreported records are reported with ERR_CANCELED (outcome unknown where sent). Frees. */
 void producer_free(struct producer *self);
 

@@ -14,11 +14,8 @@
 #include "base/assert.h"
 #include "quorlog.pb-c.h"
 
-/*
- * What one answer brings. On a stream nobody waits for the next one, and what is small enough is
- * still in the processor's cache when it is verified, sent, and verified again.
- */
-enum { FETCH_SIZE = 1 << 20, STREAM_SIZE = 256 << 10 };
+/* What one answer brings at most, in bytes: below a MiB a cold disk reads more slowly. */
+enum { ANSWER_SIZE_MAX = 1 << 20 };
 
 static struct consumer *of_call(struct call *call)
 {
@@ -321,7 +318,7 @@ static void fill_request(const struct consumer *self, uint64_t now_ns,
         request->time_us = self->options.time_us;
     }
     request->records_max = records_left(self);
-    request->bytes_max = (uint32_t)(half < FETCH_SIZE ? half + (half == 0) : FETCH_SIZE);
+    request->bytes_max = (uint32_t)(half < ANSWER_SIZE_MAX ? half + (half == 0) : ANSWER_SIZE_MAX);
     request->at_least =
         self->token > self->options.at_least ? self->token : self->options.at_least; /* I5 */
     /* The first answer sets where the log ends, and its token keeps to it what comes later. */
@@ -377,7 +374,7 @@ static void open_stream(struct consumer *self, uint64_t now_ns)
     if (!self->options.follow && self->end - self->ask <= UINT32_MAX) {
         from.records_max = (uint32_t)(self->end - self->ask);
     }
-    from.bytes_max = from.bytes_max < STREAM_SIZE ? from.bytes_max : STREAM_SIZE;
+    from.bytes_max = from.bytes_max < ANSWER_SIZE_MAX ? from.bytes_max : ANSWER_SIZE_MAX;
     request.from = &from;
     request.credit = self->options.credit_size - self->queued; /* I3 */
     self->call.type = QUORLOG__FRAME_TYPE__FRAME_CONSUME_STREAM;

@@ -598,6 +598,25 @@ uint64_t producer_pending(const struct producer *self)
     return self->next_first - self->reported;
 }
 
+/* Codes come from the wire: they may be any number. */
+static size_t slot_of(enum err err)
+{
+    int number = -(int)err;
+
+    return number > 0 && number < PRODUCER_CODES_MAX ? (size_t)number : 0;
+}
+
+void producer_count_retry(struct producer *self, enum err err)
+{
+    self->retries[slot_of(err)]++;
+}
+
+uint64_t producer_retries(const struct producer *self, enum err err)
+{
+    ASSERT(slot_of(err) != 0 || err == ERR_OK);
+    return self->retries[slot_of(err)];
+}
+
 void producer_free(struct producer *self)
 {
     struct client_error error = {.err = ERR_CANCELED, .text = "the producer was closed"};

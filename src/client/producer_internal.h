@@ -20,6 +20,8 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
+enum { PRODUCER_CODES_MAX = 128 }; /* of enum err, by their numbers without the sign */
+
 enum batch_state { BATCH_QUEUED, BATCH_SENT, BATCH_WRITTEN, BATCH_FAILED };
 
 struct batch {
@@ -73,6 +75,7 @@ struct producer {
 
     uint64_t retry_ns; /* nothing is sent before */
     unsigned failures;
+    uint64_t retries[PRODUCER_CODES_MAX]; /* tries that failed, by code; 0: all other codes */
     bool has_reason;
     struct err_info reason; /* of the last failed try */
 
@@ -106,6 +109,9 @@ void producer_fail_batch_info(struct batch *batch, const struct err_info *info);
 
 /* When the oldest record that has no answer is given up; CHANNEL_NEVER: there is none. */
 uint64_t producer_oldest_deadline_ns(const struct producer *self);
+
+/* A try failed so, and another one follows. */
+void producer_count_retry(struct producer *self, enum err err);
 
 /* A node has told the topic's setting. */
 void producer_set_codec(struct producer *self, uint32_t compression);

@@ -45,6 +45,7 @@ static void on_lost(struct call *call, enum err err, const char *text)
     batch->maybe_written = true;
     if (producer_is_idempotent(self)) {
         batch->state = BATCH_QUEUED;
+        producer_count_retry(self, err);
     } else {
         producer_fail_batch(batch, &error);
     }
@@ -92,6 +93,7 @@ static void on_error(struct batch *batch, const struct client_error *error)
     }
     if (is_for_retry(batch, error)) {
         batch->state = BATCH_QUEUED;
+        producer_count_retry(self, error->err);
         back_off(self);
     } else {
         producer_fail_batch(batch, error);

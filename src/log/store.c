@@ -16,6 +16,7 @@ enum {
     STORE_VERSION = 1,
     STORE_FLAGS_KNOWN = 0,
     REWRITE_SIZE = 64 * 1024,
+    FORWARD_SIZE_MIN = 256 * 1024, /* Who reads so much at once goes on behind it. */
 
     AT_MAGIC = 0,
     AT_CRC = 4,
@@ -133,6 +134,7 @@ static enum err create_file(struct store *self, bool temporary, struct err_info 
         abandon_new(self);
         return err;
     }
+    (void)self->io->advise_random(self->io, fd); /* Only a hint. */
     install_new(self, fd);
     self->held = true;
     self->temporary = temporary;
@@ -169,6 +171,7 @@ static enum err open_file(const struct store *self, int *ret_fd, uint64_t *ret_s
         io_close(self->io, &fd);
         return err;
     }
+    (void)self->io->advise_random(self->io, fd); /* Only a hint. */
     *ret_fd = fd;
     return ERR_OK;
 }
@@ -197,7 +200,6 @@ static enum err reopen(const struct store *self, int *ret_fd, struct err_info *i
         io_close(self->io, ret_fd);
         return err;
     }
-    (void)self->io->advise_sequential(self->io, *ret_fd); /* Only a hint. */
     return ERR_OK;
 }
 
@@ -617,7 +619,8 @@ enum err store_read_some(const struct store *self, uint64_t position, void *data
     if (err != ERR_OK) {
         return err;
     }
-    err = io_read(self->io, self->file.fd, self->path, data, size, position, ret_size, info);
+    err = (size < FORWARD_SIZE_MIN ? io_read : io_read_forward)(
+        self->io, self->file.fd, self->path, data, size, position, ret_size, info);
     store_unpin(self);
     return err;
 }

@@ -23,9 +23,10 @@
  * told to those who had the file open then, and might be told to nobody else. A file that is opened
  * anew must be the one that was closed: its name, header, and at least its size.
  *
- * A file that is opened to be read is advised to be read forward, as consumers do: a look-up reads
- * too little for that to matter. What was read is not dropped from the page cache: other consumers
- * often follow, and the kernel lets go of what is read once before all else.
+ * The kernel does not read ahead by itself: a look-up needs a few pages. Who reads a lot at once, as
+ * consumers do who catch up, and scrubbing and compaction, reads forward (io.pread_forward). What
+ * was read is not dropped from the page cache: other consumers often follow, and the kernel lets go
+ * of what is read once before all else.
  *
  * Invariants:
  *   I1  size is published (release) only after the bytes below it can be read.

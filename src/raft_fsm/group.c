@@ -24,6 +24,7 @@
 #include "base/assert.h"
 #include "base/container.h"
 #include "raft_fsm/group_internal.h"
+#include "raft_fsm/steps.h"
 
 /* Captures that may wait: each copies the state. */
 enum { CAPTURES_MAX = 8 };
@@ -39,6 +40,11 @@ static uint64_t now_ms(void)
 static bool working(const struct group *self)
 {
     return self->state == GROUP_RUNNING || self->state == GROUP_RESIGNING;
+}
+
+static void begin_step(struct group *self, enum step step)
+{
+    (void)turns_step(&self->turns, step); /* The one that ended is told, too. */
 }
 
 /* What a replica call returned. */
@@ -78,26 +84,36 @@ static void post_tasks(struct group *self)
     }
 }
 
-/*
- * The last thing before the loop waits. All messages of the turn are written, so a small write to
- * the journal that is tried here holds up nobody but us, who would wait for it.
- */
-static void on_prepare(uv_prepare_t *prepare)
+/* All messages of the turn are written, so a small write to the journal that is tried here holds up
+ * nobody but us, who would wait for it. */
+static void write_journal(struct group *self)
 {
-    struct group *self = prepare->data;
     struct journal_task *task = self->tasks;
 
+    if (task != NULL) {
+        begin_step(self, STEP_JOURNAL);
+    }
     if (task == NULL || task->next != NULL || !journal_thread_try(self->journal_thread, task)) {
         post_tasks(self);
         return;
     }
     self->tasks = NULL;
     self->tasks_tail = &self->tasks;
+    begin_step(self, STEP_DURABLE);
     take_journal_done(self, task);
     turn(self);
     if (self->tasks != NULL) {
         waker_wake(&self->waker); /* Or the loop would wait before it comes here again. */
     }
+}
+
+/* The last thing before the loop waits. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct group *self = prepare->data;
+
+    write_journal(self);
+    turns_end(&self->turns);
 }
 
 /* On the journal's thread. */
@@ -137,6 +153,8 @@ static void on_job_done(uv_work_t *work, int status)
 
     ASSERT(status == 0); /* Jobs are never canceled. */
     ASSERT(self->job_running);
+    turns_begin(&self->turns);
+    begin_step(self, STEP_JOBS);
     self->jobs = job->next;
     if (self->jobs == NULL) {
         self->jobs_tail = &self->jobs;
@@ -152,6 +170,7 @@ static void on_job_done(uv_work_t *work, int status)
         start_job(self);
     }
     self->turn_due = true;
+    begin_step(self, STEP_PEERS);
 }
 
 static void start_job(struct group *self)
@@ -216,6 +235,9 @@ static void take_completions(struct group *self)
 {
     struct mail *mail = mailbox_take(&self->completions);
 
+    if (mail != NULL) {
+        begin_step(self, STEP_DURABLE);
+    }
     while (mail != NULL) {
         struct completion *completion = (struct completion *)mail;
 
@@ -422,8 +444,10 @@ static void turn(struct group *self)
     take_adoptions(self);
     take_damage(self);
     if (working(self) && now_ms() >= replica_deadline_ms(self->replica)) {
+        begin_step(self, STEP_TIMERS);
         check(self, replica_tick(self->replica, &info), &info);
     }
+    begin_step(self, STEP_REQUESTS);
     take_reads(self);
     if (working(self)) {
         check(self, replica_read_flush(self->replica, &info), &info);
@@ -437,12 +461,14 @@ static void turn(struct group *self)
     if (working(self)) {
         arm(self);
     }
+    begin_step(self, STEP_PEERS);
 }
 
 static void on_woken(void *arg)
 {
     struct group *self = arg;
 
+    turns_begin(&self->turns);
     self->turn_due = true;
 }
 
@@ -450,6 +476,7 @@ static void on_check(uv_check_t *handle)
 {
     struct group *self = handle->data;
 
+    turns_begin(&self->turns);
     if (self->turn_due) {
         self->turn_due = false;
         turn(self);
@@ -502,6 +529,7 @@ static void init(struct group *self, const struct group_options *options,
     self->tasks_tail = &self->tasks;
     self->jobs_tail = &self->jobs;
     self->work.data = self;
+    group_turns_init(self);
     atomic_init(&self->stop_at_ms, 0);
     atomic_init(&self->leader_id, 0);
     atomic_init(&self->applied_index, 0);
@@ -588,6 +616,7 @@ enum err group_start(const struct group_options *options, const struct group_eve
         .clock = clock_real(),
         .io = options->io,
         .diag = options->diag,
+        .turns = &self->turns,
         .journal = post_journal,
         .send = send_message,
         .job = queue_job,
@@ -607,6 +636,7 @@ enum err group_start(const struct group_options *options, const struct group_eve
             .queue_size_max = self->options.peer_queue_size_max,
             .frame_size_max = self->options.frame_size_max,
             .diag = options->diag,
+            .turns = &self->turns,
             .events = &self->link_events,
         },
         &self->peers);
@@ -620,6 +650,7 @@ enum err group_start(const struct group_options *options, const struct group_eve
             .self_id = options->replica.id,
             .frame_size_max = self->options.frame_size_max,
             .diag = options->diag,
+            .turns = &self->turns,
             .members = &self->members,
             .arg = self,
             .message = on_message,

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/mailbox.h"
+#include "base/turns.h"
 #include "raft_fsm/catalog.h"
 #include "raft_fsm/replica.h"
 #include "transport/transport.h"
@@ -35,6 +36,7 @@ struct group_options {
     size_t mailbox_size_max;        /* bytes of requests waiting; 0: 64 MiB */
     size_t peer_queue_size_max;     /* bytes waiting to be sent to one peer; 0: 32 MiB */
     size_t frame_size_max;          /* of frames from peers; 0: 32 MiB */
+    uint64_t stall_us;              /* turns of the raft thread that are told; 0: none */
 };
 
 struct group_events {
@@ -151,5 +153,9 @@ struct group_stats {
     uint64_t records;
 };
 void group_stats(struct group *self, struct group_stats *ret_stats);
+
+/* Any thread: turns of the raft thread's loop, and writes to the journal, since start. */
+void group_turns(struct group *self, struct turns_figures *ret_figures);
+void group_journal_delays(struct group *self, struct delays_snapshot *ret_delays);
 
 #endif

@@ -231,7 +231,8 @@ void group_inbound_adopt(struct group_inbound *self, const struct group_connecti
         .frame = on_frame, .failed = on_failed, .closed = on_closed};
     /* Keepalive ends what is dead; a quiet peer is no fault. */
     const struct conn_limits limits = {.frame_size_max = self->options.frame_size_max,
-                                       .queue_size_max = QUEUE_SIZE_MAX};
+                                       .queue_size_max = QUEUE_SIZE_MAX,
+                                       .turns = self->options.turns};
     struct inbound *inbound = self->stopping ? NULL : make_room(self, connection->peer_id);
     enum err err;
 

@@ -19,6 +19,7 @@ struct group_inbound_options {
     uint64_t self_id;
     size_t frame_size_max;            /* bytes */
     const struct diag *diag;          /* borrowed */
+    struct turns *turns;              /* borrowed: of the loop */
     const struct membership *members; /* borrowed; as it is at the time of each call */
     void *arg;
     /* A verified message of the connection's peer; borrowed until return. */

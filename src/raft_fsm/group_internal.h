@@ -35,6 +35,7 @@ struct group {
     uv_check_t check;     /* after the events of one wait: the turn */
     uv_prepare_t prepare; /* before the next wait */
     bool turn_due;
+    struct turns turns; /* of the loop: written by the raft thread, read by any */
     struct replica *replica;
     struct journal_thread *journal_thread;
     struct journal_task *tasks; /* for the journal, until the turn's end */
@@ -97,6 +98,11 @@ void group_members_guest(struct group *self, uint64_t id, const char *address);
 
 /* (raft thread, or with the lock) Whether a node was a member and is none any more. */
 bool group_members_removed(void *arg /* struct group */, uint64_t id);
+
+/* ---- group_turns.c ---- */
+
+/* After the options are set. */
+void group_turns_init(struct group *self);
 
 void group_lock(struct group *self);
 void group_unlock(struct group *self);

@@ -137,6 +137,7 @@ static void open_peer(struct group_peers *self, const struct member *member)
             {
                 .frame_size_max = self->options.frame_size_max,
                 .queue_size_max = self->options.queue_size_max,
+                .turns = self->options.turns,
             },
     };
     struct peer *peer = NULL;

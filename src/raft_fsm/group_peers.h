@@ -17,6 +17,7 @@ struct group_peers_options {
     size_t queue_size_max; /* bytes */
     size_t frame_size_max; /* bytes */
     const struct diag *diag;
+    struct turns *turns;               /* borrowed: of the loop */
     const struct group_events *events; /* hello, hello_reply; borrowed */
 };
 

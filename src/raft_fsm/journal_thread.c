@@ -50,6 +50,7 @@ struct journal_thread {
     uint64_t idle_at_ms; /* When what can wait may be done. */
     uint64_t write_us;   /* How long a write takes, on average. */
     struct journal_stats stats;
+    struct delays delays; /* who has the journal records, locked; any thread reads */
     pthread_t thread;
     struct journal *journal;   /* owned */
     const struct clock *clock; /* borrowed */
@@ -140,6 +141,7 @@ static uint64_t now_us(const struct journal_thread *self)
 static void note_time(struct journal_thread *self, uint64_t took_us)
 {
     self->write_us = (self->write_us * (AVERAGE_SPAN - 1) + took_us) / AVERAGE_SPAN;
+    delays_record(&self->delays, took_us);
 }
 
 /* After tasks were performed, locked: what follows from it. */
@@ -391,4 +393,9 @@ void journal_thread_stats(struct journal_thread *self, struct journal_stats *ret
     lock(self);
     *ret_stats = self->stats;
     unlock(self);
+}
+
+void journal_thread_delays(const struct journal_thread *self, struct delays_snapshot *ret_delays)
+{
+    delays_read(&self->delays, ret_delays);
 }

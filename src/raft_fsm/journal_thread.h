@@ -15,6 +15,7 @@
 #include <stdbool.h>
 
 #include "base/clock.h"
+#include "base/delays.h"
 #include "base/err.h"
 #include "raft_fsm/journal.h"
 
@@ -42,5 +43,8 @@ bool journal_thread_try(struct journal_thread *self, struct journal_task *task);
 void journal_thread_stop(struct journal_thread *self);
 
 void journal_thread_stats(struct journal_thread *self, struct journal_stats *ret_stats);
+
+/* Any thread. How long it took to perform what was performed together: writes, most of all. */
+void journal_thread_delays(const struct journal_thread *self, struct delays_snapshot *ret_delays);
 
 #endif

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/turns.h"
 #include "raft_fsm/replica_internal.h"
+#include "raft_fsm/steps.h"
 
 enum {
     /* Entries kept behind a snapshot at least. It is bytes that count (trailing_size): entries may
@@ -101,6 +103,7 @@ static enum err apply(void *arg, const struct entry *entry)
 {
     struct replica *self = arg;
     struct pending *pending = replica_take_pending(self, entry);
+    unsigned step = turns_step(self->host.turns, STEP_APPLY);
     enum err err;
 
     err = fsm_apply(self->fsm, entry, pending != NULL ? replica_answer : NULL, pending,
@@ -113,6 +116,7 @@ static enum err apply(void *arg, const struct entry *entry)
     }
     self->size_since_snapshot += entry_frame_size(entry->size);
     self->changed = true;
+    (void)turns_step(self->host.turns, step); /* The one that ended is ours. */
     return err;
 }
 
@@ -494,8 +498,11 @@ static enum err settle(struct replica *self, enum err err, struct err_info *info
         err = replica_read_flush(self, info);
     }
     if (self->changed) {
+        unsigned step = turns_step(self->host.turns, STEP_PUBLISH);
+
         self->changed = false;
         self->host.published(self->host.arg);
+        (void)turns_step(self->host.turns, step); /* As in apply. */
     }
     return err;
 }

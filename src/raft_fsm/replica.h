@@ -77,6 +77,7 @@
 #include "raft_fsm/raft_driver.h"
 
 struct replica;
+struct turns;
 
 #define REPLICA_RESERVE_DEFAULT UINT64_MAX /* a twentieth of the disk, at most 256 MiB */
 
@@ -125,6 +126,7 @@ struct replica_host {
     const struct clock *clock; /* borrowed */
     struct io *io;             /* borrowed */
     const struct diag *diag;   /* borrowed; may be NULL */
+    struct turns *turns; /* borrowed: told of the steps (raft_fsm/steps.h); NULL: nobody measures */
 
     /* Hands over a task; performed in order, answered by replica_journal_done. */
     void (*journal)(void *arg, struct journal_task *task);

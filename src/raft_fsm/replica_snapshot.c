@@ -10,7 +10,9 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/turns.h"
 #include "raft_fsm/replica_internal.h"
+#include "raft_fsm/steps.h"
 
 struct taking_job {
     struct job job;
@@ -43,12 +45,14 @@ static void run_taking(struct replica_job *base)
 static enum err compact(struct replica *self, struct err_info *info)
 {
     struct journal_task *task;
+    unsigned step;
     enum err err;
 
     ASSERT(self->taking.state == TAKING_STORED);
     if (raft_driver_stored_index(self->driver) < self->taking.snapshot.index || self->syncing_job) {
         return ERR_OK; /* Not yet; asked again after every call. */
     }
+    step = turns_step(self->host.turns, STEP_COMPACT);
     err = raft_driver_compact(self->driver, replica_now_ms(self), &self->taking.snapshot);
     if (err != ERR_OK) {
         return replica_driver_failed(self, err, info);
@@ -58,6 +62,7 @@ static enum err compact(struct replica *self, struct err_info *info)
         return err;
     }
     replica_drop_taking(self);
+    (void)turns_step(self->host.turns, step); /* The one that ended is ours. */
     task = journal_task_new(JOURNAL_TRIM, 0);
     if (task == NULL) {
         return ERR_OK; /* Trimmed after the next snapshot. */
@@ -179,6 +184,7 @@ static bool is_due(const struct replica *self)
 
 enum err replica_maybe_snapshot(struct replica *self, struct err_info *info)
 {
+    unsigned step;
     enum err err;
 
     if (self->taking.state == TAKING_STORED) {
@@ -189,7 +195,9 @@ enum err replica_maybe_snapshot(struct replica *self, struct err_info *info)
         !is_due(self)) {
         return ERR_OK;
     }
+    step = turns_step(self->host.turns, STEP_SNAPSHOT);
     err = begin(self);
+    (void)turns_step(self->host.turns, step); /* As above. */
     if (err == ERR_NOMEM) {
         return ERR_OK; /* Tried again after the next call; the journal grows meanwhile. */
     }

@@ -196,6 +196,12 @@ static bool fill_compaction(const struct view_topic *view, Quorlog__CompactionSt
     ret_state->next = (Quorlog__CompactionNext)from->next;
     ret_state->to = from->to;
     ret_state->in_ms = from->in_ms;
+    if (from->next == COMPACTION_DIRTY && from->to <= ret_state->clean_to) {
+        uint64_t cleaned = ret_state->clean_to - from->clean.clean_to;
+
+        ret_state->dirty_records -= cleaned < from->dirty_records ? cleaned : from->dirty_records;
+        ret_state->next = (Quorlog__CompactionNext)COMPACTION_NOTHING; /* That is done. */
+    }
     return view->settings.compact || ret_state->clean_to > 0;
 }
 

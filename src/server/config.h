@@ -55,6 +55,8 @@ enum {
       "a connection on which nothing arrives for so long is ended; 0: never")                      \
     X(stall_timeout_ms, TIME, "1m", 1000, 86400000, "ms",                                          \
       "a client that takes nothing of what was sent to it for so long is given up")                \
+    X(stall_warn_ms, TIME, "100", 0, 3600000, "ms",                                                \
+      "a turn of a thread's loop that takes longer is told as loop_stalled; 0: none")              \
     X(frame_size_max, SIZE, "32M", 131072, INT64_C(1) << 30, "bytes", "largest frame taken")       \
     X(batch_size_max, SIZE, "1M", 1024, 16 << 20, "bytes",                                         \
       "largest batch of records taken; bounds a record too")                                       \
@@ -71,6 +73,9 @@ enum {
       "bytes of entries kept behind a snapshot, for followers that are a little behind")           \
     X(journal_segment_size, SIZE, "64M", 1 << 20, INT64_C(1) << 31, "bytes",                       \
       "size of a journal file")                                                                    \
+    X(read_yield_ms, TIME, "1", 0, 1000, "ms",                                                     \
+      "who reads 128 KiB from the disk lets durable writes go first, for so long at most; 0: "     \
+      "never")                                                                                     \
     X(scrub_rate, SIZE, "8M", 0, INT64_C(1) << 40, "bytes",                                        \
       "bytes a second that are read again to find damage; 0: none")                                \
     X(compact_rate, SIZE, "32M", 0, INT64_C(1) << 40, "bytes",                                     \

@@ -40,10 +40,12 @@ static void on_timer(uv_timer_t *timer)
     struct front *self = timer->data;
     struct deadline *deadline;
 
+    front_step(self, FRONT_TIMERS);
     while ((deadline = deadlines_pop(&self->deadlines, front_now_ms(self))) != NULL) {
         deadline->passed(deadline);
     }
     arm_timer(self);
+    front_step(self, FRONT_SOCKETS);
 }
 
 enum err front_deadline(struct front *self, struct deadline *deadline, uint64_t at_ms)
@@ -55,6 +57,52 @@ enum err front_deadline(struct front *self, struct deadline *deadline, uint64_t 
         arm_timer(self);
     }
     return err;
+}
+
+/* ---- turns ---- */
+
+void front_step(struct front *self, enum front_step step)
+{
+    turns_begin(&self->turns);
+    (void)turns_step(&self->turns, step); /* Steps do not nest here. */
+}
+
+static void on_check(uv_check_t *check)
+{
+    struct front *self = check->data;
+
+    turns_begin(&self->turns); /* If none of what came first has. */
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct front *self = prepare->data;
+
+    turns_end(&self->turns);
+}
+
+static void init_turns(struct front *self)
+{
+    static const char *const steps[FRONT_STEPS] = {
+        [FRONT_SOCKETS] = "sockets",
+        [FRONT_ANSWERS] = "answers",
+        [FRONT_TIMERS] = "timers",
+        [FRONT_WORKS] = "works",
+    };
+
+    turns_init(&self->turns,
+               &(struct turns_options){.clock = self->node->clock,
+                                       .diag = self->node->diag,
+                                       .thread = "front",
+                                       .steps = steps,
+                                       .step_count = FRONT_STEPS,
+                                       .stall_us = self->node->config->stall_warn_ms * 1000});
+    (void)uv_check_init(&self->loop, &self->check); /* None of these can fail. */
+    (void)uv_check_start(&self->check, on_check);
+    (void)uv_prepare_init(&self->loop, &self->prepare);
+    (void)uv_prepare_start(&self->prepare, on_prepare);
+    self->check.data = self;
+    self->prepare.data = self;
 }
 
 /* ---- what the group publishes ---- */
@@ -118,7 +166,7 @@ static void on_stopped(void *arg)
     self->handles--;
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
     on_stopped(handle->data);
 }
@@ -126,7 +174,9 @@ static void on_timer_closed(uv_handle_t *handle)
 static void close_handles(struct front *self)
 {
     waker_stop(&self->waker, on_stopped);
-    uv_close((uv_handle_t *)&self->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&self->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&self->check, on_handle_closed);
+    uv_close((uv_handle_t *)&self->prepare, on_handle_closed);
 }
 
 void front_check_finished(struct front *self)
@@ -225,6 +275,7 @@ static void on_woken(void *arg)
     struct mail *captures = mailbox_take(&self->captures);
     struct mail *indexes = mailbox_take(&self->indexes_answered);
 
+    front_step(self, FRONT_ANSWERS);
     while (answers != NULL) {
         struct mail *next = answers->next;
 
@@ -252,6 +303,7 @@ static void on_woken(void *arg)
         letters = next;
     }
     try_finish(self);
+    front_step(self, FRONT_SOCKETS);
 }
 
 static void wake(void *arg)
@@ -344,8 +396,9 @@ enum err front_start(struct front *self, struct node *node, struct err_info *inf
     }
     (void)uv_timer_init(&self->loop, &self->timer); /* Cannot fail. */
     self->node = node;
-    self->handles = 2;
+    self->handles = 4;
     self->timer.data = self;
+    init_turns(self);
     mailbox_init(&self->letters, LETTERS_SIZE_MAX, wake, self);
     mailbox_init(&self->answers, SIZE_MAX, wake, self);
     mailbox_init(&self->captures, SIZE_MAX, wake, self);

@@ -18,6 +18,7 @@
 #include <uv.h>
 
 #include "base/mailbox.h"
+#include "base/turns.h"
 #include "server/change.h"
 #include "server/cursor_view.h"
 #include "server/deadline.h"
@@ -34,6 +35,9 @@ struct session;
 
 enum front_state { FRONT_RUNNING, FRONT_STOPPING, FRONT_FINISHING, FRONT_FINISHED };
 
+/* What a turn of the loop is told to have done (base/turns.h). */
+enum front_step { FRONT_SOCKETS, FRONT_ANSWERS, FRONT_TIMERS, FRONT_WORKS, FRONT_STEPS };
+
 enum letter_type { LETTER_SOCKET, LETTER_STOP, LETTER_FINISH };
 
 struct letter {
@@ -49,7 +53,10 @@ struct front {
     uv_loop_t loop;
     struct waker waker;
     uv_timer_t timer;
-    unsigned handles; /* of waker and timer, how many are open */
+    uv_check_t check;     /* after the events of one wait */
+    uv_prepare_t prepare; /* before the next wait: the turn's end */
+    unsigned handles;     /* of the four above, how many are open */
+    struct turns turns;   /* of the loop: written by its thread, read by any */
     struct mailbox letters;
     struct mailbox answers;          /* struct group_request, done */
     struct mailbox captures;         /* struct group_capture, done */
@@ -97,6 +104,9 @@ void front_watch(struct front *self);
 
 /* (own thread) Sets a deadline. ERR_NOMEM. */
 enum err front_deadline(struct front *self, struct deadline *deadline, uint64_t at_ms);
+
+/* (own thread) What is done from here on is this, until the next one; after it SOCKETS. */
+void front_step(struct front *self, enum front_step step);
 
 /* (own thread) Something ended that FINISHING waits for. */
 void front_check_finished(struct front *self);

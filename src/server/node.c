@@ -225,6 +225,7 @@ static enum err start_group(struct node *self, struct err_info *info)
         .io = self->io,
         .mailbox_size_max = config->mailbox_size,
         .frame_size_max = config->frame_size_max + FRAME_OVERHEAD,
+        .stall_us = config->stall_warn_ms * 1000,
     };
     enum err err = config_membership(config, &bootstrap, info);
 

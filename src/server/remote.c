@@ -188,7 +188,8 @@ static enum err open_remote(struct front *front, uint64_t id, struct remote **re
     const struct link_options options = {
         .address = address,
         .limits = {.frame_size_max = config->frame_size_max,
-                   .queue_size_max = config->connection_queue_size * 4},
+                   .queue_size_max = config->connection_queue_size * 4,
+                   .turns = &front->turns},
     };
     struct remote *self;
     enum err err;

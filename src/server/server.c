@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/assert.h"
+#include "base/disk_yield.h"
 #include "server/node.h"
 
 /* Threads that may wait for the disk at a time; uv's own default is 4. */
@@ -108,12 +109,13 @@ static void tell_started(const struct server *self, const struct config *config,
                config->direct_io, node->front_count, files_max);
 }
 
-static enum err serve(struct server *self, const struct config *config, struct err_info *info)
+static enum err serve(struct server *self, const struct config *config, struct io *io,
+                      struct err_info *info)
 {
     const struct node_options options = {.config = config,
                                          .loop = &self->loop,
                                          .diag = &self->diag,
-                                         .io = io_real(),
+                                         .io = io,
                                          .fatal = on_fatal,
                                          .arg = self};
     uint64_t files_max = raise_files();
@@ -135,6 +137,7 @@ static enum err serve(struct server *self, const struct config *config, struct e
 enum err server_run(const struct config *config, struct err_info *info)
 {
     struct server *self;
+    struct disk_yield *yield;
     enum diag_level level = DIAG_INFO;
     enum err err = config_validate(config, info);
     bool known;
@@ -151,11 +154,17 @@ enum err server_run(const struct config *config, struct err_info *info)
     diag_init_stderr(&self->diag, level, config->id);
     (void)setenv("UV_THREADPOOL_SIZE", POOL_SIZE_DEFAULT, 0); /* Or it stays at 4. */
     (void)signal(SIGPIPE, SIG_IGN);                           /* Cannot fail. */
+    err = disk_yield_new(clock_real(), (uint32_t)config->read_yield_ms * 1000, &yield);
+    if (err != ERR_OK) {
+        free(self);
+        return err_set(info, err, "no memory for a server");
+    }
     err = init_loop(self, info);
     if (err == ERR_OK) {
-        err = serve(self, config, info);
+        err = serve(self, config, disk_yield_io(yield), info);
         fini_loop(self);
     }
+    disk_yield_free(yield);
     free(self);
     return err;
 }

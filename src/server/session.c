@@ -447,7 +447,8 @@ static void greet(struct session *self, const struct frame *frame)
     struct conn_limits limits = {.frame_size_max = config->frame_size_max,
                                  .queue_size_max = config->connection_queue_size,
                                  .idle_ms = config->idle_timeout_ms,
-                                 .stall_ms = config->stall_timeout_ms};
+                                 .stall_ms = config->stall_timeout_ms,
+                                 .turns = &self->front->turns};
     uint8_t reply[GROUP_REPLY_SIZE_MAX];
     struct failure failure;
     struct hello hello;
@@ -569,6 +570,7 @@ void session_open(struct front *front, int fd)
         .frame_size_max = HELLO_FRAME_SIZE_MAX,
         .queue_size_max = config->connection_queue_size,
         .hello_ms = config->hello_timeout_ms,
+        .turns = &front->turns,
     };
     struct session *self = calloc(1, sizeof *self);
     enum err err = ERR_NOMEM;

@@ -105,6 +105,63 @@ static void fill_member(const struct member *member, Quorlog__NodeStatus *ret_no
     ret_node->role = (char *)(uintptr_t)role_name(member->role);
 }
 
+/* What the answer's figures of delays are in. */
+struct own_delays {
+    Quorlog__Delays raft;
+    Quorlog__Delays fronts;
+    Quorlog__Delays journal;
+    uint64_t octaves[3][DELAYS_OCTAVES];
+};
+
+/* Octaves behind the last one that has any are left out. */
+static void fill_delays(const struct delays_snapshot *delays, uint64_t octaves[DELAYS_OCTAVES],
+                        Quorlog__Delays *ret_delays)
+{
+    size_t count = DELAYS_OCTAVES;
+
+    quorlog__delays__init(ret_delays);
+    delays_snapshot_octaves(delays, octaves);
+    while (count > 0 && octaves[count - 1] == 0) {
+        count--;
+    }
+    ret_delays->count = delays->count;
+    ret_delays->p50_us = delays_snapshot_quantile_us(delays, 0.5);
+    ret_delays->p99_us = delays_snapshot_quantile_us(delays, 0.99);
+    ret_delays->max_us = delays->max_us;
+    ret_delays->long_count = delays->long_count;
+    ret_delays->octaves = octaves;
+    ret_delays->n_octaves = count;
+}
+
+static void fill_turns(const struct turns_figures *turns, uint64_t octaves[DELAYS_OCTAVES],
+                       Quorlog__Delays *ret_delays)
+{
+    fill_delays(&turns->delays, octaves, ret_delays);
+    ret_delays->stalls = turns->stalls;
+    ret_delays->longest = (char *)(uintptr_t)turns->longest_step; /* Only read from. */
+}
+
+static void fill_own_delays(const struct node *node, struct own_delays *delays,
+                            Quorlog__NodeStatus *ret_node)
+{
+    struct turns_figures fronts = {.stalls = 0};
+    struct turns_figures turns;
+    struct delays_snapshot journal;
+
+    group_turns(node->group, &turns);
+    fill_turns(&turns, delays->octaves[0], &delays->raft);
+    for (unsigned i = 0; i < node->front_count; i++) {
+        turns_read(&node->fronts[i].turns, &turns);
+        turns_figures_add(&fronts, &turns);
+    }
+    fill_turns(&fronts, delays->octaves[1], &delays->fronts);
+    group_journal_delays(node->group, &journal);
+    fill_delays(&journal, delays->octaves[2], &delays->journal);
+    ret_node->raft_turns = &delays->raft;
+    ret_node->front_turns = &delays->fronts;
+    ret_node->journal_delays = &delays->journal;
+}
+
 /* The strings are borrowed from status and constants. */
 static void fill_own(const struct node *node, const struct replica_status *status,
                      Quorlog__NodeStatus *ret_node)
@@ -204,9 +261,11 @@ static void reply(struct inquiry *self, bool local)
     Quorlog__StatusReply reply = QUORLOG__STATUS_REPLY__INIT;
     Quorlog__NodeStatus nodes[MEMBERSHIP_MAX + 1];
     Quorlog__NodeStatus *pointers[MEMBERSHIP_MAX + 1];
+    struct own_delays delays;
     size_t count = 0;
 
-    fill_own(node, &self->status, &nodes[count++]);
+    fill_own(node, &self->status, &nodes[count]);
+    fill_own_delays(node, &delays, &nodes[count++]);
     for (unsigned i = 0; i < membership->count && !local; i++) {
         const struct member *member = &membership->members[i];
         const struct part *part = find_part(self, member);

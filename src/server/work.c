@@ -22,6 +22,7 @@ static void on_done(uv_work_t *pool, int status)
 
     ASSERT(status == 0); /* Nothing here cancels what the pool has. */
     ASSERT(works->under_way > 0);
+    front_step(front, FRONT_WORKS);
     works->under_way--;
     if (works->waiting != NULL) {
         struct work *next = works->waiting;
@@ -32,6 +33,7 @@ static void on_done(uv_work_t *pool, int status)
     }
     self->done(self);
     front_check_finished(front);
+    front_step(front, FRONT_SOCKETS);
 }
 
 static void begin(struct work *self)

@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/turns.h"
 #include "transport/conn_internal.h"
 #include "transport/socket.h"
 
@@ -89,6 +90,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     struct conn *self = recover(handle->data);
 
     ASSERT(self->state < CONN_CLOSING);
+    turns_begin(self->limits.turns);
     if (status < 0) {
         /* libuv stopped polling; the next read or write says why. */
         events = self->poll_events;

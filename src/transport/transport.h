@@ -58,6 +58,7 @@ struct frame_out {
 };
 
 struct conn;
+struct turns;
 
 struct conn_limits {
     size_t frame_size_max; /* bytes of one frame, prefix included; may be changed later */
@@ -66,6 +67,7 @@ struct conn_limits {
     uint64_t hello_ms;     /* fail unless conn_established is called in time; 0: no limit */
     uint64_t stall_ms;     /* fail when what was sent is not taken for that long: the other side is
                               gone, or does not read; 0: 10 s */
+    struct turns *turns;   /* borrowed, of the loop: events of the socket begin one; may be NULL */
 };
 
 struct conn_events {

@@ -69,6 +69,30 @@ START_TEST(quantiles_of_a_known_distribution)
 }
 END_TEST
 
+START_TEST(many_at_once_are_as_many_one_by_one)
+{
+    static struct histogram one_by_one;
+
+    one_by_one = (struct histogram){0};
+    for (uint64_t value = 1; value < 1000000; value *= 7) {
+        histogram_add_many(&histogram, value, value % 100);
+        for (uint64_t i = 0; i < value % 100; i++) {
+            histogram_add(&one_by_one, value);
+        }
+    }
+    ck_assert_mem_eq(&histogram, &one_by_one, sizeof histogram);
+}
+END_TEST
+
+START_TEST(none_of_a_value_changes_nothing)
+{
+    histogram_add(&histogram, 5);
+    histogram_add_many(&histogram, UINT64_MAX, 0);
+    ck_assert_uint_eq(histogram.total, 1);
+    ck_assert_uint_eq(histogram.max, 5);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cli/histogram");
@@ -80,6 +104,8 @@ int main(void)
     tcase_add_loop_test(tcase, every_value_is_told_within_one_sixty_fourth, 2, 63);
     tcase_add_loop_test(tcase, edges_of_buckets_are_in_the_right_one, 6, 63);
     tcase_add_test(tcase, quantiles_of_a_known_distribution);
+    tcase_add_test(tcase, many_at_once_are_as_many_one_by_one);
+    tcase_add_test(tcase, none_of_a_value_changes_nothing);
     suite_add_tcase(suite, tcase);
     return runner_main(suite);
 }

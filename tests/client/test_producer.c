@@ -414,6 +414,9 @@ START_TEST(refused_batch_and_those_after_it_go_again_in_order)
     ck_assert_uint_eq(f.cluster.inits, 1);
     /* The others of that round were refused for the gap. */
     ck_assert_uint_gt(f.cluster.produces, 20);
+    ck_assert_uint_eq(producer_retries(producer, errs[_i]), 1);
+    ck_assert_uint_eq(producer_retries(producer, ERR_SEQUENCE_GAP), f.cluster.produces - 20);
+    ck_assert_uint_eq(producer_retries(producer, ERR_OK), 0);
 }
 END_TEST
 

@@ -16,7 +16,13 @@ DEAD = 5  # keys that are deleted in the end
 
 def describe(cluster, node, topic):
     done = run("topic", "describe", topic, "--json", "-s", cluster.address(node), check=False)
-    return json.loads(done.stdout) if done.returncode == 0 else None
+    if done.returncode != 0:
+        return None
+    found = json.loads(done.stdout)
+    state = found.get("compaction") or {}
+    expect(state.get("next") != "dirty" or state["to"] > state["clean_to"],
+           f"what is done is told to come next: {state}")
+    return found
 
 
 def produce(cluster, topic, lines, check=True):

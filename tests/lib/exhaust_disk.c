@@ -168,11 +168,11 @@ static int exhaust_reserve(struct io *io, int fd, uint64_t position, uint64_t si
     return leave(io, under->reserve(under, fd, position, size));
 }
 
-static int exhaust_advise_sequential(struct io *io, int fd)
+static int exhaust_advise_random(struct io *io, int fd)
 {
     struct io *under = enter(io, false, "advise");
 
-    return leave(io, under->advise_sequential(under, fd));
+    return leave(io, under->advise_random(under, fd));
 }
 
 static int exhaust_size(struct io *io, int fd, uint64_t *ret_size)
@@ -281,13 +281,14 @@ void exhaust_disk_init(struct exhaust_disk *self)
                 .open = exhaust_open,
                 .close = exhaust_close,
                 .pread = exhaust_pread,
+                .pread_forward = exhaust_pread,
                 .pwritev = exhaust_pwritev,
                 .fdatasync = exhaust_fdatasync,
                 .write_back = exhaust_write_back,
                 .truncate = exhaust_truncate,
                 .allocate = exhaust_allocate,
                 .reserve = exhaust_reserve,
-                .advise_sequential = exhaust_advise_sequential,
+                .advise_random = exhaust_advise_random,
                 .size = exhaust_size,
                 .map = exhaust_map,
                 .unmap = exhaust_unmap,

@@ -176,12 +176,12 @@ static int faulty_reserve(struct io *io, int fd, uint64_t position, uint64_t siz
     return rv < 0 ? rv : self->under->reserve(self->under, fd, position, size);
 }
 
-static int faulty_advise_sequential(struct io *io, int fd)
+static int faulty_advise_random(struct io *io, int fd)
 {
     struct faulty_io *self = from(io);
     int rv = count(self, FAULTY_READS);
 
-    return rv < 0 ? rv : self->under->advise_sequential(self->under, fd);
+    return rv < 0 ? rv : self->under->advise_random(self->under, fd);
 }
 
 static int faulty_size(struct io *io, int fd, uint64_t *ret_size)
@@ -295,13 +295,14 @@ void faulty_io_init(struct faulty_io *self, struct io *under)
                 .open = faulty_open,
                 .close = faulty_close,
                 .pread = faulty_pread,
+                .pread_forward = faulty_pread,
                 .pwritev = faulty_pwritev,
                 .fdatasync = faulty_fdatasync,
                 .write_back = faulty_write_back,
                 .truncate = faulty_truncate,
                 .allocate = faulty_allocate,
                 .reserve = faulty_reserve,
-                .advise_sequential = faulty_advise_sequential,
+                .advise_random = faulty_advise_random,
                 .size = faulty_size,
                 .map = faulty_map,
                 .unmap = faulty_unmap,

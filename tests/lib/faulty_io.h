@@ -19,7 +19,7 @@
 #include "base/io.h"
 
 enum {
-    /* open without O_CREAT and O_TRUNC, pread, advise_sequential, size, read-only map, list, lock,
+    /* open without O_CREAT and O_TRUNC, pread, advise_random, size, read-only map, list, lock,
        free_space */
     FAULTY_READS = 1,
     /* open that may change something, pwritev, fdatasync, write_back, truncate, allocate, reserve,

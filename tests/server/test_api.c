@@ -794,6 +794,53 @@ START_TEST(status_tells_of_this_node)
 }
 END_TEST
 
+/* The histogram has them all, and its quantiles are in order. */
+static void expect_delays(const Quorlog__Delays *delays)
+{
+    uint64_t sum = 0;
+
+    ck_assert_ptr_nonnull(delays);
+    for (size_t i = 0; i < delays->n_octaves; i++) {
+        sum += delays->octaves[i];
+    }
+    ck_assert_uint_gt(delays->count, 0);
+    ck_assert_uint_eq(sum, delays->count);
+    ck_assert_uint_gt(delays->octaves[delays->n_octaves - 1], 0);
+    ck_assert_uint_le(delays->p50_us, delays->p99_us);
+    ck_assert_uint_le(delays->p99_us, delays->max_us);
+    ck_assert(delays->long_count == 0 || delays->max_us > 10000);
+}
+
+START_TEST(status_tells_how_long_turns_and_writes_took)
+{
+    struct wire wire = wire_client(&lab);
+    Quorlog__StatusReply *before;
+    Quorlog__StatusReply *after;
+
+    wire_create(&wire, "t");
+    before = ask_status(&wire);
+    expect_delays(before->nodes[0]->raft_turns);
+    expect_delays(before->nodes[0]->front_turns);
+    expect_delays(before->nodes[0]->journal_delays);
+    ck_assert_str_ne(before->nodes[0]->raft_turns->longest, "");
+    ck_assert_str_ne(before->nodes[0]->front_turns->longest, "");
+    for (uint64_t i = 0; i < 10; i++) {
+        produce(&wire, "t", 1, i);
+    }
+    after = ask_status(&wire);
+    /* One at a time: each is a turn of both, at least, and a write; the last ones may still be
+     * under way. */
+    ck_assert_uint_ge(after->nodes[0]->raft_turns->count, before->nodes[0]->raft_turns->count + 9);
+    ck_assert_uint_ge(after->nodes[0]->front_turns->count,
+                      before->nodes[0]->front_turns->count + 9);
+    ck_assert_uint_ge(after->nodes[0]->journal_delays->count,
+                      before->nodes[0]->journal_delays->count + 9);
+    quorlog__status_reply__free_unpacked(before, NULL);
+    quorlog__status_reply__free_unpacked(after, NULL);
+    wire_close(&wire);
+}
+END_TEST
+
 /* ---- start and stop ---- */
 
 START_TEST(a_stop_answers_who_waits_and_a_new_start_has_all_records)
@@ -869,6 +916,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_long_list_of_topics_comes_in_parts);
     tcase_add_test(tcase, a_topic_is_described_and_an_unknown_one_is_not);
     tcase_add_test(tcase, status_tells_of_this_node);
+    tcase_add_test(tcase, status_tells_how_long_turns_and_writes_took);
     tcase_add_test(tcase, a_stop_answers_who_waits_and_a_new_start_has_all_records);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -16,8 +16,6 @@
 #include "lookup/lookup.h"
 #include "lookup/time_part.h"
 
-static const char removed[] = "the node removes it";
-
 /* What becomes of a file, by what it is. */
 static const struct {
     const char *what;
@@ -26,7 +24,7 @@ static const struct {
 } fates[] = {
     {"damaged", FSCK_REPAIRED, "the node removes it, and makes it again from the topic's log"},
     {"stale", FSCK_NOTE, "the node removes it, and makes it again from the topic's log"},
-    {"leftover", FSCK_NOTE, removed},
+    {"leftover", FSCK_NOTE, "the node removes it"},
     {"unknown", FSCK_NOTE, "the node leaves it alone"},
 };
 
@@ -61,15 +59,16 @@ static enum err tell_part(struct fsck *self, const struct fsck_parts *parts,
 struct reading {
     struct fsck *fsck;
     const char *path;
-    uint64_t told; /* bytes */
+    uint64_t left; /* bytes that were not told yet */
 };
 
 static bool note_progress(void *arg, uint64_t size)
 {
     struct reading *reading = arg;
+    uint64_t told = size < reading->left ? size : reading->left; /* The last piece may be short. */
 
-    fsck_progress(reading->fsck, reading->path, size);
-    reading->told += size;
+    fsck_progress(reading->fsck, reading->path, told);
+    reading->left -= told;
     return true;
 }
 
@@ -78,7 +77,7 @@ static enum err verify(struct fsck *self, const char *dir, const struct part_sea
                        struct err_info *info)
 {
     struct part_seal named = *seal;
-    struct reading reading = {.fsck = self, .path = dir};
+    struct reading reading = {.fsck = self, .path = dir, .left = seal->body_size + PART_SEAL_SIZE};
     struct time_entry *entries = NULL;
     size_t count;
     enum err err = ERR_INVALID;
@@ -102,7 +101,7 @@ static enum err verify(struct fsck *self, const char *dir, const struct part_sea
     case PART_KIND_COUNT:
         break;
     }
-    fsck_progress(self, dir, seal->body_size + PART_SEAL_SIZE - reading.told);
+    fsck_progress(self, dir, reading.left);
     return err;
 }
 

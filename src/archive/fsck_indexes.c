@@ -22,7 +22,8 @@ static const struct {
     enum fsck_level level;
     const char *advice;
 } fates[] = {
-    {"damaged", FSCK_REPAIRED, "the node removes it, and makes it again from the topic's log"},
+    {"damaged", FSCK_REPAIRED,
+     "the node removes it when it reads or checks it, and makes it again from the topic's log"},
     {"stale", FSCK_NOTE, "the node removes it, and makes it again from the topic's log"},
     {"leftover", FSCK_NOTE, "the node removes it"},
     {"unknown", FSCK_NOTE, "the node leaves it alone"},

@@ -99,6 +99,8 @@ check() {
             allowed["archive", "log/index.h"]; allowed["archive", "log/segment.h"]
             allowed["archive", "raft_fsm/journal_segment.h"]; allowed["archive", "raft_fsm/journal_recovery.h"]
             allowed["archive", "raft_fsm/raft_disk.h"]; allowed["archive", "raft_fsm/entry.h"]
+            allowed["archive", "lookup/part.h"]; allowed["archive", "lookup/time_part.h"]
+            allowed["archive", "lookup/bloom_part.h"]; allowed["archive", "lookup/key_run.h"]
             public["log/log.h"]; public["log/batch.h"]; public["log/store.h"]; public["transport/transport.h"]
             public["transport/waker.h"]
             public["record/record.h"]; public["record/record_set.h"]; public["record/codec.h"]
@@ -239,6 +241,9 @@ self_test() {
     must_fail client/a.c 'client may use only' '"raft_fsm/group.h"'
     must_fail archive/a.c 'archive may use only' '"server/server.h"'
     must_fail archive/a.c 'private to raft_fsm' '"raft_fsm/fsm_internal.h"'
+    must_fail archive/a.c 'private to lookup' '"lookup/part.h"' '"lookup/lookup.h"' '"lookup/key_file.h"'
+    must_fail server/a.c 'private to lookup' '"lookup/part.h"'
+    must_fail archive/a.c 'LMDB' '<lmdb.h>'
     must_fail client/a.c 'client may use only' '"archive/chain.h"'
     must_fail checker/a.c 'checker may use only base' '"log/log.h"'
     must_fail sim/a.c 'private to log' '"log/segment.h"'

@@ -318,6 +318,7 @@ static enum err dump_file(struct dump *self, const char *path)
     uint64_t file_size = 0;
     size_t size = 0;
     bool ballot = false;
+    bool part = false;
     int fd = -1;
     enum err err = io_open(io, path, O_RDONLY, &fd, self->info);
 
@@ -327,11 +328,15 @@ static enum err dump_file(struct dump *self, const char *path)
         err = rv < 0 ? io_error(rv, "stat", path, self->info)
                      : io_read(io, fd, path, head, sizeof head, 0, &size, self->info);
         ballot = err == ERR_OK && has_second_slot(io, fd, path, file_size);
+        part = err == ERR_OK && dump_is_part(io, fd, path, file_size);
     }
     io_close(io, &fd);
     self->path = path;
     if (err != ERR_OK) {
         return err;
+    }
+    if (part) {
+        return dump_part(self, path, file_size);
     }
     return ballot ? dump_ballot(self, path, file_size)
                   : dump_known(self, path, head, size, file_size);

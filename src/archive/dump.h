@@ -1,12 +1,13 @@
 /*
  * What the files of a node hold, told item by item: stores with their batches and records, indexes,
- * snapshots, manifests, ballots, journals, identities, and the indexes of backups.
+ * snapshots, manifests, ballots, journals, identities, the indexes of backups, and those of
+ * lookups.
  *
  * A file is known by its first bytes, not by its name (but for journal/N.spare, whose contents do
- * not count, and for a manifest of a backup, which has no magic and is known by its checksum at the
- * end). A directory gives what is in it, in order. Nothing is ever changed, and the files may be
- * those of a running node: what a write that is under way has left at the end of a file is told as
- * torn, and is no damage.
+ * not count, for the indexes of lookups, which have a seal at the end, and for a manifest of a
+ * backup, which has no magic and is known by its checksum at the end). A directory gives what is in
+ * it, in order. Nothing is ever changed, and the files may be those of a running node: what a write
+ * that is under way has left at the end of a file is told as torn, and is no damage.
  *
  * An item has a kind and fields, each with a name and a value. Their names and meanings are for
  * programs, too, and stable; man/quorlog.1 has them.

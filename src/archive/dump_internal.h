@@ -5,6 +5,7 @@
  *      dump_log.c        stores and indexes
  *      dump_journal.c    segments of journals
  *      dump_snapshot.c   snapshots, manifests, indexes of backups
+ *      dump_indexes.c    indexes of lookups
  */
 #ifndef QUORLOG_ARCHIVE_DUMP_INTERNAL_H
 #define QUORLOG_ARCHIVE_DUMP_INTERNAL_H
@@ -53,6 +54,10 @@ enum err dump_index(struct dump *self, const char *path);
 enum err dump_journal(struct dump *self, const char *path);
 enum err dump_snapshot(struct dump *self, const char *path, uint64_t size);
 enum err dump_backup(struct dump *self, const char *path);
+
+/* A file of the indexes of lookups: by its name, or by a seal at its end that is whole. */
+bool dump_is_part(struct io *io, int fd, const char *path, uint64_t size);
+enum err dump_part(struct dump *self, const char *path, uint64_t size);
 
 /* ERR_NOT_FOUND: it is no manifest. */
 enum err dump_manifest_file(struct dump *self, const char *path);

@@ -11,6 +11,7 @@
 #include "archive/fsck_internal.h"
 #include "archive/identity_file.h"
 #include "base/assert.h"
+#include "lookup/lookup.h"
 
 const char fsck_replace[] =
     "acknowledged entries may be missing: restore a copy of this node's whole directory only if it "
@@ -323,7 +324,7 @@ static bool has_name(const struct fsck_names *names, const char *name)
 
 static enum err check_dir(struct fsck *self, const struct fsck_names *names)
 {
-    static const char *const known[] = {"lock", "identity", "group-1", NULL};
+    static const char *const known[] = {"lock", "identity", "group-1", LOOKUP_DIR_NAME, NULL};
     const char *dir = self->options->dir;
     char group_dir[IO_PATH_SIZE];
     enum err err;
@@ -333,6 +334,7 @@ static enum err check_dir(struct fsck *self, const struct fsck_names *names)
     }
     err = check_names(self, dir, names, known);
     err = err == ERR_OK ? check_identity(self) : err;
+    err = err == ERR_OK && has_name(names, LOOKUP_DIR_NAME) ? fsck_indexes_begin(self) : err;
     err = err == ERR_OK ? io_path(group_dir, dir, "group-1", self->info) : err;
     if (err == ERR_OK && !has_name(names, "group-1")) {
         const struct fsck_finding finding = {

@@ -6,7 +6,8 @@
  * as the node judges it (raft_fsm/raft_disk.h, raft_fsm/journal_recovery.h); what it would find
  * later, when it reads or scrubs, is looked for as well: each batch's checksums, the chain of
  * digests, the order of stamps, where the entries of indexes point, what the snapshot promises, and
- * whether what lies above it is what the journal's entries say.
+ * whether what lies above it is what the journal's entries say. So are the indexes of lookups: each
+ * file, and whether it is of the log that is there.
  *
  * How bad a finding is:
  *
@@ -62,6 +63,7 @@ struct fsck_summary {
     uint64_t counts[FSCK_ACT + 1];
     uint64_t topics;
     uint64_t files;
+    uint64_t index_files; /* of them, of the indexes of lookups (lookup/part.h) */
     uint64_t bytes;
     uint64_t batches;
     uint64_t records;

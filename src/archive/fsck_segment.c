@@ -454,6 +454,7 @@ static void take(struct check *self, const struct batch_header *header)
     self->last_crc = bytes_get_u32(self->walk.bytes + BATCH_AT_CRC);
     self->last_position = self->walk.position;
     self->fsck->summary.batches++;
+    fsck_parts_meet(self->topic->parts, header);
 }
 
 /* Goes on behind a batch that is not what it should be: its header verified, so the next one's

@@ -1,6 +1,7 @@
 /* Which topics should be there, which are, and what else lies among them. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "archive/fsck_internal.h"
@@ -89,6 +90,37 @@ static enum err find_creation(const struct fsck *self, const struct manifest_top
     return err == ERR_NOMEM ? err_set(self->info, err, "out of memory") : ERR_OK;
 }
 
+/* Whether the snapshot has the topic, or the journal makes it, as far as that is known. */
+static enum err find_topic(const struct fsck *self, const struct manifest_topic *topic,
+                           bool *ret_made)
+{
+    *ret_made = true;
+    return self->state_unknown ? ERR_OK : find_creation(self, topic, ret_made);
+}
+
+/* The topic's indexes, and its log; has_dir: the log is there. */
+static enum err check_topic(struct fsck *self, struct fsck_topic *topic, bool has_dir)
+{
+    struct fsck_parts *parts = calloc(1, sizeof *parts);
+    char name[DIR_NAME_SIZE];
+    enum err err;
+
+    if (parts == NULL) {
+        return err_set(self->info, ERR_NOMEM, "out of memory");
+    }
+    put_dir_name(name, topic->promised.name, topic->promised.id);
+    topic->parts = parts;
+    err = fsck_parts_load(self, &topic->promised, name, parts);
+    if (err == ERR_OK && has_dir) {
+        err = fsck_topic(self, topic);
+    }
+    err = err == ERR_OK ? fsck_parts_tell(self, topic, parts) : err;
+    fsck_parts_free(parts);
+    free(parts);
+    topic->parts = NULL;
+    return err;
+}
+
 static enum err check_promised(struct fsck *self, const char *topics_dir,
                                const struct fsck_names *names,
                                const struct manifest_topic *promised)
@@ -96,15 +128,17 @@ static enum err check_promised(struct fsck *self, const char *topics_dir,
     char name[DIR_NAME_SIZE];
     char path[IO_PATH_SIZE];
     struct fsck_topic topic = {.promised = *promised, .dir = path};
+    bool has_dir;
     enum err err;
 
     put_dir_name(name, promised->name, promised->id);
+    has_dir = has_name(names, name);
     err = io_path(path, topics_dir, name, self->info);
     if (err != ERR_OK) {
         return err;
     }
     self->summary.topics++;
-    if (!has_name(names, name)) {
+    if (!has_dir) {
         struct fsck_verdict verdict = fsck_lost(self);
         const struct fsck_finding finding = {.level = verdict.level,
                                              .what = "missing",
@@ -115,16 +149,16 @@ static enum err check_promised(struct fsck *self, const char *topics_dir,
                                              .to = promised->end,
                                              .advice = verdict.advice};
 
-        return fsck_tell(self, &finding, "the topic's directory is missing");
+        err = fsck_tell(self, &finding, "the topic's directory is missing");
     }
-    return fsck_topic(self, &topic);
+    return err == ERR_OK ? check_topic(self, &topic, has_dir) : err;
 }
 
 static enum err check_other(struct fsck *self, const char *topics_dir, const char *name)
 {
     char path[IO_PATH_SIZE];
     struct fsck_topic topic = {.dir = path};
-    bool made = true;
+    bool made;
     enum err err = io_path(path, topics_dir, name, self->info);
 
     if (err != ERR_OK) {
@@ -136,9 +170,7 @@ static enum err check_other(struct fsck *self, const char *topics_dir, const cha
 
         return fsck_tell(self, &finding, "no file that a node makes");
     }
-    if (!self->state_unknown) {
-        err = find_creation(self, &topic.promised, &made);
-    }
+    err = find_topic(self, &topic.promised, &made);
     if (err != ERR_OK) {
         return err;
     }
@@ -150,7 +182,7 @@ static enum err check_other(struct fsck *self, const char *topics_dir, const cha
                          "no topic that the snapshot has or the journal makes: it was deleted");
     }
     self->summary.topics++;
-    return fsck_topic(self, &topic);
+    return check_topic(self, &topic, true);
 }
 
 /* Whether check_promised has looked at it. */
@@ -164,6 +196,40 @@ static bool is_promised(const struct fsck *self, const char *name)
     }
     promised = manifest_find(&self->manifest, topic.id);
     return promised != NULL && strcmp(promised->name, topic.name) == 0;
+}
+
+/* A directory of indexes: of a topic that was looked at, or of one whose log is not here yet, or of
+ * none. */
+static enum err check_index_dir(struct fsck *self, const struct fsck_names *topics,
+                                const char *name)
+{
+    struct fsck_topic topic = {.dir = ""};
+    bool made;
+    enum err err;
+
+    if (!parse_dir_name(name, &topic.promised)) {
+        return fsck_indexes_stray(self, name, false);
+    }
+    if (is_promised(self, name)) {
+        return ERR_OK;
+    }
+    err = find_topic(self, &topic.promised, &made);
+    if (err != ERR_OK || (made && has_name(topics, name))) {
+        return err;
+    }
+    return made ? check_topic(self, &topic, false) : fsck_indexes_stray(self, name, true);
+}
+
+static enum err check_index_dirs(struct fsck *self, const struct fsck_names *topics)
+{
+    struct fsck_names names;
+    enum err err = fsck_indexes_list(self, &names);
+
+    for (size_t i = 0; i < names.count && err == ERR_OK; i++) {
+        err = check_index_dir(self, topics, names.list[i]);
+    }
+    fsck_names_free(&names);
+    return err;
 }
 
 enum err fsck_topics(struct fsck *self, const char *topics_dir)
@@ -180,6 +246,7 @@ enum err fsck_topics(struct fsck *self, const char *topics_dir)
             err = check_other(self, topics_dir, names.list[i]);
         }
     }
+    err = err == ERR_OK ? check_index_dirs(self, &names) : err;
     fsck_names_free(&names);
     return err;
 }

@@ -205,7 +205,8 @@ const struct command_spec command_dump = {
     .summary = "print what files of a node or a backup hold",
     .details =
         "A file is known by its first bytes: stores and indexes of topics, snapshot, ballot,\n"
-        "journal, identity, a backup's index. A directory gives all that is in it. Nothing is\n"
+        "journal, identity, a backup's index; indexes of times and keys, which are sealed at the\n"
+        "end, by their names and by that. A directory gives all that is in it. Nothing is\n"
         "changed, and the node may be running: what it is just writing is told as torn. Damage\n"
         "is told with its position, and exit code 1. quorlog(1) has the names of all fields.\n"
         "\n"

@@ -86,9 +86,13 @@ static void print_summary(const char *dir, const struct fsck_summary *summary)
     uint64_t repaired = summary->counts[FSCK_REPAIRED];
 
     printf("node %" PRIu64 " in '%s': %" PRIu64 " topics, %" PRIu64 " records in %" PRIu64
-           " batches, %" PRIu64 " files, %s; ",
+           " batches, %" PRIu64 " files, ",
            summary->node_id, dir, summary->topics, summary->records, summary->batches,
-           summary->files, human_size(size, summary->bytes));
+           summary->files);
+    if (summary->index_files > 0) {
+        printf("%" PRIu64 " of them indexes of times and keys, ", summary->index_files);
+    }
+    printf("%s; ", human_size(size, summary->bytes));
     if (summary->holes > 0) {
         printf("%" PRIu64 " holes of %" PRIu64 " records; ", summary->holes, summary->missing);
     }
@@ -104,14 +108,14 @@ static void print_summary(const char *dir, const struct fsck_summary *summary)
 static void print_summary_json(const struct fsck_summary *summary)
 {
     json_print(json_pack(
-        "{s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "level", "summary", "clean",
+        "{s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "level", "summary", "clean",
         summary->counts[FSCK_ACT] + summary->counts[FSCK_REPAIRED] == 0, "node",
         json_number(summary->node_id), "notes", json_number(summary->counts[FSCK_NOTE]), "repaired",
         json_number(summary->counts[FSCK_REPAIRED]), "act", json_number(summary->counts[FSCK_ACT]),
-        "topics", json_number(summary->topics), "files", json_number(summary->files), "bytes",
-        json_number(summary->bytes), "batches", json_number(summary->batches), "records",
-        json_number(summary->records), "holes", json_number(summary->holes), "missing",
-        json_number(summary->missing)));
+        "topics", json_number(summary->topics), "files", json_number(summary->files), "index_files",
+        json_number(summary->index_files), "bytes", json_number(summary->bytes), "batches",
+        json_number(summary->batches), "records", json_number(summary->records), "holes",
+        json_number(summary->holes), "missing", json_number(summary->missing)));
 }
 
 static int run_fsck_of_node(const struct invocation *invocation)
@@ -154,8 +158,9 @@ const struct command_spec command_fsck = {
     .summary = "check the data directory of a stopped node",
     .details =
         "Reads everything and changes nothing: identity, ballot, snapshot, journal, each topic's\n"
-        "batches with their checksums and digests, indexes, what the snapshot promises, and what\n"
-        "should not be there. Says of each thing that is wrong in which file and where it is,\n"
+        "batches with their checksums and digests, indexes (of offsets, times and keys), what the\n"
+        "snapshot promises, and what should not be there. Says of each thing that is wrong in "
+        "which file and where it is,\n"
         "which records it affects, and whether the node mends it by itself or what to do:\n"
         "\n"
         "  note      nothing wrong: a hole that the node fills, a write that a crash cut off\n"

@@ -10,7 +10,6 @@
 #include "base/crc32c.h"
 
 enum {
-    PAGE_HEADER_SIZE = 8,
     FILTER_ENTRIES = 3400,
     HASH_SIZE = 8,
     PROBE_KEYS = 64,
@@ -23,7 +22,7 @@ static enum err new_filter(struct bloom *ret_filter)
     if (bloom_init(ret_filter, FILTER_ENTRIES, 0.01) != 0) {
         return ERR_NOMEM;
     }
-    ASSERT(ret_filter->bytes > 0 && ret_filter->bytes <= BLOOM_PAGE_SIZE - PAGE_HEADER_SIZE);
+    ASSERT(ret_filter->bytes > 0 && ret_filter->bytes <= BLOOM_PAGE_SIZE - BLOOM_PAGE_HEADER_SIZE);
     return ERR_OK;
 }
 
@@ -103,7 +102,7 @@ static enum err fill_pages(const struct part_seal *seal, const uint64_t *hashes,
         for (; i < count && page_of(hashes[i], page_count) == number; i++) {
             add_hash(&filter, hashes[i]);
         }
-        memcpy(page + PAGE_HEADER_SIZE, filter.bf, (size_t)filter.bytes);
+        memcpy(page + BLOOM_PAGE_HEADER_SIZE, filter.bf, (size_t)filter.bytes);
         bloom_free(&filter);
         bytes_put_u32(page, page_crc(seal, number, page));
     }
@@ -167,15 +166,16 @@ static enum err open_filter(struct io *io, const char *dir, const struct part_se
     return ERR_OK;
 }
 
-static enum err read_page(struct io *io, int fd, const struct part_seal *seal, uint64_t number,
-                          uint8_t page[BLOOM_PAGE_SIZE], struct err_info *info)
+enum err bloom_part_read_page(struct io *io, int fd, const struct part_seal *seal, uint64_t number,
+                              uint8_t ret_page[BLOOM_PAGE_SIZE], struct err_info *info)
 {
     char name[PART_NAME_SIZE];
     enum err err;
 
+    ASSERT(seal->kind == PART_BLOOM && number < seal->body_size / BLOOM_PAGE_SIZE);
     part_name(name, seal);
-    err = part_read(io, fd, name, page, BLOOM_PAGE_SIZE, number * BLOOM_PAGE_SIZE, info);
-    if (err == ERR_OK && bytes_get_u32(page) != page_crc(seal, number, page)) {
+    err = part_read(io, fd, name, ret_page, BLOOM_PAGE_SIZE, number * BLOOM_PAGE_SIZE, info);
+    if (err == ERR_OK && bytes_get_u32(ret_page) != page_crc(seal, number, ret_page)) {
         return err_set(info, ERR_CORRUPT,
                        "'%s': the checksum of the page at position %" PRIu64 " is wrong", name,
                        number * BLOOM_PAGE_SIZE);
@@ -197,7 +197,8 @@ enum err bloom_part_may_hold(struct io *io, const char *dir, const struct part_s
     if (err != ERR_OK) {
         return err;
     }
-    err = read_page(io, fd, &seal, page_of(hash, seal.body_size / BLOOM_PAGE_SIZE), page, info);
+    err = bloom_part_read_page(io, fd, &seal, page_of(hash, seal.body_size / BLOOM_PAGE_SIZE), page,
+                               info);
     io_close(io, &fd);
     if (err != ERR_OK) {
         return err;
@@ -205,7 +206,7 @@ enum err bloom_part_may_hold(struct io *io, const char *dir, const struct part_s
     if (new_filter(&filter) != ERR_OK) {
         return err_set(info, ERR_NOMEM, "no memory for a Bloom filter");
     }
-    memcpy(filter.bf, page + PAGE_HEADER_SIZE, (size_t)filter.bytes);
+    memcpy(filter.bf, page + BLOOM_PAGE_HEADER_SIZE, (size_t)filter.bytes);
     bytes_put_u64(bytes, hash);
     rv = bloom_check(&filter, bytes, HASH_SIZE);
     ASSERT(rv == 0 || rv == 1);
@@ -226,7 +227,7 @@ enum err bloom_part_verify(struct io *io, const char *dir, const struct part_sea
         return err;
     }
     for (uint64_t i = 0; err == ERR_OK && i < seal.body_size / BLOOM_PAGE_SIZE; i++) {
-        err = read_page(io, fd, &seal, i, page, info);
+        err = bloom_part_read_page(io, fd, &seal, i, page, info);
     }
     io_close(io, &fd);
     return err;

@@ -26,6 +26,7 @@
 
 enum {
     BLOOM_PAGE_SIZE = 4096,
+    BLOOM_PAGE_HEADER_SIZE = 8,
     BLOOM_PAGE_KEYS = 3000, /* of a page's room for 3400, since hashes do not spread evenly */
     BLOOM_KEYS_MAX = 1 << 20,
 };
@@ -39,6 +40,11 @@ enum err bloom_part_write(struct io *io, const char *dir, uint64_t *hashes, size
  * ERR_CORRUPT with file and position, ERR_NOT_FOUND, ERR_VERSION, ERR_NOMEM, ERR_IO. */
 enum err bloom_part_may_hold(struct io *io, const char *dir, const struct part_seal *named,
                              uint64_t hash, bool *ret_may, struct err_info *info);
+
+/* Reads and checks one page of a part that is open: number < body_size / BLOOM_PAGE_SIZE. Errors as
+ * before. */
+enum err bloom_part_read_page(struct io *io, int fd, const struct part_seal *seal, uint64_t number,
+                              uint8_t ret_page[BLOOM_PAGE_SIZE], struct err_info *info);
 
 /* Reads and checks all of it. Errors as before. */
 enum err bloom_part_verify(struct io *io, const char *dir, const struct part_seal *named,

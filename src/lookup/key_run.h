@@ -87,6 +87,10 @@ enum err key_run_verify(struct io *io, const char *dir, const struct part_seal *
                         key_progress_cb go_on, void *arg, struct key_stamp *ret_stamp,
                         struct err_info *info);
 
+/* The same, for who does not open it. */
+enum err key_run_check(struct io *io, const char *dir, const struct part_seal *named,
+                       key_progress_cb go_on, void *arg, struct err_info *info);
+
 /* What the file is now, to be given to key_run_open by who wrote it. ERR_NOT_FOUND, ERR_IO. */
 enum err key_run_stamp(const char *dir, const struct part_seal *named, struct key_stamp *ret_stamp,
                        struct err_info *info);

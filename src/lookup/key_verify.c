@@ -147,25 +147,33 @@ enum err key_run_stamp(const char *dir, const struct part_seal *named, struct ke
     return err;
 }
 
-enum err key_run_verify(struct io *io, const char *dir, const struct part_seal *named,
-                        key_progress_cb go_on, void *arg, struct key_stamp *ret_stamp,
-                        struct err_info *info)
+enum err key_run_check(struct io *io, const char *dir, const struct part_seal *named,
+                       key_progress_cb go_on, void *arg, struct err_info *info)
 {
     char name[PART_NAME_SIZE];
     struct check check = {.io = io, .name = name, .go_on = go_on, .arg = arg};
     struct part_seal seal;
+    enum err err = part_open(io, dir, named, &check.fd, &seal, info);
+
+    ASSERT(named->kind == PART_KEYS);
+    if (err != ERR_OK) {
+        return err;
+    }
+    part_name(name, named);
+    err = check_body(&check, &seal, info);
+    io_close(io, &check.fd);
+    return err;
+}
+
+enum err key_run_verify(struct io *io, const char *dir, const struct part_seal *named,
+                        key_progress_cb go_on, void *arg, struct key_stamp *ret_stamp,
+                        struct err_info *info)
+{
     struct key_stamp stamp;
     /* Before it is read: a change while it is read is one after. */
     enum err err = key_run_stamp(dir, named, &stamp, info);
 
-    ASSERT(named->kind == PART_KEYS);
-    part_name(name, named);
-    err = err != ERR_OK ? err : part_open(io, dir, named, &check.fd, &seal, info);
-    if (err != ERR_OK) {
-        return err;
-    }
-    err = check_body(&check, &seal, info);
-    io_close(io, &check.fd);
+    err = err != ERR_OK ? err : key_run_check(io, dir, named, go_on, arg, info);
     if (err == ERR_OK) {
         *ret_stamp = stamp;
     }

@@ -41,6 +41,9 @@
 #include "raft_fsm/group.h"
 #include "raft_fsm/topic_settings.h"
 
+/* In a node's data. */
+#define LOOKUP_DIR_NAME "indexes"
+
 enum {
     LOOKUP_INDEXES_MAX = 3,   /* kinds of them */
     LOOKUP_OFFSETS_MAX = 128, /* in one answer */

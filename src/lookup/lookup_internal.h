@@ -20,9 +20,6 @@
 
 enum { LOOKUP_RETRY_INTERVALS = 5 }; /* after a failure */
 
-/* In options.dir. */
-#define LOOKUP_DIR_NAME "indexes"
-
 struct lookup {
     struct lookup_options options; /* dir: own */
     char *dir;                     /* owned */

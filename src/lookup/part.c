@@ -168,8 +168,8 @@ enum err part_read(struct io *io, int fd, const char *path, void *data, size_t s
     return err;
 }
 
-static enum err read_seal(struct io *io, int fd, const char *path, const struct part_seal *named,
-                          struct part_seal *ret_seal, struct err_info *info)
+static enum err read_seal(struct io *io, int fd, const char *path, struct part_seal *ret_seal,
+                          struct err_info *info)
 {
     uint8_t bytes[PART_SEAL_SIZE];
     struct part_seal seal;
@@ -191,12 +191,28 @@ static enum err read_seal(struct io *io, int fd, const char *path, const struct 
     if (err != ERR_OK) {
         return err_prefix(info, err, "'%s' position %" PRIu64, path, size - PART_SEAL_SIZE);
     }
-    if (seal.kind != named->kind || seal.base_offset != named->base_offset ||
-        seal.end_offset != named->end_offset || seal.topic_id != named->topic_id ||
-        seal.body_size != size - PART_SEAL_SIZE) {
+    if (seal.body_size != size - PART_SEAL_SIZE) {
         return err_set(info, ERR_CORRUPT, "'%s' is not what its seal says", path);
     }
     *ret_seal = seal;
+    return ERR_OK;
+}
+
+enum err part_open_file(struct io *io, const char *path, int *ret_fd, struct part_seal *ret_seal,
+                        struct err_info *info)
+{
+    int fd = -1;
+    enum err err = io_open(io, path, O_RDONLY, &fd, info);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = read_seal(io, fd, path, ret_seal, info);
+    if (err != ERR_OK) {
+        io_close(io, &fd);
+        return err;
+    }
+    *ret_fd = fd;
     return ERR_OK;
 }
 
@@ -204,19 +220,21 @@ enum err part_open(struct io *io, const char *dir, const struct part_seal *named
                    struct part_seal *ret_seal, struct err_info *info)
 {
     char path[IO_PATH_SIZE];
+    struct part_seal seal;
     int fd = -1;
     enum err err = path_of(path, dir, named, info);
 
-    err = err != ERR_OK ? err : io_open(io, path, O_RDONLY, &fd, info);
+    err = err != ERR_OK ? err : part_open_file(io, path, &fd, &seal, info);
     if (err != ERR_OK) {
         return err;
     }
-    err = read_seal(io, fd, path, named, ret_seal, info);
-    if (err != ERR_OK) {
+    if (seal.kind != named->kind || seal.base_offset != named->base_offset ||
+        seal.end_offset != named->end_offset || seal.topic_id != named->topic_id) {
         io_close(io, &fd);
-        return err;
+        return err_set(info, ERR_CORRUPT, "'%s' is not what its seal says", path);
     }
     *ret_fd = fd;
+    *ret_seal = seal;
     return ERR_OK;
 }
 

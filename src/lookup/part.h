@@ -81,6 +81,11 @@ void part_name(char buffer[PART_NAME_SIZE], const struct part_seal *seal);
 /* Takes kind and offsets from a name; false when it is none of a part. */
 bool part_parse_name(const char *name, struct part_seal *ret_seal);
 
+/* Opens a file, whatever its name, and reads its seal, which has to be right by itself. Errors as
+ * of part_open. *ret_fd is the caller's. */
+enum err part_open_file(struct io *io, const char *path, int *ret_fd, struct part_seal *ret_seal,
+                        struct err_info *info);
+
 /* Opens DIR/<name of seal> and reads its seal, which has to be for the same kind, offsets and
  * topic; ERR_NOT_FOUND, ERR_CORRUPT with file and reason, ERR_VERSION, ERR_IO. *ret_fd is the
  * caller's. */

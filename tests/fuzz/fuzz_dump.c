@@ -11,6 +11,7 @@
 
 #include "archive/dump.h"
 #include "archive/fsck.h"
+#include "archive/index_files.h"
 #include "archive/node_dir.h"
 #include "base/assert.h"
 #include "base/bytes.h"
@@ -20,26 +21,49 @@
 #include "log/index.h"
 #include "log/segment.h"
 #include "log/store.h"
+#include "lookup/part.h"
 #include "raft_fsm/journal_segment.h"
 #include "raft_fsm/manifest.h"
 
-enum { FILES_MAX = 8, TOPIC_FILE = 8, PART_SIZE_MAX = 60000 };
+enum {
+    FILES_MAX = 8,
+    TOPIC_FILE = 8,
+    INDEX_FILE = TOPIC_FILE + SEGMENT_FILE_COUNT,
+    PLACES = INDEX_FILE + PART_KIND_COUNT + 1, /* one of an index that is being written */
+    PART_SIZE_MAX = 60000,
+};
 
-/* Places; what is TOPIC_FILE and above is a topic's file of that kind, number its base offset. */
+/* Places; what is TOPIC_FILE and above is a topic's file of that kind, number its base offset; what
+ * is INDEX_FILE and above is one of its indexes of times or keys, number the last offset in it. */
 static const char *const places[TOPIC_FILE] = {
     NODE_DIR "/identity",           NODE_DIR_GROUP "/ballot", NODE_DIR_GROUP "/disk",
     NODE_DIR_GROUP "/snapshot",     NODE_DIR "/BACKUP",       NODE_DIR "/manifest",
     NODE_DIR_GROUP "/journal/file", NODE_DIR "/other",
 };
 static const char topic_dir[] = NODE_DIR_GROUP "/topics/a-8192";
+static const char index_dir[] = NODE_DIR "/indexes/a-8192";
+
+static void put_index_path(char path[IO_PATH_SIZE], unsigned kind, uint8_t number)
+{
+    char name[PART_NAME_SIZE];
+    const struct part_seal seal = {.kind =
+                                       kind < PART_KIND_COUNT ? (enum part_kind)kind : PART_KEYS,
+                                   .end_offset = number + UINT64_C(1)};
+
+    part_name(name, &seal);
+    (void)snprintf(path, IO_PATH_SIZE, "%s/%s%s", index_dir, name,
+                   kind < PART_KIND_COUNT ? "" : ".tmp"); /* fits */
+}
 
 static void put_path(char path[IO_PATH_SIZE], uint8_t place, uint8_t number)
 {
     char name[JOURNAL_NAME_SIZE];
     enum err err;
 
-    place = (uint8_t)(place % (TOPIC_FILE + SEGMENT_FILE_COUNT));
-    if (place >= TOPIC_FILE) {
+    place = (uint8_t)(place % PLACES);
+    if (place >= INDEX_FILE) {
+        put_index_path(path, place - INDEX_FILE, number);
+    } else if (place >= TOPIC_FILE) {
         err = segment_path(path, topic_dir, number, (enum segment_file)(place - TOPIC_FILE), NULL);
         ASSERT(err == ERR_OK);
     } else if (place == 6) {
@@ -51,8 +75,22 @@ static void put_path(char path[IO_PATH_SIZE], uint8_t place, uint8_t number)
     }
 }
 
+/* Of the seal at the end, and of a body that it covers with one checksum. */
+static void fix_part(uint8_t *bytes, size_t size)
+{
+    uint8_t *seal = bytes + size - PART_SEAL_SIZE;
+
+    bytes_put_u64(seal + 64, size - PART_SEAL_SIZE);
+    bytes_put_u32(seal + 72, crc32c(bytes, size - PART_SEAL_SIZE));
+    bytes_put_u32(seal + 4, crc32c(seal + 8, PART_SEAL_SIZE - 8));
+}
+
 static void fix(uint8_t *bytes, size_t size)
 {
+    if (size >= PART_SEAL_SIZE && memcmp(bytes + size - PART_SEAL_SIZE, "QLI1", 4) == 0) {
+        fix_part(bytes, size);
+        return;
+    }
     switch (size < 32 ? 0 : bytes_get_u32(bytes)) {
     case STORE_MAGIC:
         fix_store(bytes, size);
@@ -78,7 +116,9 @@ static void make_dirs(struct io *io)
                                           {NODE_DIR, "group-1"},
                                           {NODE_DIR_GROUP, "journal"},
                                           {NODE_DIR_GROUP, "topics"},
-                                          {NODE_DIR_GROUP "/topics", "a-8192"}};
+                                          {NODE_DIR_GROUP "/topics", "a-8192"},
+                                          {NODE_DIR, "indexes"},
+                                          {NODE_DIR "/indexes", "a-8192"}};
 
     for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
         enum err err = io_make_dir(io, dirs[i][0], dirs[i][1], NULL);
@@ -203,6 +243,20 @@ static void put_topic(struct buf *seed, struct node_dir *dir, const char *end, u
     put_file(seed, dir, (uint8_t)(TOPIC_FILE + file), (uint8_t)base, path);
 }
 
+/* The snapshot that has the topic, its first segment, and an index of that. */
+static void put_index(struct buf *seed, struct node_dir *dir, uint8_t control, enum part_kind kind)
+{
+    struct part_seal part = index_files_seal(dir, dir->a, kind, 0, 0);
+    char path[IO_PATH_SIZE];
+
+    ASSERT(part.base_offset == 0 && part.end_offset <= UINT8_MAX);
+    index_files_add(dir, dir->a, &part, path);
+    fuzz_put_u8(seed, control);
+    put_file(seed, dir, 3, 0, places[3]);
+    put_topic(seed, dir, ".store", 0);
+    put_file(seed, dir, (uint8_t)(INDEX_FILE + kind), (uint8_t)(part.end_offset - 1), path);
+}
+
 void fuzz_seeds(fuzz_emit_cb emit, void *arg)
 {
     static const char backup[] = "quorlog-backup 1\ncluster 0123456789abcdef0123456789abcdef\n"
@@ -224,6 +278,10 @@ void fuzz_seeds(fuzz_emit_cb emit, void *arg)
         put_topic(&seed, &dir, ".store", 0);
         put_topic(&seed, &dir, ".index", 0);
         put_topic(&seed, &dir, ".store", 1);
+        fuzz_emit(emit, arg, &seed);
+    }
+    for (unsigned kind = 0; kind < PART_KIND_COUNT; kind++) {
+        put_index(&seed, &dir, kind == PART_TIME, (enum part_kind)kind);
         fuzz_emit(emit, arg, &seed);
     }
     fuzz_put_u8(&seed, 0);

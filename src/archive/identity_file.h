@@ -21,7 +21,8 @@
  *      disk = 0123456789abcdef
  *      checksum = 89abcdef
  *
- * The checksum is made as that of the identity. The first nodes wrote none: such a file is read, too.
+ * The checksum is made as that of the identity. The first nodes wrote none: such a file is read,
+ * too.
  */
 #ifndef QUORLOG_ARCHIVE_IDENTITY_FILE_H
 #define QUORLOG_ARCHIVE_IDENTITY_FILE_H

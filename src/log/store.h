@@ -26,10 +26,12 @@
  * The kernel does not read ahead by itself: a look-up needs a few pages. Who reads a lot at once,
  * as consumers do who catch up, and scrubbing and compaction, reads forward (io.pread_forward).
  * What was read is not dropped from the page cache: other consumers often follow, and the kernel
- * lets go of what is read once before all else.  Invariants: I1  size is published (release) only
- * after the bytes below it can be read. I2  Bytes below size never change while anybody but the
- * writer holds a reference. I3  synced_size < size, by writes of this process: the file is open
- * (held).
+ * lets go of what is read once before all else.
+ *
+ * Invariants:
+ *   I1  size is published (release) only after the bytes below it can be read.
+ *   I2  Bytes below size never change while anybody but the writer holds a reference.
+ *   I3  synced_size < size, by writes of this process: the file is open (held).
  */
 #ifndef QUORLOG_LOG_STORE_H
 #define QUORLOG_LOG_STORE_H

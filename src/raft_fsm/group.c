@@ -371,7 +371,8 @@ static void arm(struct group *self)
     int rv;
 
     if (wait_ms == 0) {
-        /* After what the sockets have by then: a timer would come before it, and again before it. */
+        /* After what the sockets have by then: a timer would come before it, and again before it.
+         */
         waker_wake(&self->waker);
         return;
     }

@@ -7,6 +7,7 @@
 
 #include "archive/store_walk.h"
 #include "lib/tmpdir.h"
+#include "log/segment.h"
 #include "lookup/bloom_part.h"
 #include "lookup/key_run.h"
 #include "lookup/time_part.h"
@@ -24,13 +25,12 @@ struct part_seal index_files_seal(struct node_dir *dir, const char *topic_dir, e
     struct part_seal seal = {.kind = kind, .last_time_us = 1000, .log_kib = 4};
 
     seal.topic_id = strtoull(strrchr(topic_dir, '-') + 1, NULL, 10);
-    for (unsigned i = first; i <= last; i++) {
+    for (unsigned i = 0; i <= last; i++) {
         struct batch_header header;
         struct store_walk walk;
         char path[IO_PATH_SIZE];
-        uint64_t size;
 
-        ck_assert(node_dir_find(dir, topic_dir, ".store", i, path, &size));
+        must(segment_path(path, topic_dir, seal.end_offset, SEGMENT_STORE, &failure));
         must(store_walk_open(&walk, dir->io, path, &failure));
         if (i == first) {
             seal.base_offset = walk.header.base_offset;

@@ -9,16 +9,26 @@
 
 #include "archive/dump.h"
 #include "archive/fsck.h"
+#include "archive/index_files.h"
 #include "archive/node_dir.h"
 #include "lib/exhaust.h"
 
 static struct node_dir dir;
 static struct err_info info;
 
+/* Without keys: LMDB has its own way to files, which does not lead to this disk. */
+static const enum part_kind kinds[] = {PART_TIME, PART_BLOOM};
+
 static void prepare(struct io *io)
 {
     info.text[0] = '\0';
     node_dir_make_on(&dir, io, 3, 1);
+    for (unsigned i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        char path[IO_PATH_SIZE];
+        struct part_seal seal = index_files_seal(&dir, dir.a, kinds[i], 0, 0);
+
+        index_files_add(&dir, dir.a, &seal, path);
+    }
 }
 
 static enum err find_nothing(void *arg, const struct fsck_finding *finding)
@@ -36,6 +46,7 @@ static enum err check(struct io *io)
 
     ck_assert_msg(err == ERR_OK || info.text[0] != '\0', "%s without a text", err_name(err));
     ck_assert(err != ERR_OK || summary.topics == 3);
+    ck_assert(err != ERR_OK || summary.index_files == sizeof kinds / sizeof kinds[0]);
     return err;
 }
 

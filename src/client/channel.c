@@ -29,6 +29,7 @@ static const struct channel_times default_times = {
     .stalled_ms = 3000,
     .try_ms = 1000,
     .answer_ms = 1500,
+    .hello_ms = 500,
 };
 
 static const struct {

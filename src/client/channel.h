@@ -131,6 +131,8 @@ struct channel_times {
     uint64_t stalled_ms;    /* no answer of a leader to what waits for one: the next server */
     uint64_t try_ms;        /* a read's, at one of several servers: to become fresh enough … */
     uint64_t answer_ms;     /* … and to get its answer here: the next server */
+    uint64_t hello_ms;      /* no answer to the hello for so long, twice as long each time that all
+                               have been tried: the next server */
 };
 const struct channel_times *channel_times(const struct channel *self);
 void channel_set_times(struct channel *self, const struct channel_times *times);

@@ -5,9 +5,10 @@
  * woken; they send calls, whose answers find them by id.
  *
  * Failure modes: the connection cannot be made, ends, speaks nonsense, or the hello is refused; the
- * node is silent (a ping, then given up); it has no leader for longer than an election takes, or
- * keeps what waits for one to itself, while another node may have one. All lead to the next server
- * of the list; what was unanswered is `lost`. Once every server has failed, delays double.
+ * node is silent (a ping, then given up), or does not even answer the hello; it has no leader for
+ * longer than an election takes, or keeps what waits for one to itself, while another node may have
+ * one. All lead to the next server of the list; what was unanswered is `lost`. Once every server
+ * has failed, delays double.
  *
  *             on_up          become_ready
  *   DOWN ─────────────► HELLO ─────────► READY ─────┐
@@ -38,6 +39,8 @@ enum {
     NEXT_SERVER_MAX_MS = 500,
     /* Of the link's own retries when there are several servers: the channel moves it before. */
     LINK_RETRY_MS = 2000,
+    CONNECT_MS = 1000, /* likewise: one that does not even accept */
+    HELLO_DOUBLINGS_MAX = 3,
 };
 
 /* A connection that is no good any more: `down` follows. */
@@ -279,6 +282,20 @@ static void on_frame(struct link *link, void *arg, const struct frame *frame)
 
 /* ---- the connection ---- */
 
+/* A node that stands still accepts connections, as its kernel does it. A busy one gets more time
+ * when the others were no better. */
+static void expect_hello(struct channel *self)
+{
+    unsigned rounds = self->failures / self->server_count;
+    unsigned doublings = rounds < HELLO_DOUBLINGS_MAX ? rounds : HELLO_DOUBLINGS_MAX;
+
+    self->hello_by_ns = CHANNEL_NEVER;
+    if (self->server_count > 1) {
+        self->hello_by_ns = channel_now_ns() + (self->times.hello_ms << doublings) * NS_PER_MS;
+        channel_wake(self, &self->watch, self->hello_by_ns);
+    }
+}
+
 static void on_up(struct link *link, void *arg, struct conn *conn)
 {
     struct channel *self = arg;
@@ -296,6 +313,7 @@ static void on_up(struct link *link, void *arg, struct conn *conn)
     hello.client = self->name;
     /* An error here is that of a socket that is of no use: `down` will say so. */
     (void)channel_send_frame(self, &frame, &hello.base);
+    expect_hello(self);
 }
 
 static void choose_next_server(struct channel *self)
@@ -412,6 +430,10 @@ void channel_watch(struct channel_user *user)
         ASSERT(err == ERR_OK); /* channel_new checked the address. */
     } else if (self->state == CHANNEL_DOWN && self->move_ns != CHANNEL_NEVER) {
         channel_wake(self, user, self->move_ns);
+    } else if (self->state == CHANNEL_HELLO && self->hello_by_ns <= now_ns) {
+        fail(self, ERR_TIMEOUT, "the node accepts connections, but does not answer");
+    } else if (self->state == CHANNEL_HELLO && self->hello_by_ns != CHANNEL_NEVER) {
+        channel_wake(self, user, self->hello_by_ns);
     } else if (self->state == CHANNEL_READY && (self->calls != NULL || self->leaderless_ns != 0)) {
         watch_connection(self, now_ns);
         channel_wake(self, user, now_ns + self->times.watch_ms * NS_PER_MS);
@@ -430,6 +452,7 @@ enum err channel_open_link(struct channel *self, void (*on_closed)(struct link *
     struct link_options options = {
         .address = self->servers[self->server],
         .limits = self->limits,
+        .connect_ms = self->server_count > 1 ? CONNECT_MS : 0,
         .retry_min_ms = self->server_count > 1 ? LINK_RETRY_MS : 0,
         .retry_max_ms = self->server_count > 1 ? LINK_RETRY_MS : 0,
     };

@@ -57,6 +57,7 @@ struct channel {
     struct err_info reason;   /* of the last failure of a connection */
     unsigned failures;        /* connections that did not hold, in a row */
     uint64_t ready_ns;        /* when the present or last one became READY */
+    uint64_t hello_by_ns;     /* HELLO: then another server is tried; CHANNEL_NEVER: none is */
     unsigned refusals;        /* of these, in a row: refused for good */
     bool refused;             /* by all in turn */
     uint64_t connect_by_ns;   /* a node has to be reached till then; CHANNEL_NEVER: one was */

@@ -1004,6 +1004,9 @@ static void on_frame(struct conn *c, void *arg, const struct frame *frame)
     if (conn->closing) {
         return;
     }
+    if (!conn->hello_seen && conn->node->settings.still) {
+        return;
+    }
     if (!conn->hello_seen) {
         say_hello(conn, frame);
         return;

@@ -126,6 +126,7 @@ struct fake_node_settings {
     unsigned batch_size_max;
     bool speaks_no_frames;  /* sends bytes that are none when it accepts */
     bool mute;              /* reads and answers nothing but the hello, not even pings */
+    bool still;             /* accepts connections, and answers nothing at all */
     uint64_t visible_end;   /* shows records below it only; 0: all */
     unsigned batches_max;   /* in an answer; 0: by size */
     unsigned passes_over;   /* so many batches, as if nothing in them matched; then all come */

@@ -59,6 +59,7 @@ void fixture_hurry(void)
         .stalled_ms = 300,
         .try_ms = 100,
         .answer_ms = 100,
+        .hello_ms = 100,
     };
 
     channel_set_times(client_channel(f.client), &times);

@@ -62,6 +62,41 @@ START_TEST(refused_hello_leads_to_the_next_server)
 }
 END_TEST
 
+START_TEST(node_that_stands_still_leads_to_the_next_server)
+{
+    struct answered answered = {0};
+
+    fake_node_settings(f.one)->still = true;
+    fixture_connect(true, 0);
+    fixture_hurry();
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
+    loop_run_until(&f.loop, &answered.done);
+    ck_assert_int_eq(answered.err, ERR_OK);
+    ck_assert_str_eq(client_server(f.client), fake_node_address(f.two));
+    ck_assert_uint_eq(fake_node_seen(f.one, TYPE(HELLO)), 1);
+}
+END_TEST
+
+START_TEST(nodes_that_are_slow_to_say_hello_get_more_time_in_each_round)
+{
+    struct answered answered = {0};
+
+    fake_node_settings(f.one)->still = true;
+    fake_node_settings(f.two)->still = true;
+    fixture_connect(true, 0);
+    fixture_hurry();
+    ck_assert_int_eq(client_topic_list(f.client, NULL, on_answered, &answered), ERR_OK);
+    loop_run_for(&f.loop, 1200); /* 100 ms each, then 200, and 400 */
+    ck_assert(!answered.done);
+    ck_assert_uint_ge(fake_node_seen(f.one, TYPE(HELLO)), 2);
+    ck_assert_uint_le(fake_node_seen(f.one, TYPE(HELLO)), 3);
+    fake_node_settings(f.one)->still = false;
+    fake_node_settings(f.two)->still = false;
+    loop_run_until(&f.loop, &answered.done);
+    ck_assert_int_eq(answered.err, ERR_OK);
+}
+END_TEST
+
 START_TEST(version_that_no_server_shares_is_told_at_once)
 {
     struct answered answered = {0};
@@ -577,6 +612,8 @@ int main(void)
     tcase_add_test(servers, frame_size_that_holds_no_answer_is_refused);
     tcase_add_test(servers, answer_comes_from_the_first_server);
     tcase_add_test(servers, refused_hello_leads_to_the_next_server);
+    tcase_add_test(servers, node_that_stands_still_leads_to_the_next_server);
+    tcase_add_test(servers, nodes_that_are_slow_to_say_hello_get_more_time_in_each_round);
     tcase_add_test(servers, version_that_no_server_shares_is_told_at_once);
     tcase_add_test(servers, node_of_another_cluster_is_not_used);
     tcase_add_test(servers, server_that_speaks_something_else_is_left);

@@ -28,7 +28,7 @@ jobs=${CI_JOBS:-2}
 CI_SEEDS=${CI_SEEDS:-60}
 out=$PWD/build-ci
 skip_code=77
-threaded=(base/mailbox log/log_threads raft_fsm/journal_thread transport/link client/producer server/api
+threaded=(base/budget base/disk_yield base/mailbox log/log_threads raft_fsm/journal_thread transport/link client/producer server/api
     server/session server/cluster integration/lines integration/kill)
 
 # ---- building blocks ----
